@@ -1,0 +1,47 @@
+"""The two ways a request can fail, as clients see them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """Why a request was refused; the word before the colon on the wire."""
+
+    INVALID = "invalid"
+    NOT_FOUND = "not_found"
+    EXISTS = "exists"
+    ADDRESS_IN_USE = "address_in_use"
+    ADDRESSES_EXHAUSTED = "addresses_exhausted"
+    PORT_IN_USE = "port_in_use"
+    PORTS_EXHAUSTED = "ports_exhausted"
+    DENIED = "denied"
+    UNAVAILABLE = "unavailable"
+    UNSUPPORTED = "unsupported"
+    NO_SPACE = "no_space"
+    LIMIT = "limit"
+
+
+class MoorageError(Exception):
+    """Base of everything moorage raises on purpose."""
+
+
+class Refused(MoorageError):
+    """The request was refused and nothing was done.
+
+    `code` is one of `Code`; `text` is a sentence for the person reading it: what was asked, what stands
+    in the way, who holds it and what can be done.
+    """
+
+    def __init__(self, code: Code | str, text: str) -> None:
+        """Keep `code` (a member of `Code`, or its word) and the sentence `text`."""
+        super().__init__(code, text)
+        self.code = Code(code)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.text}"
+
+
+class Fault(MoorageError):
+    """Something broke; whether the request was done is unknown, and the same request may be sent again."""

@@ -1,0 +1,75 @@
+"""What users are given: interfaces, networks and mappings, as frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as MappingABC
+from dataclasses import dataclass, field
+
+ANY = "0.0.0.0"  # noqa: S104 - how a mapping on every address of the host is written, not an address bound
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """One published port, or a run of `count` consecutive ones.
+
+    Host port `host_port + i` leads to container port `container_port + i` for `0 <= i < count`.
+    """
+
+    proto: str
+    host_ip: str
+    host_port: int
+    container_port: int
+    count: int = 1
+    dual: bool = field(default=False, repr=False)
+    """True for "any": every address of the host of both families; `host_ip` is then "0.0.0.0"."""
+
+    @property
+    def key_ip(self) -> str:
+        """The host address as collisions see it: "" for any of both families."""
+        return "" if self.dual else self.host_ip
+
+    @property
+    def name(self) -> str:
+        """`tcp/0.0.0.0:8080`, `tcp/[::1]:8080`, `udp/0.0.0.0:8000-8009`."""
+        host = f"[{self.host_ip}]" if ":" in self.host_ip else self.host_ip
+        last = f"-{self.host_port + self.count - 1}" if self.count > 1 else ""
+        return f"{self.proto}/{host}:{self.host_port}{last}"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A bridge with its subnets. `subnet` is `10.0.42.0/24`, `gateway` an address inside it."""
+
+    name: str
+    bridge: str
+    subnet: str
+    gateway: str
+    subnet6: str | None = None
+    gateway6: str | None = None
+    internal: bool = False
+    mtu: int = 1500
+    adopted: bool = field(default=False, repr=False)
+    """The bridge was there before us, and stays when we go. Not on the wire."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """One container's place on a network. `netns` and `ifname` are None while it is not attached."""
+
+    id: str
+    network: str
+    ip: str
+    prefix: int
+    gateway: str
+    mac: str
+    created: str
+    ipv6: str | None = None
+    prefix6: int | None = None
+    gateway6: str | None = None
+    netns: str | None = None
+    ifname: str | None = None
+    ports: tuple[Mapping, ...] = ()
+    labels: MappingABC[str, str] = field(default_factory=dict)
+    netns_inode: int = field(default=0, repr=False)
+    """The inode of the network namespace attached to, so that another of the same path is not mistaken
+    for it; 0 while not attached. Not on the wire."""
