@@ -1,0 +1,163 @@
+"""What moorage asks of a kernel: links, a firewall and a few facts. `linux/` is the real one, `memory.py` a dict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from moorage.values import Interface, Network
+
+
+class Element(NamedTuple):
+    """One element of a set or a map of the nftables table: `key` alone in a set, `key : value` in a map."""
+
+    container: str
+    """The name of the set or map: `bridges`, `net4if`, `pub4_any`, …"""
+    key: tuple[str | int, ...]
+    value: tuple[str | int, ...] = ()
+
+
+class Flow(NamedTuple):
+    """The connections of one mapping, as conntrack knows them: to `host_ip:first..last` on the host, or to
+    `backend:port` in a container. `host_ip` is "" for every address of the host."""
+
+    proto: str
+    host_ip: str
+    first: int
+    last: int
+    backends: tuple[str, ...]
+    """The container's addresses; container ports are `container_first` and on."""
+    container_first: int
+
+
+class Occupied(NamedTuple):
+    """A part of the address space that the host uses already, and how: `route 10.0.0.0/8 dev eth0`."""
+
+    subnet: str
+    text: str
+
+
+class Namespace(NamedTuple):
+    """A network namespace: an absolute path to it, and its inode."""
+
+    path: str
+    inode: int
+
+
+class Reconciled(NamedTuple):
+    """What an audit of the links found: sentences on what it put right, ids whose namespace is gone."""
+
+    repaired: Sequence[str]
+    vanished: Sequence[str]
+
+
+class Links(Protocol):
+    """Bridges, veth pairs, addresses, routes and the sysctls that belong to them. Used by one thread, which opened it."""
+
+    def host_has_ipv6(self) -> bool:
+        """Whether the host has IPv6 at all."""
+
+    def occupied(self) -> list[Occupied]:
+        """Every route, address and nameserver of the host that a new subnet may not overlap."""
+
+    def bridge_addresses(self, bridge: str) -> list[str] | None:
+        """The IPv4 addresses (`10.0.42.1/24`, in the kernel's order) of a bridge; None when no link has that name.
+
+        Raises Refused (invalid) when the link is not a bridge.
+        """
+
+    def ensure_network(self, network: Network) -> list[str]:
+        """Make the bridge what `network` says, and return a sentence for each thing that had to be changed."""
+
+    def remove_network(self, network: Network) -> None:
+        """Remove the bridge, or from an adopted one what we added. Nothing to remove is no error."""
+
+    def find_namespace(self, netns: str) -> Namespace:
+        """Resolve a path, a name under `/run/netns`, or `pid:N`. Raises Refused (not_found, invalid)."""
+
+    def attach(self, interface: Interface, network: Network) -> None:
+        """Make the veth pair of an interface whose `netns`, `netns_inode` and `ifname` are set: idempotent, all or nothing.
+
+        Raises Refused: not_found for a namespace that is gone, exists for an ifname taken there.
+        """
+
+    def detach(self, interface_id: str) -> None:
+        """Remove the veth pair of that interface. Nothing to remove is no error."""
+
+    def reconcile(self, networks: Collection[Network], interfaces: Collection[Interface]) -> Reconciled:
+        """Put right all links, addresses, routes and sysctls of these, and remove veths of ours that none of them names."""
+
+    def watch(self, wake: Callable[[], None]) -> None:
+        """Call `wake` (from any thread, often) whenever links, addresses or routes changed, until `close`."""
+
+    def restore(self, sysctls: Mapping[str, str]) -> None:
+        """Put back what `remember` was told: path under `/proc/sys` to its former value."""
+
+    def close(self) -> None:
+        """Give back sockets and threads; the links stay."""
+
+
+class Firewall(Protocol):
+    """The nftables table, conntrack and reserved ports. Used by one thread, which opened it."""
+
+    def install(self, elements: Collection[Element]) -> list[str]:
+        """Make the table hold our rules and exactly these elements, in one transaction that leaves what is right alone.
+
+        Returns a sentence for each thing that was not so; empty when all was as it should be.
+        """
+
+    def change(self, add: Collection[Element], remove: Collection[Element]) -> None:
+        """Add and remove elements in one transaction. Adding replaces another value of the key; removing what is absent is no error."""
+
+    def changed(self) -> bool:
+        """Whether anybody else changed any nftables table since our last transaction or the last call. Cheap."""
+
+    def flush_flows(self, flows: Collection[Flow]) -> None:
+        """Forget the conntrack entries of these mappings, so that new ones are translated and old ones end."""
+
+    def keep_forwarding(self, bridges: Collection[str]) -> list[str]:
+        """Let the traffic of these bridges pass FORWARD chains of iptables (either kind) whose policy drops it, and take out what we put there for other bridges.
+
+        Returns a warning for each chain that drops it and cannot be overridden.
+        """
+
+    def read_reserved(self) -> frozenset[int]:
+        """The ports in `ip_local_reserved_ports`."""
+
+    def write_reserved(self, add: Collection[int], remove: Collection[int]) -> None:
+        """Add to and take out of `ip_local_reserved_ports`, keeping what others wrote."""
+
+    def ephemeral(self) -> range:
+        """The ports of `ip_local_port_range`."""
+
+    def watch(self, wake: Callable[[], None]) -> None:
+        """Call `wake` (from any thread, often) whenever somebody changed nftables, until `close`."""
+
+    def remove(self) -> None:
+        """Remove the table and what `keep_forwarding` put elsewhere. Nothing to remove is no error."""
+
+    def close(self) -> None:
+        """Give back sockets and threads; the rules stay."""
+
+
+class Kernel(Protocol):
+    """Where links and firewalls are opened, and facts that any thread may ask for. Raises Refused when the right or a part is missing."""
+
+    @property
+    def real(self) -> bool:
+        """False for a kernel in a dict: then `netns` is unsupported."""
+
+    def open_links(self, remember: Callable[[str, str], None]) -> Links:
+        """Open in the calling thread; `remember(path, value)` is called before a sysctl is changed the first time."""
+
+    def open_firewall(self, *, loopback: str) -> Firewall:
+        """Open in the calling thread; `loopback` is "kernel" or "proxy": who carries 127.0.0.1."""
+
+    def reserved_ports(self) -> frozenset[int]:
+        """The ports that `ip_local_reserved_ports` names at this moment."""
+
+    def holder(self, proto: str, port: int) -> str | None:
+        """Who holds a host port in this network namespace: `pid 812 (nginx)`; None where the kernel does not tell."""
+
+    def boot_id(self) -> str:
+        """Another string after every boot."""
