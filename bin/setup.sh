@@ -1,0 +1,96 @@
+# Sourced by bin/test and bin/demo: makes .venv, installs or names what is missing, and gives `run_privately`.
+# shellcheck shell=bash
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+venv=$root/.venv
+cd "$root"
+
+say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+die() { say "$@"; exit 1; }
+
+find_python() {
+    local name
+    for name in python3 python3.14 python3.13 python3.12 python3.11; do
+        if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$name"
+            return
+        fi
+    done
+}
+
+missing_packages() {
+    local python
+    python=$(find_python)
+    command -v ip >/dev/null || echo iproute2
+    command -v unshare >/dev/null && command -v flock >/dev/null || echo util-linux
+    if [ -z "$python" ]; then
+        echo python3 python3-venv libnftables1
+        return
+    fi
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+    "$python" -c 'import ctypes; ctypes.CDLL("libnftables.so.1")' 2>/dev/null || echo libnftables1
+}
+
+install_packages() {
+    local packages
+    read -r -d '' -a packages < <(missing_packages) || true
+    [ ${#packages[@]} -gt 0 ] || return 0
+    command -v apt-get >/dev/null || die "install what Debian calls: ${packages[*]}"
+    [ "$(id -u)" = 0 ] || die "missing on this machine; run: sudo apt-get install ${packages[*]}"
+    say "installing ${packages[*]}"
+    apt-get -qq update
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${packages[@]}" >&2
+    [ -n "$(find_python)" ] || die "Python 3.11 or later is needed, and this system packages an older one"
+}
+
+# What the venv was made from. It holds the clone's path, as a venv does not survive being moved.
+fingerprint() { { echo "$root"; "$1" -V; cat setup.cfg pyproject.toml; } | sha256sum; }
+
+# Whether .venv was made at this path, and the Python it was made from is still there.
+venv_usable() {
+    "$venv/bin/python" -c '' 2>/dev/null && [[ $(grep -s '^command = ' "$venv/pyvenv.cfg") == *" $venv" ]]
+}
+
+make_venv() {
+    local python wanted
+    python=$(find_python)
+    wanted=$(fingerprint "$python")
+    [ "$(cat "$venv/stamp" 2>/dev/null)" != "$wanted" ] || return 0
+    say "installing into .venv, once for each setup.cfg"
+    venv_usable || "$python" -m venv --clear "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$root[test]" >&2
+    echo "$wanted" >"$venv/stamp"
+}
+
+namespace_flags() {
+    local flags
+    for flags in -nm -Urnm; do
+        if unshare "$flags" true 2>/dev/null; then
+            echo "$flags"
+            return
+        fi
+    done
+    die "this system forbids private network namespaces to you. Run as root, or allow them (whichever exists):" \
+        "sudo sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0" \
+        "user.max_user_namespaces=10000"
+}
+
+# Replaces the shell by a command that can change neither the host's network nor its /run.
+run_privately() {
+    local flags
+    case $root/ in /run/*) die "the clone must not be under /run, which the private namespace hides" ;; esac
+    flags=$(namespace_flags)
+    # shellcheck disable=SC2016 # the inner shell expands
+    exec env -u NOTIFY_SOCKET MOORAGE_TEST_NAMESPACE=1 XDG_RUNTIME_DIR=/run unshare "$flags" sh -euc '
+        mount -t tmpfs -o mode=0755 tmpfs /run
+        ip link set lo up
+        exec "$@"' sh "$@"
+}
+
+PATH=$PATH:/usr/sbin:/sbin # ip, on a Debian of old for users
+install_packages
+exec 9<"$root"
+flock 9 # two at once would both fill .venv
+make_venv
+exec 9<&-
