@@ -1,0 +1,200 @@
+"""A laboratory of network namespaces: a host, the world outside it, and containers.
+
+    outside 10.77.0.2, fd77::2  --eth0--  10.77.0.1, fd77::1 host  (the agent's)   container, container, …
+
+Every lab has namespaces of its own under `/run/netns`; the pytest process stays where it is. `outside` routes
+all private ranges through the host, so that reaching a container past its published ports can be tried.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from itertools import count
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from echo_server import Answer, EchoServer, ask
+from moorage.kernel.linux import netns as namespaces
+
+HOST, OUTSIDE = "10.77.0.1", "10.77.0.2"
+HOST6, OUTSIDE6 = "fd77::1", "fd77::2"
+PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+
+T = TypeVar("T")
+Socket = socket.socket  # `Lab.socket` hides the module in annotations
+Address = tuple[str, int]
+_serial = count(1)
+
+
+class Lab:
+    """The namespaces `host`, `outside` and those of `container`; all others names are refused with KeyError.
+
+    A context manager: on the way out programs are ended by pid, servers stopped, namespaces removed.
+    """
+
+    def __init__(self) -> None:
+        self._prefix = f"lab{os.getpid()}-{next(_serial)}"
+        self._namespaces: dict[str, str] = {}
+        self._exit = ExitStack()
+        self._exit.callback(self._remove_all)
+
+    def __enter__(self) -> Self:
+        try:
+            for name in ("host", "outside"):
+                self._create(name)
+            self._wire()
+        except BaseException:
+            self._exit.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exit.close()
+
+    def container(self, name: str) -> str:
+        """Make an empty namespace, called `name` in all other methods; returns its path, for `attach`."""
+        return self._create(name)
+
+    def remove(self, name: str) -> None:
+        """Remove a namespace's name, as a runtime does when its container has ended."""
+        path = self._namespaces.pop(name)
+        subprocess.run(["ip", "netns", "del", os.path.basename(path)], check=True)  # noqa: PTH119 - text, no file
+
+    def path(self, name: str) -> str:
+        """The path of a namespace: `/run/netns/…`."""
+        return self._namespaces[name]
+
+    def call(self, name: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run `function` in a thread inside the namespace, and return or raise what it does.
+
+        Sockets made and programs started there belong to that namespace for good.
+        """
+        outcome: list[tuple[bool, Any]] = []
+        path = self._namespaces[name]
+
+        def run() -> None:
+            try:
+                with namespaces.opened(path) as fd:
+                    namespaces.setns(fd)
+                outcome.append((True, function(*args, **kwargs)))
+            except BaseException as error:  # noqa: BLE001 - raised again by the caller
+                outcome.append((False, error))
+
+        thread = threading.Thread(target=run, name=f"lab {name}")
+        thread.start()
+        thread.join()
+        done, value = outcome.pop()
+        if not done:
+            raise value
+        return value  # type: ignore[no-any-return]  # the list holds a T or an exception
+
+    def run(self, name: str, argv: Sequence[str], **kwargs: Any) -> str:
+        """Run a program to its end and return what it wrote; raises CalledProcessError."""
+        kwargs = {"check": True, "capture_output": True, "text": True, "timeout": 30} | kwargs
+        done: subprocess.CompletedProcess[str] = self.call(name, subprocess.run, argv, **kwargs)
+        return done.stdout
+
+    def popen(self, name: str, argv: Sequence[str], **kwargs: Any) -> subprocess.Popen[Any]:
+        """Start a program, which is ended with the lab if it has not ended before."""
+        process: subprocess.Popen[Any] = self.call(name, subprocess.Popen, argv, **kwargs)
+        self._exit.callback(end, process)
+        return process
+
+    def socket(self, name: str, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> Socket:
+        """A socket of that namespace, with a deadline of 5 s, closed with the lab."""
+        made = self.call(name, socket.socket, family, kind)
+        made.settimeout(5)
+        self._exit.callback(made.close)
+        return made
+
+    def open(self, name: str, to: Address, proto: str = "tcp", timeout: float = 5) -> Socket:
+        """A connected socket of that namespace; raises OSError as connect does."""
+        family = socket.AF_INET6 if ":" in to[0] else socket.AF_INET
+        kind = socket.SOCK_DGRAM if proto == "udp" else socket.SOCK_STREAM
+        made = self.socket(name, family, kind)
+        made.settimeout(timeout)
+        try:
+            made.connect(to)
+        except OSError:
+            made.close()
+            raise
+        return made
+
+    def connect(
+        self, name: str, to: Address, proto: str = "tcp", timeout: float = 5, payload: bytes = b"hello"
+    ) -> Answer:
+        """Ask the echo server at `to` from that namespace; raises OSError when it is refused or silent."""
+        with self.open(name, to, proto, timeout) as made:
+            return ask(made, payload)
+
+    def can_reach(self, name: str, to: Address, proto: str = "tcp", timeout: float = 1) -> bool:
+        """Whether an echo server answers there; takes `timeout` seconds where packets are dropped."""
+        try:
+            self.connect(name, to, proto, timeout)
+        except OSError:
+            return False
+        return True
+
+    def echo_server(self, name: str, proto: str, port: int) -> EchoServer:
+        """Serve `port` on every address of the namespace, both families, until closed or the lab's end."""
+        server = self.call(name, EchoServer, name, proto, port)
+        self._exit.callback(server.close)
+        return server
+
+    def _create(self, name: str) -> str:
+        full = f"{self._prefix}-{name}"
+        subprocess.run(["ip", "netns", "add", full], check=True)
+        path = self._namespaces[name] = f"/run/netns/{full}"
+        self.run(name, ["ip", "link", "set", "lo", "up"])
+        return path
+
+    def _remove_all(self) -> None:
+        for name in list(self._namespaces):
+            self.remove(name)
+
+    def _wire(self) -> None:
+        self._batch(
+            "host",
+            f"link add eth0 type veth peer name eth0 netns {self._prefix}-outside",
+        )
+        for name in ("host", "outside"):
+            # addresses are usable at once: what is under test is the agent's wait, not ours
+            self.call(name, _write, "/proc/sys/net/ipv6/conf/eth0/accept_dad", "0")
+        self._batch("host", *_addressed(HOST, HOST6), *_routed(("default", "::/0"), OUTSIDE, OUTSIDE6))
+        self._batch("outside", *_addressed(OUTSIDE, OUTSIDE6), *_routed(PRIVATE, HOST, HOST6))
+
+    def _batch(self, name: str, *lines: str) -> None:
+        self.run(name, ["ip", "-batch", "-"], input="\n".join(lines))
+
+
+def _addressed(ip: str, ipv6: str) -> list[str]:
+    return ["link set eth0 up", f"address add {ip}/24 dev eth0", f"address add {ipv6}/64 dev eth0 nodad"]
+
+
+def _routed(subnets: Sequence[str], via: str, via6: str) -> list[str]:
+    return [f"route add {subnet} via {via6 if ':' in subnet else via}" for subnet in subnets]
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w") as file:  # noqa: PTH123 - a sysctl is written in one go
+        file.write(text)
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """End a program by its pid, kindly at first, and reap it."""
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
