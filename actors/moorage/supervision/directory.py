@@ -1,0 +1,139 @@
+"""Names of actors: the only thing that actors hold of each other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pykka import ActorRef
+from pykka._envelope import Envelope
+
+from moorage.errors import Code
+from moorage.supervision.reply import Reply
+
+State = Literal["running", "starting", "restarting", "stopping"]
+Kind = Literal["worker", "supervisor"]
+
+DEADLINE = 30.0
+"""Seconds that an ask waits unless it says otherwise: past any honest answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of an actor: a row of `tree`."""
+
+    name: str
+    parent: str | None
+    kind: Kind
+    state: State
+    restarts: int
+    since: str
+    ref: ActorRef[Any]
+
+    @property
+    def mailbox(self) -> int:
+        """How many messages wait."""
+        return len(self.ref.actor_inbox)  # type: ignore[arg-type]  # every actor here has our Inbox
+
+
+class Directory:
+    """Where supervisors write who is who, and senders look it up at each send. For any thread."""
+
+    def __init__(self, on_restart: Callable[[str, str], None] | None = None) -> None:
+        """`on_restart(name, reason)` is told of every restart, in the supervisor's thread."""
+        self._lock = threading.Lock()
+        self._entries: dict[str, Entry] = {}
+        self._fenced: set[str] = set()
+        self.on_restart = on_restart or _unheard
+        self.restarts = 0
+        """How many restarts there were, of all actors."""
+
+    def enter(self, name: str, ref: ActorRef[Any], parent: str | None, kind: Kind) -> None:
+        """A new incarnation starts under this name."""
+        with self._lock:
+            former = self._entries.get(name)
+            restarts = 0 if former is None else former.restarts
+            self._entries[name] = Entry(name, parent, kind, "starting", restarts, _now(), ref)
+
+    def mark(self, name: str, state: State) -> None:
+        """The actor's state changed."""
+        with self._lock:
+            if (entry := self._entries.get(name)) is not None:
+                self._entries[name] = replace(entry, state=state)
+
+    def restarting(self, name: str, reason: str) -> None:
+        """The actor ended and will be started again; its name stays, its restarts are counted."""
+        with self._lock:
+            self.restarts += 1
+            if (entry := self._entries.get(name)) is not None:
+                self._entries[name] = replace(entry, state="restarting", restarts=entry.restarts + 1)
+        self.on_restart(name, reason)
+
+    def leave(self, name: str, urn: str) -> None:
+        """That incarnation is gone for good."""
+        with self._lock:
+            entry = self._entries.get(name)
+            if entry is not None and entry.ref.actor_urn == urn:
+                del self._entries[name]
+
+    def fence(self, urn: str) -> None:
+        """That incarnation was given up: whatever it still says is void."""
+        with self._lock:
+            self._fenced.add(urn)
+
+    def is_fenced(self, urn: str) -> bool:
+        """Whether that incarnation was given up."""
+        return urn in self._fenced
+
+    @property
+    def abandoned(self) -> int:
+        """How many incarnations were given up, each perhaps a thread that still hangs."""
+        return len(self._fenced)
+
+    def find(self, name: str) -> ActorRef[Any] | None:
+        """The present incarnation, or None."""
+        entry = self._entries.get(name)
+        return None if entry is None else entry.ref
+
+    def entries(self) -> list[Entry]:
+        """Every actor, in the order in which names were first entered."""
+        with self._lock:
+            return list(self._entries.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A name to send to, looked up at each send, so that a restart is seen only as `unavailable`."""
+
+    directory: Directory
+    name: str
+
+    def ask(self, message: Any, deadline: float | None = DEADLINE) -> Reply:
+        """Send and get the answer to come; refused as `unavailable` when nobody has that name."""
+        ref = self.directory.find(self.name)
+        if ref is None:
+            return Reply.refused(Code.UNAVAILABLE, f"{self.name} is not running: try again")
+        return ask(ref, message, deadline, self.name)
+
+    def tell(self, message: Any) -> None:
+        """Send without an answer; nobody there is no error."""
+        if (ref := self.directory.find(self.name)) is not None:
+            ref.actor_inbox.put(Envelope(message))
+
+
+def ask(ref: ActorRef[Any], message: Any, deadline: float | None, what: str) -> Reply:
+    """Send to one incarnation. Unlike pykka's `ask`, a closed inbox answers for itself."""
+    reply = Reply(what, deadline)
+    ref.actor_inbox.put(Envelope(message, reply_to=reply))
+    return reply
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _unheard(_name: str, _reason: str) -> None:
+    return None
