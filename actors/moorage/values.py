@@ -73,3 +73,70 @@ class Interface:
     netns_inode: int = field(default=0, repr=False)
     """The inode of the network namespace attached to, so that another of the same path is not mistaken
     for it; 0 while not attached. Not on the wire."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Who answers: the agent's version, the version of what it understands, its process, and since when."""
+
+    name: str
+    version: str
+    api: int
+    pid: int
+    started: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Whether `release` found something to release; true in a condition if it did."""
+
+    released: bool
+
+    def __bool__(self) -> bool:
+        return self.released
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Whether `remove_network` found a network to remove; true in a condition if it did."""
+
+    removed: bool
+
+    def __bool__(self) -> bool:
+        return self.removed
+
+
+@dataclass(frozen=True, slots=True)
+class ActorInfo:
+    """One actor of the tree. `parent` is None for the root; `mailbox` counts the messages that wait."""
+
+    name: str
+    parent: str | None
+    kind: str
+    state: str
+    restarts: int
+    mailbox: int
+    since: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The agent in numbers; `kernel` is "linux" or "memory", `repaired` counts what was put right."""
+
+    networks: int
+    interfaces: int
+    mappings: int
+    proxies: int
+    kernel: str
+    restarts: int
+    repaired: int
+    started: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step on a port's way from the client to the container's listener, and whether it is sound."""
+
+    step: str
+    ok: bool
+    text: str

@@ -1,0 +1,169 @@
+"""MessagePack-RPC: bytes in, messages out, and back. No socket, thread or clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgpack
+
+from moorage.rpc.framing import CLIENT, SERVER, Frame, Limits, ProtocolError
+
+__all__ = [
+    "CLIENT",
+    "SERVER",
+    "BadMap",
+    "Decoder",
+    "Limits",
+    "Message",
+    "Notification",
+    "ProtocolError",
+    "Request",
+    "Response",
+    "encode",
+]
+
+MSGID_MAX: Final = 0xFFFF_FFFF
+"""The MessagePack-RPC specification: "a 32-bit unsigned integer number"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A call that wants an answer. `msgid` is 0 to 2^32-1."""
+
+    msgid: int
+    method: str
+    params: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A call that wants no answer."""
+
+    method: str
+    params: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The answer to the request with that `msgid`; `error` is None when there is a result."""
+
+    msgid: int
+    error: Any
+    result: Any
+
+
+@dataclass(frozen=True, slots=True)
+class BadMap:
+    """Stands in for a map that no dict can hold, so that the request can be answered and not only cut off."""
+
+    reason: str
+
+
+Message = Request | Notification | Response
+
+
+class Decoder:
+    """Turns a stream of bytes into messages, the same ones however the bytes are split.
+
+    Message types are numbered as in the specification: 0 request, 1 response, 2 notification.
+    """
+
+    def __init__(self, limits: Limits = SERVER) -> None:
+        """Allow every frame what `limits` say."""
+        self._limits = limits
+        self._buffer = bytearray()
+        self._frame = Frame(limits)
+        self._broken: ProtocolError | None = None
+
+    @property
+    def partial(self) -> bool:
+        """Whether bytes wait that are no message yet; true also for whole messages that nobody took."""
+        return bool(self._buffer)
+
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Add bytes as they arrived. Take all messages before feeding more, to keep memory bounded."""
+        if self._broken is None:
+            self._buffer += data
+
+    def next_message(self) -> Message | None:
+        """Return the next whole message, or None until more bytes are fed.
+
+        Raises ProtocolError for what is not MessagePack-RPC, and again at every later call.
+        """
+        if self._broken is not None:
+            raise self._broken
+        try:
+            return self._take()
+        except ProtocolError as error:
+            self._broken = error
+            self._buffer.clear()
+            raise
+
+    def __iter__(self) -> Iterator[Message]:
+        """Give the messages that are whole. Raises as `next_message` does."""
+        while (message := self.next_message()) is not None:
+            yield message
+
+    def _take(self) -> Message | None:
+        end = self._frame.end(self._buffer)
+        if end is None:
+            return None
+        message = _message(_unpack(self._buffer[:end]))
+        del self._buffer[:end]
+        self._frame = Frame(self._limits)
+        return message
+
+
+def encode(message: Message) -> bytes:
+    """Return the bytes of a message.
+
+    Raises UnicodeEncodeError for a string that UTF-8 cannot hold (a lone surrogate).
+    """
+    match message:
+        case Request(msgid, method, params):
+            return _pack([0, msgid, method, params])
+        case Response(msgid, error, result):
+            return _pack([1, msgid, error, result])
+        case Notification(method, params):
+            return _pack([2, method, params])
+
+
+def _pack(frame: list[Any]) -> bytes:
+    packed: bytes = msgpack.packb(frame)
+    return packed
+
+
+def _unpack(frame: bytearray) -> Any:
+    try:
+        return msgpack.unpackb(frame, strict_map_key=False, object_pairs_hook=_map)
+    except UnicodeDecodeError as error:
+        raise ProtocolError("a string is not UTF-8") from error
+
+
+def _map(pairs: list[tuple[Any, Any]]) -> dict[Any, Any] | BadMap:
+    try:
+        made = dict(pairs)
+    except TypeError:
+        return BadMap("a map has an array or a map as a key")
+    return made if len(made) == len(pairs) else BadMap("a map has a key twice")
+
+
+def _message(frame: Any) -> Message:
+    if not isinstance(frame, list) or not frame or type(frame[0]) is not int:
+        raise ProtocolError("a frame is not an array that begins with a message type")
+    match frame:
+        case [0, msgid, str() as method, list() as params]:
+            return Request(_msgid(msgid), method, params)
+        case [1, msgid, error, result]:
+            return Response(_msgid(msgid), error, result)
+        case [2, str() as method, list() as params]:
+            return Notification(method, params)
+    raise ProtocolError("a frame is neither a request nor a response nor a notification")
+
+
+def _msgid(value: Any) -> int:
+    if type(value) is int and 0 <= value <= MSGID_MAX:
+        return value
+    raise ProtocolError("a message id is not an integer from 0 to 2^32-1")
