@@ -43,5 +43,9 @@ class Refused(MoorageError):
         return f"{self.code}: {self.text}"
 
 
+class Unreachable(MoorageError):
+    """No agent answers at the socket; whether a request that was sent is done is unknown."""
+
+
 class Fault(MoorageError):
     """Something broke; whether the request was done is unknown, and the same request may be sent again."""

@@ -21,17 +21,17 @@ _REFUSED: Final = 1
 
 def mapping_to_wire(mapping: Mapping) -> dict[str, Any]:
     """Return `{proto, host_ip, host_port, container_port, count}`."""
-    return _map(mapping)
+    return _map(Mapping, mapping)
 
 
 def network_to_wire(network: Network) -> dict[str, Any]:
     """Return `{name, bridge, subnet, gateway, subnet6?, gateway6?, internal, mtu}`."""
-    return _without_nil(_map(network), "subnet6", "gateway6")
+    return _without_nil(_map(Network, network), "subnet6", "gateway6")
 
 
 def interface_to_wire(interface: Interface) -> dict[str, Any]:
     """Return the interface with its ports as maps; `netns` and `ifname` are nil while it is not attached."""
-    made = _without_nil(_map(interface), "ipv6", "prefix6", "gateway6")
+    made = _without_nil(_map(Interface, interface), "ipv6", "prefix6", "gateway6")
     made["ports"] = [mapping_to_wire(mapping) for mapping in interface.ports]
     made["labels"] = dict(interface.labels)
     return made
@@ -89,8 +89,8 @@ def _names(cls: type) -> tuple[str, ...]:
     return tuple(each.name for each in fields(cls) if each.name not in _INTERNAL)
 
 
-def _map(value: object) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in _names(type(value))}
+def _map(cls: type, value: Any) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in _names(cls)}
 
 
 def _without_nil(made: dict[str, Any], *keys: str) -> dict[str, Any]:

@@ -1,0 +1,145 @@
+"""The agent's configuration: its keys, their defaults, and where things are when nothing is said."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from moorage.errors import Code, Refused
+from moorage.places import default_socket, default_state
+from moorage.rpc import checks
+
+KERNELS: Final = ("linux", "memory")
+LOOPBACKS: Final = ("kernel", "proxy")
+LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+ID_MAX: Final = 2**32 - 2
+"""uid_t and gid_t have 32 bits, and -1 means "no one" to the kernel."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What an agent is told. Making one with a wrong value raises Refused (invalid), naming the key.
+
+    `subnet` is that of the default network (None: a free one), `quarantine` the seconds for which an address
+    or an automatic port rests after use. The file `config/moorage.toml` says what each key does.
+    """
+
+    kernel: str = "linux"
+    state: str | os.PathLike[str] | None = None
+    socket: str | os.PathLike[str] | None = None
+    bridge: str = "moorage0"
+    subnet: str | None = None
+    default_network: bool = True
+    port_range: str = "49153-65535"
+    loopback: str = "kernel"
+    allow_uids: tuple[int, ...] = ()
+    allow_gids: tuple[int, ...] = ()
+    quarantine: float = 0
+    chaos: bool = False
+    log_level: str = "info"
+
+    def __post_init__(self) -> None:
+        """Check every value, and keep it in its canonical form."""
+        for key, check in _CHECKS.items():
+            value = getattr(self, key)
+            if value is not None or key not in _OPTIONAL:
+                object.__setattr__(self, key, check(key, value))
+
+    @property
+    def ports(self) -> range:
+        """The host ports of automatic mappings."""
+        first, _, last = self.port_range.partition("-")
+        return range(int(first), int(last) + 1)
+
+    @property
+    def state_path(self) -> Path:
+        """The directory of the journal: `state`, or its default."""
+        return Path(self.state if self.state is not None else default_state())
+
+    @property
+    def socket_path(self) -> Path:
+        """Where the agent listens: `socket`, or its default."""
+        return Path(self.socket if self.socket is not None else default_socket())
+
+
+def load(path: str | os.PathLike[str]) -> Config:
+    """Read a TOML file. Raises Refused (invalid), naming the file and the key that is wrong."""
+    try:
+        return Config(**_known_keys(tomllib.loads(Path(path).read_text("utf-8"))))
+    except OSError as error:
+        raise Refused(Code.INVALID, f"the configuration {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise Refused(Code.INVALID, f"the configuration {path} is not TOML: {error}") from error
+    except Refused as refused:
+        raise Refused(refused.code, f"the configuration {path}: {refused.text}") from refused
+
+
+def _known_keys(table: dict[str, Any]) -> dict[str, Any]:
+    known = [each.name for each in fields(Config)]
+    for key in table:
+        if key not in known:
+            raise Refused(Code.INVALID, f"the key {key!r} is unknown; there are {', '.join(known)}")
+    return table
+
+
+def _one_of(choices: Collection[str]) -> Callable[[str, Any], str]:
+    def check(key: str, value: Any) -> str:
+        if not isinstance(value, str) or value not in choices:
+            checks.invalid(key, value, f"one of {', '.join(choices)}")
+        return value
+
+    return check
+
+
+def _path(key: str, value: Any) -> str:
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else value
+    if not isinstance(text, str) or not text or "\0" in text:
+        checks.invalid(key, value, "a path")
+    return text
+
+
+def _range(key: str, value: Any) -> str:
+    first, dash, last = checks.text(key, value).partition("-")
+    ends = [int(end) if end.isascii() and end.isdecimal() and len(end) <= 5 else 0 for end in (first, last)]
+    if not dash or not 1 <= ends[0] <= ends[1] <= 65535:
+        checks.invalid(key, value, "two ports from 1 to 65535 such as 49153-65535, the smaller first")
+    return f"{ends[0]}-{ends[1]}"
+
+
+def _ids(key: str, value: Any) -> tuple[int, ...]:
+    wanted = "an array of numeric ids"
+    if not isinstance(value, list | tuple | set | frozenset):
+        checks.invalid(key, value, wanted)
+    for each in value:
+        if type(each) is not int or not 0 <= each <= ID_MAX:
+            checks.invalid(key, each, wanted)
+    return tuple(value)
+
+
+def _seconds(key: str, value: Any) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value < float("inf"):
+        checks.invalid(key, value, "a number of seconds, 0 or more")
+    return float(value)
+
+
+_OPTIONAL: Final = frozenset({"state", "socket", "subnet"})
+_CHECKS: Final[dict[str, checks.Check]] = {
+    "kernel": _one_of(KERNELS),
+    "state": _path,
+    "socket": _path,
+    "bridge": checks.link_name,
+    "subnet": checks.subnet4,
+    "default_network": checks.flag,
+    "port_range": _range,
+    "loopback": _one_of(LOOPBACKS),
+    "allow_uids": _ids,
+    "allow_gids": _ids,
+    "quarantine": _seconds,
+    "chaos": checks.flag,
+    "log_level": _one_of(LOG_LEVELS),
+}
