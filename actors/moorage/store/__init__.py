@@ -1,0 +1,43 @@
+"""Durable state: SQLite in a directory of its own, one writer, many operations to a commit."""
+
+from moorage.store.operations import (
+    Already,
+    Commit,
+    Conflict,
+    Done,
+    DropInterface,
+    DropNetwork,
+    ForgetRequest,
+    ForgetSysctls,
+    Operation,
+    Outcome,
+    PutInterface,
+    PutNetwork,
+    Remember,
+    RequestKey,
+    Reserve,
+    Unreserve,
+)
+from moorage.store.records import Damaged
+from moorage.store.store import Store
+
+__all__ = [
+    "Already",
+    "Commit",
+    "Conflict",
+    "Damaged",
+    "Done",
+    "DropInterface",
+    "DropNetwork",
+    "ForgetRequest",
+    "ForgetSysctls",
+    "Operation",
+    "Outcome",
+    "PutInterface",
+    "PutNetwork",
+    "Remember",
+    "RequestKey",
+    "Reserve",
+    "Store",
+    "Unreserve",
+]

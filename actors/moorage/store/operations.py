@@ -1,0 +1,129 @@
+"""What the store is told to change, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from moorage.errors import Code, Refused
+from moorage.values import Interface, Network
+
+
+@dataclass(frozen=True, slots=True)
+class PutInterface:
+    """Insert an interface, or replace the one with its id."""
+
+    interface: Interface
+
+
+@dataclass(frozen=True, slots=True)
+class DropInterface:
+    """Forget an interface with its addresses and ports; one that is not there is no error."""
+
+    id: str
+    quarantine_until: float | None = None
+    """Seconds since the epoch until which its addresses rest; None to give them back at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutNetwork:
+    """Insert a network; one that is there is never replaced."""
+
+    network: Network
+
+
+@dataclass(frozen=True, slots=True)
+class DropNetwork:
+    """Forget a network without interfaces; one that is not there is no error."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Keep the value that a sysctl had; the first value told stays."""
+
+    path: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetSysctls:
+    """Forget every value that `Remember` kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Note ports as ones we added to `ip_local_reserved_ports`."""
+
+    ports: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreserve:
+    """Forget ports that `Reserve` noted."""
+
+    ports: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetRequest:
+    """Forget a request, so that it may be tried again."""
+
+    request: str
+
+
+Release = DropInterface | DropNetwork | ForgetSysctls | Unreserve | ForgetRequest
+"""What goes through on a full disk."""
+Operation = PutInterface | PutNetwork | Remember | Reserve | Release
+
+
+class RequestKey(NamedTuple):
+    """A caller's own string for one request, with what it asked."""
+
+    request: str
+    method: str
+    digest: bytes
+    """Of the parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Operations that happen together or not at all, with the answer to remember for their request."""
+
+    operations: tuple[Operation, ...]
+    request: RequestKey | None = None
+    reply: bytes = b""
+
+    @property
+    def releases(self) -> bool:
+        """Whether it only gives back."""
+        return all(isinstance(operation, Release) for operation in self.operations)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The commit is durable."""
+
+    changed: tuple[bool, ...] = ()
+    """For each operation, whether there was anything to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Already:
+    """The request was done before; nothing was done now."""
+
+    reply: bytes
+    """The first answer."""
+
+
+Outcome = Done | Already | Exception
+
+
+class Conflict(Refused):
+    """Somebody holds what was asked for: `holder` is the id of the interface, or the name of the network."""
+
+    def __init__(self, code: Code, text: str, holder: str) -> None:
+        """Keep who holds it beside the code and the sentence."""
+        super().__init__(code, text)
+        self.holder = holder

@@ -1,0 +1,174 @@
+"""What the store knows."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+from moorage.store.records import Damaged, check, unpack_interface, unpack_network
+from moorage.store.schema import COLLIDES
+from moorage.values import Interface, Mapping, Network
+
+INTERFACES = "SELECT id, body, crc FROM interfaces"
+HOLDERS = (
+    "SELECT id, port FROM ports WHERE proto = :proto AND port BETWEEN :first AND :last "
+    f"AND seq != :besides AND ({COLLIDES.format(':host_ip')}) ORDER BY port LIMIT 1"  # noqa: S608 - made of constants
+)
+
+
+class Reader:
+    """Queries. Each raises Damaged for a row whose checksum does not match."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """Read from the tables of `connection`."""
+        self._connection = connection
+
+    def network(self, name: str) -> Network | None:
+        """One network."""
+        rows = self._connection.execute("SELECT name, body, crc FROM networks WHERE name = ?", (name,))
+        return next(map(_network, rows), None)
+
+    def networks(self) -> list[Network]:
+        """All networks, by name."""
+        rows = self._connection.execute("SELECT name, body, crc FROM networks ORDER BY name")
+        return [_network(row) for row in rows]
+
+    def interface(self, interface_id: str) -> Interface | None:
+        """One interface."""
+        rows = self._connection.execute(f"{INTERFACES} WHERE id = ?", (interface_id,))
+        return next(map(_interface, rows), None)
+
+    def interfaces(self, network: str | None = None) -> list[Interface]:
+        """All interfaces, or those of one network, in the order in which they came."""
+        if network is None:
+            rows = self._connection.execute(f"{INTERFACES} ORDER BY seq")
+        else:
+            rows = self._connection.execute(f"{INTERFACES} WHERE network = ? ORDER BY seq", (network,))
+        return [_interface(row) for row in rows]
+
+    def addresses(self, network: str) -> list[tuple[str, str]]:
+        """The addresses of both families taken in a network, each with the id of its interface."""
+        return [
+            (address, interface.id)
+            for interface in self.interfaces(network)
+            for _, address in footprint(interface)
+        ]
+
+    def last_address(self, network: str, version: int = 4) -> str | None:
+        """The address of IP `version` that was given last in a network, as far as it is still taken."""
+        rows = self._connection.execute(
+            f"{INTERFACES} WHERE network = ? ORDER BY seq DESC LIMIT 1", (network,)
+        )
+        for interface in map(_interface, rows):
+            return interface.ip if version == 4 else interface.ipv6
+        return None
+
+    def ports(self, proto: str) -> list[tuple[str, int, int, str]]:
+        """The host ports taken for `proto`: host address ("" any of both families), first port, count, id."""
+        return [
+            (mapping.key_ip, mapping.host_port, mapping.count, interface.id)
+            for interface in self.interfaces()
+            for mapping in interface.ports
+            if mapping.proto == proto
+        ]
+
+    def last_port(self, proto: str, first: int, last: int) -> int | None:
+        """The host port in `first..last` that was published last, as far as it still is."""
+        row = self._connection.execute(
+            "SELECT port FROM ports WHERE proto = ? AND port BETWEEN ? AND ? "
+            "ORDER BY seq DESC, port DESC LIMIT 1",
+            (proto, first, last),
+        ).fetchone()
+        return row and int(row[0])
+
+    def port_holder(self, mapping: Mapping, besides: int = 0) -> tuple[str, int] | None:
+        """Who holds a host port that `mapping` would take: the interface's id, and the first such port.
+
+        Rows of the sequence number `besides` do not count.
+        """
+        values = {
+            "proto": mapping.proto,
+            "first": mapping.host_port,
+            "last": mapping.host_port + mapping.count - 1,
+            "host_ip": mapping.key_ip,
+            "besides": besides,
+        }
+        row = self._connection.execute(HOLDERS, values).fetchone()
+        return row and (str(row[0]), int(row[1]))
+
+    def quarantined(self, network: str) -> list[tuple[str, float]]:
+        """The addresses of a network that rest, each with the time (seconds since the epoch) until which."""
+        return self._connection.execute(
+            "SELECT address, until FROM quarantine WHERE network = ? ORDER BY until, address", (network,)
+        ).fetchall()
+
+    def sysctls(self) -> dict[str, str]:
+        """The values that sysctls had before they were changed, by path under `/proc/sys`."""
+        values: dict[str, str] = {}
+        for path, value, crc in self._connection.execute(
+            "SELECT path, value, crc FROM sysctls ORDER BY path"
+        ):
+            check(f"sysctl {path}", crc, path, value)
+            values[path] = value
+        return values
+
+    def reserved(self) -> frozenset[int]:
+        """The ports that we added to `ip_local_reserved_ports`."""
+        return frozenset(self._reserved())
+
+    def verify(self) -> None:
+        """Read all that matters. Raises Damaged when a row, or one derived from it, is not as written."""
+        self.networks()
+        self.sysctls()
+        self.reserved()
+        interfaces = self.interfaces()
+        self._compare(
+            "addresses",
+            "network, address, id",
+            {(*address, interface.id) for interface in interfaces for address in footprint(interface)},
+        )
+        self._compare(
+            "ports",
+            "proto, port, host_ip, id",
+            {
+                (*row, interface.id)
+                for interface in interfaces
+                for mapping in interface.ports
+                for row in port_rows(mapping)
+            },
+        )
+
+    def _reserved(self) -> Iterator[int]:
+        for port, crc in self._connection.execute("SELECT port, crc FROM reserved"):
+            check(f"reserved port {port}", crc, port)
+            yield port
+
+    def _compare(self, table: str, columns: str, wanted: set[tuple[object, ...]]) -> None:
+        query = f"SELECT {columns} FROM {table}"  # noqa: S608 - both from `verify`
+        found = self._connection.execute(query)
+        if set(found) != wanted:
+            raise Damaged(f"the table of {table} does not match the interfaces")
+
+
+def footprint(interface: Interface) -> list[tuple[str, str]]:
+    """The network and address of each address that an interface has."""
+    addresses = (interface.ip, interface.ipv6)
+    return [(interface.network, address) for address in addresses if address is not None]
+
+
+def port_rows(mapping: Mapping) -> list[tuple[str, int, str]]:
+    """Protocol, port and host address of each port that a mapping takes."""
+    ports = range(mapping.host_port, mapping.host_port + mapping.count)
+    return [(mapping.proto, port, mapping.key_ip) for port in ports]
+
+
+def _network(row: tuple[str, bytes, int]) -> Network:
+    name, body, crc = row
+    check(f"network {name}", crc, name, body)
+    return unpack_network(body)
+
+
+def _interface(row: tuple[str, bytes, int]) -> Interface:
+    interface_id, body, crc = row
+    check(f"interface {interface_id}", crc, interface_id, body)
+    return unpack_interface(body)

@@ -1,0 +1,128 @@
+"""The tables, and what a database is checked for before it is trusted."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from moorage.errors import Code, Refused
+from moorage.store.records import Damaged
+
+APPLICATION = 0x6D6F6F72
+"""`application_id` in the file's header, "moor"."""
+VERSION = 1
+"""`user_version` in the file's header."""
+
+PRAGMAS = (
+    # no shared memory file, whose pages would end the process with SIGBUS when the disk fills up
+    "locking_mode = EXCLUSIVE",
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    # pages: with the log small, the ballast is room enough to empty a full disk
+    "wal_autocheckpoint = 64",
+    "foreign_keys = ON",
+    "trusted_schema = OFF",
+)
+
+COLLIDES = """
+    host_ip = '' OR {0} = '' OR host_ip = {0}
+    OR (host_ip IN ('0.0.0.0', '::') OR {0} IN ('0.0.0.0', '::'))
+    AND (instr(host_ip, ':') > 0) = (instr({0}, ':') > 0)
+"""
+"""Whether the `host_ip` of a row of `ports` and another share an address; "" is all of both families."""
+
+TABLES = f"""
+CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE networks(name TEXT PRIMARY KEY, body BLOB NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE interfaces(
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    network TEXT NOT NULL REFERENCES networks(name),
+    body BLOB NOT NULL,
+    crc INTEGER NOT NULL
+);
+CREATE INDEX interfaces_by_network ON interfaces(network);
+CREATE TABLE addresses(
+    network TEXT NOT NULL,
+    address TEXT NOT NULL,
+    id TEXT NOT NULL,
+    PRIMARY KEY(network, address)
+) WITHOUT ROWID;
+CREATE TABLE ports(
+    proto TEXT NOT NULL,
+    port INTEGER NOT NULL,
+    host_ip TEXT NOT NULL,
+    id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY(proto, port, host_ip)
+) WITHOUT ROWID;
+CREATE TRIGGER ports_collide BEFORE INSERT ON ports WHEN EXISTS(
+    SELECT 1 FROM ports WHERE proto = NEW.proto AND port = NEW.port AND (
+        {COLLIDES.format("NEW.host_ip")}
+    )
+) BEGIN SELECT RAISE(ABORT, 'ports collide'); END;
+CREATE TABLE requests(
+    seq INTEGER PRIMARY KEY,
+    request TEXT NOT NULL UNIQUE,
+    method TEXT NOT NULL,
+    digest BLOB NOT NULL,
+    reply BLOB NOT NULL,
+    time REAL NOT NULL,
+    crc INTEGER NOT NULL
+);
+CREATE TABLE quarantine(
+    network TEXT NOT NULL,
+    address TEXT NOT NULL,
+    until REAL NOT NULL,
+    PRIMARY KEY(network, address)
+) WITHOUT ROWID;
+CREATE TABLE sysctls(path TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE reserved(port INTEGER PRIMARY KEY, crc INTEGER NOT NULL);
+PRAGMA application_id = {APPLICATION};
+PRAGMA user_version = {VERSION};
+"""  # noqa: S608 - made of constants
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the database in the calling thread, and make the tables of a new one.
+
+    Raises Refused: unsupported when a later version wrote it. Raises Damaged, or sqlite3.Error when
+    SQLite cannot use it.
+    """
+    connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
+    try:
+        for pragma in PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+        _recognise(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _recognise(connection: sqlite3.Connection, path: Path) -> None:
+    application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
+    if (application, version) == (0, 0) and not _pragma(connection, "schema_version"):
+        connection.executescript(f"BEGIN IMMEDIATE; {TABLES} COMMIT")
+    elif application != APPLICATION:
+        raise Refused(Code.INVALID, f"{path} is a database, but not one of moorage: choose another directory")
+    elif version != VERSION:
+        raise Refused(
+            Code.UNSUPPORTED,
+            f"{path} was written by a later moorage (format {version}, this one knows {VERSION}): "
+            "start that one, or choose another directory",
+        )
+    else:
+        _check_pages(connection)
+
+
+def _check_pages(connection: sqlite3.Connection) -> None:
+    # 33 ms with 30,000 interfaces; quick_check takes 17 and does not see an index that misses a row
+    ((verdict,), *_) = connection.execute("PRAGMA integrity_check(1)").fetchall()
+    if verdict != "ok":
+        raise Damaged(str(verdict))
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    (value,) = connection.execute(f"PRAGMA {name}").fetchone()
+    return int(value)

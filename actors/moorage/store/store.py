@@ -1,0 +1,234 @@
+"""Durable state: what was given to whom, and what was answered."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Self, TypeVar
+
+from moorage.errors import Code, Fault, Refused
+from moorage.store import directory as directories
+from moorage.store.ballast import Ballast
+from moorage.store.lock import Lock
+from moorage.store.operations import Already, Commit, Done, Outcome, RequestKey
+from moorage.store.reader import Reader
+from moorage.store.records import Damaged
+from moorage.store.requests import Requests
+from moorage.store.schema import connect
+from moorage.store.writer import Writer
+
+T = TypeVar("T")
+
+
+class Store(Reader):
+    """The only owner of the state directory, used by the thread that opened it.
+
+    What `commit` answered is on the disk. Queries raise Damaged for a row that is not as it was written.
+    """
+
+    forgotten: list[str]
+    """The ids of the interfaces of a former boot, dropped when this store was opened."""
+
+    def __init__(
+        self, directory: Path, lock: Lock, connection: sqlite3.Connection, now: Callable[[], float]
+    ) -> None:
+        """Use `Store.open`."""
+        super().__init__(connection)
+        self._directory = directory
+        self._lock = lock
+        self._now = now
+        self._ballast = Ballast(directory / directories.BALLAST)
+        self._requests = Requests(connection, now)
+        self._writer = Writer(connection, self, self._requests)
+
+    @classmethod
+    def open(cls, directory: Path, boot_id: str, now: Callable[[], float]) -> Self:
+        """Lock the directory, made when missing, and check what is in it.
+
+        `boot_id` is another string after every boot, `now` gives seconds since the epoch.
+
+        Interfaces of a former boot are forgotten, networks kept. Raises Refused: denied where the
+        directory cannot be used, invalid for one that is not ours or is damaged, exists while another
+        agent uses it, unsupported when a later version wrote it, no_space on a full disk.
+        """
+        directories.prepare(directory)
+        lock = _lock(directory)
+        try:
+            return cls._open_locked(directory, lock, boot_id, now)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def _open_locked(cls, directory: Path, lock: Lock, boot_id: str, now: Callable[[], float]) -> Self:
+        with _refusing(directory):
+            connection = connect(directories.touch(directory))
+            try:
+                store = cls(directory, lock, connection, now)
+                store.verify()
+                store._start_boot(boot_id)
+            except BaseException:
+                connection.close()
+                raise
+        return store
+
+    def commit(self, batch: Sequence[Commit]) -> list[Outcome]:
+        """Do all commits of a batch in one durable transaction, and tell what became of each, in order.
+
+        A commit that is refused leaves the others alone. On a full disk those that take anything get
+        Refused (no_space), those that only give back are done; any other failure of the disk is a Fault
+        for all, and none is done.
+        """
+        try:
+            if self._ballast.take():
+                return self._transaction(lambda: self._apply_all(batch))
+        except sqlite3.Error as error:
+            if not _full(error):
+                return [_fault(error)] * len(batch)
+        return [self._squeeze(commit) for commit in batch]
+
+    def recall(self, key: RequestKey) -> bytes | None:
+        """The answer to a request that was done, None when it is new.
+
+        Raises Refused: exists when the same string came with another method or other parameters.
+        """
+        return self._requests.recall(key)
+
+    def erase(self) -> None:
+        """Close, and remove every file that was made, and the directory when nothing else is in it."""
+        self._connection.close()
+        directories.erase(self._directory)
+        self._lock.release()
+
+    def close(self) -> None:
+        """Let another agent use the directory. A second time is no error."""
+        self._connection.close()
+        self._lock.release()
+
+    def _start_boot(self, boot_id: str) -> None:
+        self._ballast.take()
+        self.forgotten = self._cured(lambda: self._writer.start_boot(boot_id))
+
+    def _apply_all(self, batch: Sequence[Commit]) -> list[Outcome]:
+        outcomes = [self._apply(commit) for commit in batch]
+        if self._requests.pass_time():
+            self._writer.end_quarantine(self._now())
+        return outcomes
+
+    def _apply(self, commit: Commit) -> Outcome:
+        """Apply one commit within a transaction; one that fails leaves no trace."""
+        self._connection.execute("SAVEPOINT commit_of_batch")
+        try:
+            outcome = self._perform(commit)
+        except sqlite3.OperationalError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one commit is its own outcome
+            self._connection.execute("ROLLBACK TO commit_of_batch")
+            outcome = error
+        self._connection.execute("RELEASE commit_of_batch")
+        return outcome
+
+    def _perform(self, commit: Commit) -> Outcome:
+        if commit.request is not None:
+            reply = self._requests.recall(commit.request)
+            if reply is not None:
+                return Already(reply)
+            self._requests.record(commit.request, commit.reply)
+        return Done(tuple(self._writer.apply(operation) for operation in commit.operations))
+
+    def _squeeze(self, commit: Commit) -> Outcome:
+        """Do on a full disk, by itself, a commit that gives back."""
+        if not commit.releases:
+            return _no_space(self._directory)
+        try:
+            return self._cured(lambda: self._apply(commit))
+        except Refused as error:
+            return error
+        except sqlite3.Error as error:
+            return _fault(error)
+
+    def _cured(self, work: Callable[[], T]) -> T:
+        """Run a transaction that gives back, where there is no room with that of the ballast."""
+        try:
+            return self._transaction(work)
+        except sqlite3.Error as error:
+            if not _full(error):
+                raise
+        self._make_room()
+        try:
+            return self._transaction(work)
+        except sqlite3.Error as error:
+            if not _full(error):
+                raise
+            raise _no_space(self._directory) from error
+
+    def _make_room(self) -> None:
+        self._ballast.drop()
+        with contextlib.suppress(sqlite3.OperationalError):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _transaction(self, work: Callable[[], T]) -> T:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = work()
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        return result
+
+
+def _lock(directory: Path) -> Lock:
+    try:
+        return Lock(directory / directories.LOCK)
+    except OSError as error:
+        raise directories.unusable(directory, error) from error
+
+
+@contextlib.contextmanager
+def _refusing(directory: Path) -> Iterator[None]:
+    """Turn what SQLite and checksums say of a state directory into a sentence."""
+    try:
+        yield
+    except (sqlite3.Error, Damaged) as error:
+        raise _unopened(directory, error) from error
+
+
+def _unopened(directory: Path, error: Exception) -> Refused:
+    match getattr(error, "sqlite_errorname", "").split("_")[1:2]:
+        case ["FULL"]:
+            return _no_space(directory)
+        case ["BUSY"]:
+            return Refused(
+                Code.EXISTS,
+                f"the state in {directory} is in use by another program: close whatever reads the database",
+            )
+        case ["CANTOPEN" | "READONLY" | "PERM" | "AUTH"]:
+            return Refused(
+                Code.DENIED,
+                f"state cannot be kept in {directory}: {error}; make its files writable for the agent's user",
+            )
+    return Refused(
+        Code.INVALID,
+        f"the state in {directory} is damaged ({error}): move the directory away, or put back a copy, "
+        "and start the agent again",
+    )
+
+
+def _full(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
+
+
+def _no_space(directory: Path) -> Refused:
+    return Refused(
+        Code.NO_SPACE,
+        f"the disk of the state directory {directory} is full, so nothing new can be recorded: "
+        "make room on it; releasing still works",
+    )
+
+
+def _fault(error: sqlite3.Error) -> Fault:
+    return Fault(f"the state could not be written ({error}): send the same request again")
