@@ -35,6 +35,8 @@ class Occupied(NamedTuple):
 
     subnet: str
     text: str
+    device: str = ""
+    """The link that it belongs to, by which an adopted bridge's own are known; "" for none."""
 
 
 class Namespace(NamedTuple):
