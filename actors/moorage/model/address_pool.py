@@ -8,17 +8,15 @@ from collections.abc import Mapping
 
 from moorage.errors import Code, Refused
 from moorage.model.integer_set import IntegerSet
-
-_IPV4_BITS = 32
+from moorage.model.subnets import ends
 
 
 class AddressPool:
     """Who holds which address of a subnet, IPv4 or IPv6. Owners are names, of interfaces as a rule.
 
     Addresses are given as the seed's IPAllocator gives them: in turn, wrapping at the end, and in a full pool
-    the address released first is the next one given, the search going on from there. Never given are the
-    gateway, the network and broadcast addresses of IPv4 (but a /31 has neither, RFC 3021) and the
-    subnet-router anycast address of IPv6 (RFC 4291, 2.6.1; not of a /127, RFC 6164).
+    the address released first is the next one given, the search going on from there. The gateway and the
+    `ends` of the subnet are never given.
 
     With `quarantine` (seconds), a released address is passed over for so long, unless no other is free; then
     that which was released first is given. Times are seconds of any one clock, which may be set back.
@@ -33,7 +31,7 @@ class AddressPool:
         self._released: OrderedDict[int, float] = OrderedDict()
         self._latest = float("-inf")
         self._unavailable = IntegerSet(self._network.num_addresses)
-        self._reserved = {**self._ends(), self._offset(gateway): "the gateway"}
+        self._reserved = {**ends(self._network), self._offset(gateway): "the gateway"}
         for offset in self._reserved:
             self._unavailable.add(offset)
         self._next = self._search(0)
@@ -110,13 +108,6 @@ class AddressPool:
     def resume_after(self, address: str) -> None:
         """Begin the next search after this address, given last. Raises Refused (invalid) outside."""
         self._next = self._search(self._offset(address) + 1)
-
-    def _ends(self) -> dict[int, str]:
-        if self._network.num_addresses <= 2:
-            return {}
-        if self._network.max_prefixlen > _IPV4_BITS:
-            return {0: "the subnet-router anycast address"}
-        return {0: "the network address", self._network.num_addresses - 1: "the broadcast address"}
 
     def _offset(self, address: str) -> int:
         try:

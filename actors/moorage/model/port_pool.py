@@ -179,7 +179,7 @@ class PortPool:
         return lowest_bit(runs) if runs else None
 
     def _bits(self, ports: Container[int]) -> int:
-        """The bits of those of our range that are in `ports`, by way of a binary number, highest port first."""
+        """The bits of those of our range that are in `ports`, by way of a binary number."""
         digits = bytes(map(ports.__contains__, reversed(self._range))).translate(b"01" + bytes(254))
         return int(digits, 2) << self._range.start
 
