@@ -1,0 +1,91 @@
+"""What is wrong with the nftables table, and the one transaction that puts it right. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from moorage.kernel.linux import ruleset
+from moorage.kernel.protocol import Element
+
+_LISTED = 10
+
+Listing = dict[str, list[str]]
+"""What the kernel says the table is: `chain guard` to its definition and rules, `set bridges` to its own."""
+
+
+def listing(objects: Collection[dict[str, Any]]) -> Listing:
+    """Order the objects of `list table` by what they belong to, without handles."""
+    found: Listing = {}
+    for entry in objects:
+        ((kind, body),) = entry.items()
+        owner = f"chain {body['chain']}" if kind == "rule" else f"{kind} {body['name']}"
+        plain = {key: value for key, value in body.items() if key != "handle"}
+        found.setdefault(owner, []).append(json.dumps(plain, sort_keys=True))
+    return found
+
+
+def structure(present: Listing) -> dict[str, str]:
+    """The definitions alone: what writing the rules anew cannot put right."""
+    return {owner: lines[0] for owner, lines in present.items()}
+
+
+def complete(present: Listing) -> bool:
+    """Whether exactly our sets, maps and chains are there, whatever is in them."""
+    return {
+        tuple(owner.split(" ", 1)) for owner in present if not owner.startswith("table ")
+    } == ruleset.names()
+
+
+def rebuild(elements: Collection[Element]) -> str:
+    """Replace the table, whatever it is, by ours: a packet meets the old one or the new one."""
+    table = f"table {ruleset.TABLE}\n"
+    return f"{table}delete {table}{ruleset.rules()}{ruleset.change(elements, ())}"
+
+
+def rewrite(wanted: Collection[Element], present: Collection[Element]) -> str:
+    """Replace the rules and adjust the elements, in a table whose sets and chains are ours."""
+    return f"flush table {ruleset.TABLE}\n{ruleset.rules()}{adjust(wanted, present)}"
+
+
+def adjust(wanted: Collection[Element], present: Collection[Element]) -> str:
+    """Remove the elements that should not be there and add those that are missing."""
+    ours, there = set(wanted), set(present)
+    return ruleset.change(sorted(ours - there, key=repr), sorted(there - ours, key=repr))
+
+
+def sentences(
+    before: Listing | None, after: Listing, wanted: Collection[Element], present: Collection[Element]
+) -> list[str]:
+    """What was wrong: a sentence for each chain and set, for ten elements at most, and one for the rest."""
+    if before is None:
+        return [f"table {ruleset.TABLE} was missing"]
+    return [*_definitions(before, after), *_shortened(list(_elements(set(wanted), set(present))))]
+
+
+def _definitions(before: Listing, after: Listing) -> Iterator[str]:
+    for owner in sorted(before.keys() | after.keys()):
+        if owner not in before:
+            yield f"{owner} was missing"
+        elif owner not in after:
+            yield f"{owner} was not ours"
+        elif before[owner] != after[owner]:
+            yield f"{owner} had been changed"
+
+
+def _elements(wanted: set[Element], present: set[Element]) -> Iterator[str]:
+    held = {(element.container, element.key) for element in present}
+    needed = {(element.container, element.key) for element in wanted}
+    for element in sorted(wanted - present, key=repr):
+        changed = (element.container, element.key) in held
+        yield f"element {ruleset.describe(element)} {'had another value' if changed else 'was missing'}"
+    for element in sorted(present - wanted, key=repr):
+        if (element.container, element.key) not in needed:
+            yield f"element {ruleset.describe(element)} was not ours"
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    if len(lines) <= _LISTED:
+        return lines
+    return [*lines[:_LISTED], f"and {len(lines) - _LISTED} more elements were wrong"]

@@ -1,0 +1,157 @@
+"""Forgetting connections: the conntrack entries of published ports."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from moorage.errors import Code, Refused
+from moorage.kernel.linux.nfnetlink import Netlink, attribute, attributes, generic, nested
+from moorage.kernel.protocol import Flow
+
+# linux/netfilter/nfnetlink_conntrack.h
+_GET = 1 << 8 | 1
+_DELETE = 1 << 8 | 2
+_ORIGINAL, _REPLY, _ID, _ZONE, _FILTER = 1, 2, 12, 18, 25
+_IP, _PROTO = 1, 2
+_ADDRESSES = {1: "source", 2: "target", 3: "source", 4: "target"}
+_NUMBER, _TARGET_PORT = 1, 3
+_ORIGINAL_FLAGS = 1
+_BY_PROTO, _BY_TARGET_PORT = 1 << 3, 1 << 5
+
+_PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
+_COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
+_GETADDR = 22  # RTM_GETADDR
+_LOCAL = 2  # IFA_LOCAL
+_ADDRESS = 1  # IFA_ADDRESS
+_FEW_PORTS = 4
+"""Up to so many ports the kernel filters, walking its whole table for each; above, we do, after one walk."""
+
+
+class Entry(NamedTuple):
+    """One entry: where its first packet went, who answers, and the attributes that name it in a deletion."""
+
+    proto: int
+    target: str
+    target_port: int
+    answers: str
+    family: int
+    identity: bytes
+
+
+class Conntrack:
+    """The conntrack table of this network namespace, read and pruned over a given netfilter socket."""
+
+    def __init__(self, netlink: Netlink) -> None:
+        """Use `netlink`, which the caller closes."""
+        self._netlink = netlink
+
+    def flush(self, flows: Collection[Flow]) -> None:
+        """Delete the entries of `flows`. Raises Refused (denied)."""
+        if not flows or _empty():
+            return
+        try:
+            self._flush(flows)
+        except PermissionError as error:
+            raise Refused(
+                Code.DENIED, "ending connections needs CAP_NET_ADMIN: run the agent as root"
+            ) from error
+
+    def _flush(self, flows: Collection[Flow]) -> None:
+        wanted = _by_port(flows)
+        local = _local_addresses()
+        for entry in self._candidates(wanted.keys()):
+            if any(ends(flow, entry, local) for flow in wanted.get((entry.proto, entry.target_port), ())):
+                self._delete(entry)
+
+    def _candidates(self, ports: Collection[tuple[int, int]]) -> Iterator[Entry]:
+        filters: Iterable[bytes] = (_filter(proto, port) for proto, port in ports)
+        if len(ports) > _FEW_PORTS:
+            filters = (_filter(proto, None) for proto in sorted({proto for proto, _ in ports}))
+        for condition in filters:
+            yield from map(_entry, self._netlink.dump(_GET, generic(0) + condition))
+
+    def _delete(self, entry: Entry) -> None:
+        with suppress(FileNotFoundError):
+            self._netlink.ask(_DELETE, generic(entry.family) + entry.identity)
+
+
+def ends(flow: Flow, entry: Entry, local: Collection[str]) -> bool:
+    """Whether `entry`, whose protocol and port are the flow's, is one of its connections.
+
+    Those translated to a backend are. So is everything else that went to a host address of the mapping, but
+    for untranslated TCP: that is a connection to a socket of the host, the proxy's for one.
+    """
+    if flow.host_ip and entry.target != flow.host_ip:
+        return False
+    translated = entry.answers != entry.target
+    if translated and entry.answers in flow.backends:
+        return True
+    return _is_local(entry.target, local) and (translated or entry.proto != socket.IPPROTO_TCP)
+
+
+def _is_local(address: str, local: Collection[str]) -> bool:
+    return address in local or address.startswith("127.")
+
+
+def _empty() -> bool:
+    try:
+        return _COUNT.read_text("ascii").strip() == "0"
+    except OSError:
+        return False
+
+
+def _by_port(flows: Collection[Flow]) -> dict[tuple[int, int], list[Flow]]:
+    wanted: dict[tuple[int, int], list[Flow]] = {}
+    for flow in flows:
+        for port in range(flow.first, flow.last + 1):
+            wanted.setdefault((_PROTOCOLS[flow.proto], port), []).append(flow)
+    return wanted
+
+
+def _filter(proto: int, port: int | None) -> bytes:
+    flags = _BY_PROTO | (_BY_TARGET_PORT if port is not None else 0)
+    parts = [attribute(_NUMBER, bytes([proto])), attribute(_TARGET_PORT, struct.pack("!H", port or 0))]
+    return nested(_ORIGINAL, nested(_PROTO, *parts)) + nested(
+        _FILTER, attribute(_ORIGINAL_FLAGS, struct.pack("=I", flags))
+    )
+
+
+def _entry(body: bytes) -> Entry:
+    fields = dict(attributes(body[4:]))
+    original, reply = _tuple(fields[_ORIGINAL]), _tuple(fields[_REPLY])
+    identity = nested(_ORIGINAL, fields[_ORIGINAL])
+    identity += b"".join(attribute(kind, fields[kind]) for kind in (_ID, _ZONE) if kind in fields)
+    return Entry(original.proto, original.target, original.port, reply.source, body[0], identity)
+
+
+class _Tuple(NamedTuple):
+    source: str
+    target: str
+    proto: int
+    port: int
+
+
+def _tuple(data: bytes) -> _Tuple:
+    parts = dict(attributes(data))
+    ends_ = {
+        _ADDRESSES[kind]: _address(value) for kind, value in attributes(parts[_IP]) if kind in _ADDRESSES
+    }
+    proto = dict(attributes(parts[_PROTO]))
+    port = int.from_bytes(proto.get(_TARGET_PORT, b""), "big")
+    return _Tuple(ends_["source"], ends_["target"], proto[_NUMBER][0], port)
+
+
+def _address(data: bytes) -> str:
+    return socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data)
+
+
+def _local_addresses() -> frozenset[str]:
+    with Netlink(socket.NETLINK_ROUTE) as route:
+        bodies = route.dump(_GETADDR, struct.pack("=BBBBI", 0, 0, 0, 0, 0))
+    fields = [dict(attributes(body[8:])) for body in bodies]
+    return frozenset(_address(field.get(_LOCAL) or field[_ADDRESS]) for field in fields)

@@ -1,0 +1,169 @@
+"""The nftables table of one network namespace, kept by the one thread that opened it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from moorage.errors import Code, Refused
+from moorage.kernel.linux import audit, elements, generation, reserved, ruleset
+from moorage.kernel.linux.conntrack import Conntrack
+from moorage.kernel.linux.forward import Forwarding
+from moorage.kernel.linux.nfnetlink import Netlink
+from moorage.kernel.linux.nftables import Nftables, NftablesError
+from moorage.kernel.protocol import Element, Flow
+
+Key = tuple[str, tuple[str | int, ...]]
+Elements = Collection[Element]
+
+_LOOPBACK = Element("proxied4", ("127.0.0.0/8",))
+
+
+class LinuxFirewall:
+    """`moorage.kernel.protocol.Firewall` on nftables and conntrack.
+
+    It remembers the elements it wrote, so that a change needs no look at the table; where the kernel
+    disagrees, the table is read and put right with the change in it.
+    """
+
+    def __init__(self, *, loopback: str) -> None:
+        """Open sockets in the calling thread. Raises Refused (unsupported, denied)."""
+        self._own = frozenset({_LOOPBACK} if loopback == "proxy" else ())
+        self._nftables = Nftables()
+        self._netlink = _open()
+        self._conntrack = Conntrack(self._netlink)
+        self._forwarding = Forwarding(self._nftables.list, self._run)
+        self._elements: dict[Key, Element] = {}
+        self._reference: audit.Listing | None = None
+        self._generation = -1
+        self._watchers: list[generation.Watcher] = []
+
+    def install(self, elements: Collection[Element]) -> list[str]:
+        """See `Firewall.install`. Raises Refused (denied, unsupported)."""
+        wanted = frozenset(elements) | self._own
+        self._generation = generation.read(self._netlink)
+        before, present = self._look()
+        self._repair(before, wanted, present)
+        after = before if before is not None and before == self._reference else self._look()[0]
+        self._reference = after
+        self._elements = {_key(element): element for element in wanted}
+        return audit.sentences(before, after or {}, wanted, present)
+
+    def change(self, add: Collection[Element], remove: Collection[Element]) -> None:
+        """See `Firewall.change`. Raises Refused (denied, unsupported)."""
+        touched: dict[Key, Element | None] = {_key(element): None for element in remove}
+        touched |= {_key(element): element for element in add}
+        held = {key: self._elements.get(key) for key in touched}
+        gone = [old for key, old in held.items() if old is not None and old != touched[key]]
+        new = [element for key, element in touched.items() if element is not None and element != held[key]]
+        try:
+            self._run(ruleset.change(new, gone))
+        except NftablesError:
+            self.install((set(self._elements.values()) | set(new)) - set(gone))
+        for element in gone:
+            self._elements.pop(_key(element), None)
+        self._elements.update((_key(element), element) for element in new)
+
+    def changed(self) -> bool:
+        """See `Firewall.changed`: 10 µs, and the policies of legacy iptables count as well."""
+        known, self._generation = self._generation, generation.read(self._netlink)
+        return self._forwarding.legacy_changed() or known != self._generation
+
+    def flush_flows(self, flows: Collection[Flow]) -> None:
+        """See `Firewall.flush_flows`. Raises Refused (denied)."""
+        self._conntrack.flush(flows)
+
+    def keep_forwarding(self, bridges: Collection[str]) -> list[str]:
+        """See `Firewall.keep_forwarding`. Raises Refused (denied)."""
+        return self._forwarding.keep(bridges)
+
+    def read_reserved(self) -> frozenset[int]:
+        """See `Firewall.read_reserved`."""
+        return reserved.read()
+
+    def write_reserved(self, add: Collection[int], remove: Collection[int]) -> None:
+        """See `Firewall.write_reserved`. Raises Refused (denied)."""
+        reserved.write(add, remove)
+
+    def ephemeral(self) -> range:
+        """See `Firewall.ephemeral`."""
+        return reserved.ephemeral()
+
+    def watch(self, wake: Callable[[], None]) -> None:
+        """See `Firewall.watch`; legacy iptables tells nobody of its changes: it is looked at every second."""
+        self._watchers.append(generation.Watcher(wake, self._forwarding.legacy_differs))
+
+    def remove(self) -> None:
+        """See `Firewall.remove`. Raises Refused (denied)."""
+        self._forwarding.keep(())
+        self._run(f"table {ruleset.TABLE}\ndelete table {ruleset.TABLE}\n")
+        self._elements, self._reference = {}, None
+
+    def close(self) -> None:
+        """See `Firewall.close`; a second time is no error."""
+        while self._watchers:
+            self._watchers.pop().close()
+        self._netlink.close()
+        self._nftables.close()
+
+    def _look(self) -> tuple[audit.Listing | None, set[Element]]:
+        try:
+            objects = self._nftables.list(f"table {ruleset.TABLE}")
+        except NftablesError:
+            return None, set()
+        return audit.listing(objects), elements.read(self._netlink)
+
+    def _repair(self, before: audit.Listing | None, wanted: Elements, present: Elements) -> None:
+        if before is not None and self._reference is not None and before == self._reference:
+            self._run(audit.adjust(wanted, present))
+        elif before is not None and self._only_rules_differ(before):
+            self._rewrite(wanted, present)
+        else:
+            self._rebuild(wanted)
+
+    def _only_rules_differ(self, before: audit.Listing) -> bool:
+        if self._reference is None:
+            return audit.complete(before)
+        return audit.structure(before) == audit.structure(self._reference)
+
+    def _rewrite(self, wanted: Elements, present: Elements) -> None:
+        try:
+            self._run(audit.rewrite(wanted, present))
+        except NftablesError:  # another version's table: same names, other types
+            self._rebuild(wanted)
+
+    def _rebuild(self, wanted: Elements) -> None:
+        try:
+            self._run(audit.rebuild(wanted))
+        except NftablesError as error:
+            text = f"the kernel did not take the nftables table {ruleset.TABLE}, nothing was changed: {error}"
+            raise Refused(Code.UNSUPPORTED, text) from error
+
+    def _run(self, commands: str) -> None:
+        """Run a transaction; where it is the only one since we last looked, the generation stays known."""
+        if not commands:
+            return
+        self._nftables.run(commands)
+        now = generation.read(self._netlink)
+        if (now - self._generation) % (1 << 32) <= 1:
+            self._generation = now
+
+
+def _key(element: Element) -> Key:
+    return element.container, element.key
+
+
+def _open() -> Netlink:
+    """A netfilter socket that the kernel answers."""
+    netlink: Netlink | None = None
+    try:
+        netlink = Netlink()
+        generation.read(netlink)
+    except OSError as error:
+        if netlink is not None:
+            netlink.close()
+        if isinstance(error, PermissionError):
+            raise Refused(
+                Code.DENIED, "changing nftables needs CAP_NET_ADMIN: run the agent as root"
+            ) from error
+        raise Refused(Code.UNSUPPORTED, f"this kernel has no nftables ({error}): load nf_tables") from error
+    return netlink

@@ -1,0 +1,87 @@
+"""The generation of the nftables ruleset: a number that every transaction of anybody raises by one."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import struct
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from moorage.kernel.linux.nfnetlink import Netlink, attributes, generic
+
+# linux/netfilter/nf_tables.h, nfnetlink.h
+_GETGEN = 10 << 8 | 16
+_ID = 1
+_NFTABLES_GROUP = 1 << 6  # NFNLGRP_NFTABLES is 7
+_NEWGEN = 10 << 8 | 15
+_BUFFER = 1 << 16
+
+
+def read(netlink: Netlink) -> int:
+    """The generation at this moment: 32 bits, which wrap. Raises OSError."""
+    for body in netlink.ask(_GETGEN, generic(0)):
+        return int.from_bytes(dict(attributes(body[4:]))[_ID], "big")
+    raise OSError("the kernel gave no nftables generation")
+
+
+class Watcher:
+    """A thread that calls `wake` at each new generation, and when `poll`, asked every second, is true."""
+
+    def __init__(self, wake: Callable[[], None], poll: Callable[[], bool], *, seconds: float = 1.0) -> None:
+        """Subscribe in the calling thread, so that nothing after this is missed, and start the thread."""
+        self._wake = wake
+        self._poll = poll
+        self._seconds = seconds
+        self._netlink = Netlink(groups=_NFTABLES_GROUP)
+        self._netlink.socket.setblocking(False)
+        self._stop = os.eventfd(0, os.EFD_CLOEXEC)
+        self._thread = threading.Thread(target=self._run, name="nftables-watcher", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread and give back both descriptors; a second time is no error."""
+        if self._stop < 0:
+            return
+        os.eventfd_write(self._stop, 1)
+        self._thread.join()
+        self._netlink.close()
+        os.close(self._stop)
+        self._stop = -1
+
+    def _run(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._stop, selectors.EVENT_READ)
+            selector.register(self._netlink.socket, selectors.EVENT_READ)
+            while True:
+                ready = {key.fileobj for key, _ in selector.select(self._seconds)}
+                if self._stop in ready:
+                    return
+                if self._heard() if ready else self._poll():
+                    self._wake()
+
+    def _heard(self) -> bool:
+        heard = False
+        with suppress(BlockingIOError):
+            while True:
+                heard = self._receive() or heard
+        return heard
+
+    def _receive(self) -> bool:
+        try:
+            data = self._netlink.socket.recv(_BUFFER)
+        except BlockingIOError:
+            raise
+        except OSError:
+            return True  # ENOBUFS: messages were lost, and may have been what we wait for
+        return _NEWGEN in _kinds(data)
+
+
+def _kinds(data: bytes) -> set[int]:
+    kinds, at = set(), 0
+    while at + 16 <= len(data):
+        length, kind = struct.unpack_from("=IH", data, at)
+        kinds.add(kind)
+        at += max(16, (length + 3) & ~3)
+    return kinds

@@ -1,0 +1,66 @@
+"""Who holds a host port, for the person who wanted it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from moorage.kernel.linux.nfnetlink import SOCK_DIAG, Netlink
+
+_BY_FAMILY = 20  # SOCK_DIAG_BY_FAMILY, linux/sock_diag.h
+_PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
+_EVERY_STATE = 0xFFFFFFFF
+_BOUND_FIRST = {10: 0, 7: 1, 13: 2}  # listening, unconnected, bound but idle; then connections
+_INODE = 68  # in struct inet_diag_msg, linux/inet_diag.h
+
+
+def holder(proto: str, port: int) -> str | None:
+    """`pid 812 (nginx)` for the process whose socket is bound to `port`; None where the kernel hides it."""
+    found = sorted(
+        entry for family in (socket.AF_INET, socket.AF_INET6) for entry in _sockets(family, proto, port)
+    )
+    return next(filter(None, (_process(inode) for _, inode in found)), None)
+
+
+def _sockets(family: int, proto: str, port: int) -> Iterator[tuple[int, int]]:
+    """(rank, inode) of each socket with that local port; none where the kernel cannot list the protocol's."""
+    request = struct.pack("=BBBxI", family, _PROTOCOLS[proto], 0, _EVERY_STATE)
+    request += struct.pack("!H", port) + bytes(46)
+    try:
+        with Netlink(SOCK_DIAG) as netlink:
+            bodies = netlink.dump(_BY_FAMILY, request)
+    except OSError:
+        return
+    for body in bodies:
+        inode = struct.unpack_from("=I", body, _INODE)[0]
+        if inode and struct.unpack_from("!H", body, 4)[0] == port:
+            yield _BOUND_FIRST.get(body[1], 3), inode
+
+
+def _process(inode: int) -> str | None:
+    link = f"socket:[{inode}]"
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal() and link in _descriptors(process):
+            return f"pid {process.name} ({_name(process)})"
+    return None
+
+
+def _descriptors(process: Path) -> Iterator[str]:
+    try:
+        descriptors = list((process / "fd").iterdir())
+    except OSError:
+        return  # it ended, or is not ours to see
+    for descriptor in descriptors:
+        with suppress(FileNotFoundError):
+            yield os.readlink(descriptor)  # noqa: PTH115 - Path.readlink would make an object of each
+
+
+def _name(process: Path) -> str:
+    try:
+        return (process / "comm").read_text(errors="replace").strip()
+    except OSError:
+        return "ended"

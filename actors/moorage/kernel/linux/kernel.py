@@ -1,0 +1,40 @@
+"""The kernel of this host: what opens links and a firewall, and answers questions of any thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from moorage.kernel.linux import holder, reserved
+from moorage.kernel.linux.firewall import LinuxFirewall
+from moorage.kernel.protocol import Firewall, Links
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class LinuxKernel:
+    """`moorage.kernel.protocol.Kernel` of the network namespace of the process."""
+
+    real = True
+
+    def open_links(self, remember: Callable[[str, str], None]) -> Links:
+        """See `Kernel.open_links`."""
+        from moorage.kernel.linux.links import LinuxLinks  # noqa: PLC0415 - pyroute2 takes 100 ms to import
+
+        return LinuxLinks(remember)
+
+    def open_firewall(self, *, loopback: str) -> Firewall:
+        """See `Kernel.open_firewall`."""
+        return LinuxFirewall(loopback=loopback)
+
+    def reserved_ports(self) -> frozenset[int]:
+        """See `Kernel.reserved_ports`."""
+        return reserved.read()
+
+    def holder(self, proto: str, port: int) -> str | None:
+        """See `Kernel.holder`."""
+        return holder.holder(proto, port)
+
+    def boot_id(self) -> str:
+        """See `Kernel.boot_id`."""
+        return _BOOT_ID.read_text("ascii").strip()

@@ -1,0 +1,129 @@
+"""Netlink sockets by hand, for what pyroute2 does not do, or slowly: packing, asking, reading."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+# linux/netlink.h
+NETFILTER = 12
+SOCK_DIAG = 4
+_ERROR = 2
+_DONE = 3
+_REQUEST = 0x01
+_ACK = 0x04
+_DUMP = 0x300
+_INTERRUPTED = 0x10
+_TYPE_MASK = 0x3FFF
+NESTED = 0x8000
+
+_HEADER = struct.Struct("=IHHII")
+_ATTRIBUTE = struct.Struct("=HH")
+_BUFFER = 1 << 16
+_TRIES = 16
+
+
+def generic(family: int) -> bytes:
+    """The nfgenmsg that opens every netfilter message of an address family (0 for all)."""
+    return struct.pack("=BBH", family, 0, 0)
+
+
+def attribute(kind: int, payload: bytes) -> bytes:
+    """One attribute, padded to four bytes."""
+    return _ATTRIBUTE.pack(len(payload) + 4, kind) + payload + bytes(-len(payload) % 4)
+
+
+def nested(kind: int, *inner: bytes) -> bytes:
+    """One attribute that holds others."""
+    return attribute(kind | NESTED, b"".join(inner))
+
+
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The (type, payload) of each attribute in `data`, without flags and padding."""
+    at = 0
+    while at + 4 <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        if length < 4:
+            return
+        yield kind & _TYPE_MASK, data[at + 4 : at + length]
+        at += (length + 3) & ~3
+
+
+class Netlink:
+    """One netlink socket, for one thread at a time.
+
+    `groups` is a bit mask of multicast groups to hear. Opening raises OSError.
+    """
+
+    def __init__(self, protocol: int = NETFILTER, groups: int = 0) -> None:
+        """Open and bind the socket; the kernel picks its address."""
+        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        try:
+            self.socket.bind((0, groups))
+        except OSError:
+            self.socket.close()
+            raise
+        self._sequence = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        self.socket.close()
+
+    def ask(self, kind: int, body: bytes) -> list[bytes]:
+        """Send one request and return the bodies of its answers; raises OSError with the kernel's errno."""
+        self._send(kind, _REQUEST | _ACK, body)
+        return list(self._answers())
+
+    def dump(self, kind: int, body: bytes) -> list[bytes]:
+        """Return the bodies of a dump that no change interrupted; raises OSError (EINTR: all were)."""
+        for _ in range(_TRIES):
+            self._send(kind, _REQUEST | _DUMP, body)
+            try:
+                return list(self._answers())
+            except InterruptedError:
+                continue
+        raise InterruptedError(errno.EINTR, "the kernel's tables changed faster than they could be read")
+
+    def _send(self, kind: int, flags: int, body: bytes) -> None:
+        self._sequence += 1
+        self.socket.send(_HEADER.pack(16 + len(body), kind, flags, self._sequence, 0) + body)
+
+    def _answers(self) -> Iterator[bytes]:
+        interrupted = False
+        for kind, flags, body in self._messages():
+            interrupted = interrupted or bool(flags & _INTERRUPTED)
+            if kind in {_ERROR, _DONE}:
+                _check(body, interrupted)
+                return
+            yield body
+
+    def _messages(self) -> Iterator[tuple[int, int, bytes]]:
+        while True:
+            data = self.socket.recv(_BUFFER)
+            at = 0
+            while at + 16 <= len(data):
+                length, kind, flags, sequence, _ = _HEADER.unpack_from(data, at)
+                if sequence == self._sequence:
+                    yield kind, flags, data[at + 16 : at + length]
+                at += (length + 3) & ~3
+
+
+def _check(body: bytes, interrupted: bool) -> None:
+    number = -int(struct.unpack_from("=i", body)[0]) if len(body) >= 4 else 0
+    if number:
+        raise OSError(number, os.strerror(number))
+    if interrupted:
+        raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))

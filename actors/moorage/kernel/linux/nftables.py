@@ -1,0 +1,94 @@
+"""libnftables, called in this process: commands in nftables' own language, no program executed."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+from functools import cache
+from typing import Any
+
+from moorage.errors import Code, MoorageError, Refused
+
+# nftables/libnftables.h
+_JSON = 1 << 4
+_STATELESS = 1 << 1
+_HANDLE = 1 << 3
+_TERSE = 1 << 11
+
+
+class NftablesError(MoorageError):
+    """The kernel or the library did not take a command; nothing of it was done."""
+
+
+class Nftables:
+    """One context of libnftables, for the thread that made it.
+
+    Raises Refused (unsupported) where the library is missing.
+    """
+
+    def __init__(self) -> None:
+        """Make a context whose output and errors are kept instead of printed."""
+        self._library = _library()
+        self._context = ctypes.c_void_p(self._library.nft_ctx_new(0))
+        self._library.nft_ctx_buffer_output(self._context)
+        self._library.nft_ctx_buffer_error(self._context)
+
+    def run(self, commands: str) -> None:
+        """Do all `commands` in one transaction, or none.
+
+        Raises NftablesError with the library's words, Refused (denied) without the right to change nftables.
+        """
+        self._command(commands, 0)
+
+    def list(self, what: str) -> list[dict[str, Any]]:
+        """The objects of `list WHAT`, as the JSON schema of libnftables has them; elements are left out.
+
+        Raises NftablesError when there is no such object.
+        """
+        output = self._command(f"list {what}", _JSON | _STATELESS | _HANDLE | _TERSE)
+        objects: list[dict[str, Any]] = json.loads(output)["nftables"] if output else []
+        return [entry for entry in objects if "metainfo" not in entry]
+
+    def close(self) -> None:
+        """Free the context."""
+        if self._context:
+            self._library.nft_ctx_free(self._context)
+            self._context = ctypes.c_void_p()
+
+    def _command(self, commands: str, flags: int) -> str:
+        library, context = self._library, self._context
+        library.nft_ctx_output_set_flags(context, flags)
+        failed = library.nft_run_cmd_from_buffer(context, commands.encode())
+        output: bytes = library.nft_ctx_get_output_buffer(context)
+        errors: bytes = library.nft_ctx_get_error_buffer(context)
+        if failed:
+            raise _failure(errors.decode())
+        return output.decode()
+
+
+def _failure(text: str) -> MoorageError:
+    # The library has no error numbers; it quotes strerror.
+    if os.strerror(errno.EPERM) in text:
+        return Refused(Code.DENIED, "changing nftables needs CAP_NET_ADMIN: run the agent as root")
+    return NftablesError(text.strip().partition("\n")[0])
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL("libnftables.so.1")
+    except OSError as error:
+        text = f"nftables rules need libnftables.so.1 ({error}): install Debian's libnftables1 or the like"
+        raise Refused(Code.UNSUPPORTED, text) from error
+    library.nft_ctx_new.restype = ctypes.c_void_p
+    library.nft_ctx_output_set_flags.argtypes = [ctypes.c_void_p, ctypes.c_uint]
+    library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+    for name in ("nft_ctx_get_output_buffer", "nft_ctx_get_error_buffer"):
+        getattr(library, name).restype = ctypes.c_char_p
+    for name in ("output_buffer", "error_buffer"):
+        getattr(library, f"nft_ctx_get_{name}").argtypes = [ctypes.c_void_p]
+    for name in ("buffer_output", "buffer_error", "free"):
+        getattr(library, f"nft_ctx_{name}").argtypes = [ctypes.c_void_p]
+    return library

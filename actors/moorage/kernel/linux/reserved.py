@@ -1,0 +1,84 @@
+"""Ports that the kernel must not give to outgoing connections, and those that it may."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+from moorage.errors import Code, Refused
+
+_RESERVED = Path("/proc/sys/net/ipv4/ip_local_reserved_ports")
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_PIECE = 4000
+"""Bytes in one write; the kernel takes less than a page of 4096 at a time."""
+
+
+def read() -> frozenset[int]:
+    """The ports that are reserved now, by whomever."""
+    return parse(_RESERVED.read_text("ascii"))
+
+
+def ephemeral() -> range:
+    """The ports that outgoing connections are given from."""
+    first, last = map(int, _EPHEMERAL.read_text("ascii").split())
+    return range(first, last + 1)
+
+
+def write(add: Collection[int], remove: Collection[int]) -> None:
+    """Reserve `add` and free `remove`. Raises Refused (denied).
+
+    Reserving alone is done by writing past the start, which the kernel takes as "these as well": no port is
+    free meanwhile, nor is what others write at the same time lost. Freeing has to write the list anew.
+    """
+    present = read()
+    try:
+        if present & set(remove) - set(add):
+            _write(format_ports((present - set(remove)) | set(add)), 0)
+        elif set(add) - present:
+            _write(format_ports(set(add) - present), 1)
+    except OSError as error:
+        text = f"{_RESERVED} cannot be written ({error}): run the agent as root, with /proc/sys writable"
+        raise Refused(Code.DENIED, text) from error
+
+
+def parse(text: str) -> frozenset[int]:
+    """The ports of `8080,9000-9009`."""
+    ports: set[int] = set()
+    for part in filter(None, text.strip().split(",")):
+        first, _, last = part.partition("-")
+        ports.update(range(int(first), int(last or first) + 1))
+    return frozenset(ports)
+
+
+def format_ports(ports: Iterable[int]) -> str:
+    """`8080,9000-9009`, in order."""
+    return ",".join(f"{first}-{last}" if last > first else str(first) for first, last in _runs(ports))
+
+
+def _runs(ports: Iterable[int]) -> Iterator[tuple[int, int]]:
+    ordered = sorted(set(ports))
+    first = 0
+    for index, port in enumerate(ordered):
+        if index + 1 == len(ordered) or ordered[index + 1] != port + 1:
+            yield ordered[first], port
+            first = index + 1
+
+
+def _write(text: str, offset: int) -> None:
+    file = os.open(_RESERVED, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        for piece in _pieces(text):
+            os.pwrite(file, piece.encode(), offset)
+            offset += len(piece)
+    finally:
+        os.close(file)
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """`text` cut at commas; the empty list is a line of its own, as writing nothing does nothing."""
+    while len(text) > _PIECE:
+        cut = text.rindex(",", 0, _PIECE)
+        yield text[:cut]
+        text = text[cut + 1 :]
+    yield text + "\n"

@@ -1,0 +1,94 @@
+"""The table as text: what `ruleset.nft` defines, and the commands that change its elements."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from moorage.kernel.protocol import Element
+
+TABLE = "inet moorage"
+
+_CONTAINER = re.compile(
+    r"^\t(?:set|map) (\w+) +\{ type ([\w .]+?)(?: : ([\w .]+?))?;( flags interval;)? \}", re.MULTILINE
+)
+_CHAIN = re.compile(r"^\tchain (\w+) \{", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """The types of a set or map: of its key's parts, of its value's (none in a set), in nftables' names."""
+
+    key: tuple[str, ...]
+    value: tuple[str, ...]
+    interval: bool
+
+
+@cache
+def rules() -> str:
+    """The whole table, as one command that adds what is missing of it."""
+    return files(__package__).joinpath("ruleset.nft").read_text("utf-8")
+
+
+@cache
+def containers() -> dict[str, Container]:
+    """Every set and map of the table by its name."""
+    return {
+        name: Container(_types(key), _types(value), bool(interval))
+        for name, key, value, interval in _CONTAINER.findall(rules())
+    }
+
+
+@cache
+def names() -> frozenset[tuple[str, str]]:
+    """Every set, map and chain of the table, as (`set`, `map` or `chain`, name)."""
+    kinds = {(("map" if entry.value else "set"), name) for name, entry in containers().items()}
+    return frozenset(kinds | {("chain", name) for name in _CHAIN.findall(rules())})
+
+
+def change(add: Iterable[Element], remove: Iterable[Element]) -> str:
+    """The commands that first remove the keys of `remove`, then add `add`: one for each container."""
+    lines = [_command("delete", name, map(_key, part)) for name, part in _grouped(remove)]
+    lines += [_command("add", name, map(_whole, part)) for name, part in _grouped(add)]
+    return "".join(lines)
+
+
+def describe(element: Element) -> str:
+    """`pub4_any tcp . 8080 : 10.0.42.2 . 80`, for people."""
+    value = f" : {_join(element.value)}" if element.value else ""
+    return f"{element.container} {_join(element.key)}{value}"
+
+
+def _types(text: str) -> tuple[str, ...]:
+    return tuple(text.split(" . ")) if text else ()
+
+
+def _grouped(elements: Iterable[Element]) -> list[tuple[str, list[Element]]]:
+    groups: dict[str, list[Element]] = {}
+    for element in elements:
+        groups.setdefault(element.container, []).append(element)
+    return sorted(groups.items())
+
+
+def _command(verb: str, name: str, parts: Iterable[str]) -> str:
+    return f"{verb} element {TABLE} {name} {{ {', '.join(parts)} }}\n"
+
+
+def _key(element: Element) -> str:
+    types = containers()[element.container].key
+    return " . ".join(map(_literal, types, element.key))
+
+
+def _whole(element: Element) -> str:
+    return f"{_key(element)} : {_join(element.value)}" if element.value else _key(element)
+
+
+def _literal(kind: str, part: str | int) -> str:
+    return f'"{part}"' if kind == "ifname" else str(part)
+
+
+def _join(parts: Iterable[str | int]) -> str:
+    return " . ".join(map(str, parts))

@@ -1,0 +1,248 @@
+"""A kernel in a dict: for machines and tests where nothing may be changed.
+
+No bridge, link or rule is made and no privilege is needed. What only reads the host is real: who holds a
+port, which ports are reserved, whether there is IPv6.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from moorage.errors import Code, Refused
+from moorage.kernel.linux import holder, reserved
+from moorage.kernel.linux.ruleset import describe
+from moorage.kernel.protocol import Element, Flow, Namespace, Occupied, Reconciled
+from moorage.values import Interface, Network
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_IPV6 = Path("/proc/net/if_inet6")
+
+Key = tuple[str, tuple[str | int, ...]]
+
+
+class MemoryKernel:
+    """`moorage.kernel.protocol.Kernel` that keeps what it is told.
+
+    One object outlives the agents that use it, as a real kernel does. For tests: `elements` and `bridges` are
+    what it holds, `flushed` the flows that were ended, `disturb` does what `nft flush ruleset` would.
+    """
+
+    real = False
+
+    def __init__(
+        self, *, ipv6: bool | None = None, boot_id: str | None = None, occupied: Sequence[Occupied] = ()
+    ) -> None:
+        """Take `ipv6` and `boot_id` from the host unless given; subnets may not overlap `occupied`."""
+        self._lock = threading.Lock()
+        self._boot_id = boot_id
+        self._wakers: list[Callable[[], None]] = []
+        self.ipv6 = _IPV6.exists() if ipv6 is None else ipv6
+        self.occupied = list(occupied)
+        self.bridges: dict[str, Network] = {}
+        self.table: dict[Key, Element] = {}
+        self.installed = False
+        self.generation = 0
+        self.reserved: frozenset[int] = frozenset()
+        self.forwarding: frozenset[str] = frozenset()
+        self.flushed: list[Flow] = []
+
+    @property
+    def elements(self) -> frozenset[Element]:
+        """The elements of the table."""
+        with self._lock:
+            return frozenset(self.table.values())
+
+    def open_links(self, remember: Callable[[str, str], None]) -> MemoryLinks:  # noqa: ARG002 - no sysctl is changed
+        """See `Kernel.open_links`."""
+        return MemoryLinks(self)
+
+    def open_firewall(self, *, loopback: str) -> MemoryFirewall:  # noqa: ARG002 - the proxy carries everything
+        """See `Kernel.open_firewall`."""
+        return MemoryFirewall(self)
+
+    def reserved_ports(self) -> frozenset[int]:
+        """See `Kernel.reserved_ports`: the host's, and those written here."""
+        return reserved.read() | self.reserved
+
+    def holder(self, proto: str, port: int) -> str | None:
+        """See `Kernel.holder`."""
+        return holder.holder(proto, port)
+
+    def boot_id(self) -> str:
+        """See `Kernel.boot_id`."""
+        return self._boot_id or _BOOT_ID.read_text("ascii").strip()
+
+    def disturb(self) -> None:
+        """Lose the table and all bridges, as if somebody had removed them, and wake whoever watches."""
+        with self._lock:
+            self.table.clear()
+            self.bridges.clear()
+            self.installed = False
+            self.generation += 1
+            wakers = list(self._wakers)
+        for wake in wakers:
+            wake()
+
+    def replace(self, elements: Collection[Element]) -> list[str]:
+        """Hold exactly `elements`; a sentence for each difference."""
+        wanted = {(element.container, element.key): element for element in elements}
+        with self._lock:
+            wrong = _differences(self.table, wanted) if self.installed else ["table inet moorage was missing"]
+            self.table, self.installed = wanted, True
+        return wrong
+
+    def alter(self, add: Collection[Element], remove: Collection[Element]) -> None:
+        """Remove, then add."""
+        with self._lock:
+            for element in remove:
+                self.table.pop((element.container, element.key), None)
+            self.table.update({(element.container, element.key): element for element in add})
+
+    def subscribe(self, wake: Callable[[], None]) -> None:
+        """Have `disturb` call `wake`."""
+        with self._lock:
+            self._wakers.append(wake)
+
+    def unsubscribe(self, wake: Callable[[], None]) -> None:
+        """Undo one `subscribe`."""
+        with self._lock:
+            self._wakers.remove(wake)
+
+
+class _Watching:
+    """What both halves do about `watch` and `close`."""
+
+    def __init__(self, kernel: MemoryKernel) -> None:
+        """Look at `kernel`, which outlives this."""
+        self._kernel = kernel
+        self._wakers: list[Callable[[], None]] = []
+
+    def watch(self, wake: Callable[[], None]) -> None:
+        """Call `wake` at each `MemoryKernel.disturb`, until `close`."""
+        self._kernel.subscribe(wake)
+        self._wakers.append(wake)
+
+    def close(self) -> None:
+        """Stop watching; what was made stays."""
+        while self._wakers:
+            self._kernel.unsubscribe(self._wakers.pop())
+
+
+class MemoryLinks(_Watching):
+    """`moorage.kernel.protocol.Links` in a dict; without network namespaces, so nothing can be attached."""
+
+    def host_has_ipv6(self) -> bool:
+        """See `Links.host_has_ipv6`."""
+        return self._kernel.ipv6
+
+    def occupied(self) -> list[Occupied]:
+        """See `Links.occupied`."""
+        return list(self._kernel.occupied)
+
+    def bridge_addresses(self, bridge: str) -> list[str] | None:
+        """See `Links.bridge_addresses`."""
+        network = self._kernel.bridges.get(bridge)
+        return None if network is None else [f"{network.gateway}/{network.subnet.partition('/')[2]}"]
+
+    def ensure_network(self, network: Network) -> list[str]:
+        """See `Links.ensure_network`."""
+        before = self._kernel.bridges.get(network.bridge)
+        self._kernel.bridges[network.bridge] = network
+        if before == network:
+            return []
+        return [f"bridge {network.bridge} {'was missing' if before is None else 'was of another network'}"]
+
+    def remove_network(self, network: Network) -> None:
+        """See `Links.remove_network`."""
+        self._kernel.bridges.pop(network.bridge, None)
+
+    def find_namespace(self, netns: str) -> Namespace:
+        """Raise Refused (unsupported): there are none here."""
+        _unsupported(netns)
+
+    def attach(self, interface: Interface, network: Network) -> None:  # noqa: ARG002 - the Protocol's
+        """Raise Refused (unsupported): there is nothing to attach to."""
+        _unsupported(interface.netns)
+
+    def detach(self, interface_id: str) -> None:
+        """See `Links.detach`: nothing is ever attached."""
+
+    def reconcile(self, networks: Collection[Network], interfaces: Collection[Interface]) -> Reconciled:  # noqa: ARG002
+        """See `Links.reconcile`."""
+        return Reconciled([line for network in networks for line in self.ensure_network(network)], ())
+
+    def restore(self, sysctls: Mapping[str, str]) -> None:
+        """See `Links.restore`: none was changed."""
+
+
+class MemoryFirewall(_Watching):
+    """`moorage.kernel.protocol.Firewall` in a dict."""
+
+    def __init__(self, kernel: MemoryKernel) -> None:
+        """Look at `kernel`, which outlives this."""
+        super().__init__(kernel)
+        self._generation = kernel.generation
+
+    def install(self, elements: Collection[Element]) -> list[str]:
+        """See `Firewall.install`."""
+        self._generation = self._kernel.generation
+        return self._kernel.replace(elements)
+
+    def change(self, add: Collection[Element], remove: Collection[Element]) -> None:
+        """See `Firewall.change`."""
+        self._kernel.alter(add, remove)
+
+    def changed(self) -> bool:
+        """See `Firewall.changed`: whether `MemoryKernel.disturb` was called."""
+        before, self._generation = self._generation, self._kernel.generation
+        return before != self._generation
+
+    def flush_flows(self, flows: Collection[Flow]) -> None:
+        """See `Firewall.flush_flows`; remembered in `MemoryKernel.flushed`."""
+        self._kernel.flushed.extend(flows)
+
+    def keep_forwarding(self, bridges: Collection[str]) -> list[str]:
+        """See `Firewall.keep_forwarding`."""
+        self._kernel.forwarding = frozenset(bridges)
+        return []
+
+    def read_reserved(self) -> frozenset[int]:
+        """See `Firewall.read_reserved`."""
+        return self._kernel.reserved_ports()
+
+    def write_reserved(self, add: Collection[int], remove: Collection[int]) -> None:
+        """See `Firewall.write_reserved`; the host's own are only read."""
+        self._kernel.reserved = (self._kernel.reserved - set(remove)) | set(add)
+
+    def ephemeral(self) -> range:
+        """See `Firewall.ephemeral`."""
+        return reserved.ephemeral()
+
+    def remove(self) -> None:
+        """See `Firewall.remove`."""
+        self._kernel.replace(())
+        self._kernel.installed = False
+        self._kernel.forwarding = frozenset()
+
+
+def _unsupported(netns: str | None) -> NoReturn:
+    text = f'the kernel is "memory" and has no network namespaces: {netns} needs one with kernel = "linux"'
+    raise Refused(Code.UNSUPPORTED, text)
+
+
+def _differences(present: Mapping[Key, Element], wanted: Mapping[Key, Element]) -> list[str]:
+    keys = sorted(present.keys() | wanted.keys(), key=repr)
+    return [
+        f"element {describe(wanted.get(key) or present[key])} {_what(present.get(key), wanted.get(key))}"
+        for key in keys
+        if present.get(key) != wanted.get(key)
+    ]
+
+
+def _what(present: Element | None, wanted: Element | None) -> str:
+    if wanted is None:
+        return "was not ours"
+    return "was missing" if present is None else "had another value"
