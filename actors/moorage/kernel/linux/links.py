@@ -1,0 +1,115 @@
+"""Links of a Linux host: bridges, veth pairs, their addresses, routes and sysctls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+from moorage.errors import Code, Refused
+from moorage.kernel.linux import bridge, routes
+from moorage.kernel.linux.bridge import Bridges
+from moorage.kernel.linux.names import check_link_name
+from moorage.kernel.linux.netns import find as find_namespace
+from moorage.kernel.linux.reconciliation import Audit
+from moorage.kernel.linux.rtdump import Link
+from moorage.kernel.linux.rtnetlink import Rtnetlink
+from moorage.kernel.linux.sysctl import Sysctls
+from moorage.kernel.linux.veth import Veths
+from moorage.kernel.linux.watch import Watch
+from moorage.kernel.protocol import Namespace, Occupied, Reconciled
+from moorage.values import Interface, Network
+
+
+class LinuxLinks:
+    """`moorage.kernel.protocol.Links` by route netlink. Belongs to the thread that made it.
+
+    `remember(path, value)` is called with a path under /proc/sys and its value before the first change to it.
+    """
+
+    def __init__(self, remember: Callable[[str, str], None]) -> None:
+        self._netlink = Rtnetlink()
+        self._sysctls = Sysctls(remember)
+        self._bridges = Bridges(self._netlink, self._sysctls)
+        self._veths = Veths(self._netlink)
+        self._audit = Audit(self._netlink.reader, self._bridges, self._veths)
+        self._watch: Watch | None = None
+
+    def host_has_ipv6(self) -> bool:
+        """Whether the host has IPv6 at all."""
+        return bridge.host_has_ipv6()
+
+    def occupied(self) -> list[Occupied]:
+        """Every route, address and nameserver of the host that a new subnet may not overlap."""
+        return routes.occupied(self._netlink.reader)
+
+    def bridge_addresses(self, bridge: str) -> list[str] | None:
+        """The IPv4 addresses (`10.0.42.1/24`) of a bridge; None when no link has that name.
+
+        Raises Refused (invalid) when the link is not a bridge.
+        """
+        link = self._bridges.find(bridge)
+        return None if link is None else routes.bridge_addresses(self._netlink.reader, link)
+
+    def ensure_network(self, network: Network) -> list[str]:
+        """Make the bridge what `network` says, and return a sentence for each thing that had to be changed.
+
+        Raises Refused: invalid for a name that is no bridge's, unsupported for IPv6 without any, denied.
+        """
+        return self._bridges.ensure(network)
+
+    def remove_network(self, network: Network) -> None:
+        """Remove the bridge, or from an adopted one what we added. Nothing to remove is no error."""
+        self._bridges.remove(network)
+
+    def find_namespace(self, netns: str) -> Namespace:
+        """Resolve a path, a name under `/run/netns`, or `pid:N`. Raises Refused."""
+        return find_namespace(netns)
+
+    def attach(self, interface: Interface, network: Network) -> None:
+        """Make the veth pair of an interface whose `netns`, `netns_inode` and `ifname` are set.
+
+        Idempotent, all or nothing. Raises Refused: not_found for a namespace that is gone, exists for an
+        ifname taken there, invalid for one that cannot be, unsupported for IPv6 switched off there, denied.
+        """
+        check_link_name(interface.ifname or "")
+        self._veths.ensure(interface, network, self._bridge(network))
+
+    def detach(self, interface_id: str) -> None:
+        """Remove the veth pair of that interface. Nothing to remove is no error."""
+        self._veths.remove(interface_id)
+
+    def reconcile(self, networks: Collection[Network], interfaces: Collection[Interface]) -> Reconciled:
+        """Put right links, addresses, routes and sysctls of these, and remove veths of ours that none names.
+
+        Costs two dumps when nothing is wrong. A container is looked into when it is new to us and when it
+        changed; every time while nobody watches.
+        """
+        changed = self._watch.changed() if self._watch else None
+        return self._audit.run(networks, interfaces, changed)
+
+    def watch(self, wake: Callable[[], None]) -> None:
+        """Call `wake` (from a thread of its own, often) whenever links, addresses or routes changed."""
+        if self._watch is not None:
+            self._watch.close()
+        self._watch = Watch(wake)
+
+    def restore(self, sysctls: Mapping[str, str]) -> None:
+        """Put back what `remember` was told: path under `/proc/sys` to its former value."""
+        self._sysctls.restore(sysctls)
+
+    def close(self) -> None:
+        """Give back sockets and the thread; the links stay."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+        self._netlink.close()
+
+    def _bridge(self, network: Network) -> Link:
+        link = self._bridges.find(network.bridge)
+        if link is None:
+            self._bridges.ensure(network)
+            link = self._bridges.find(network.bridge)
+        if link is None:
+            raise Refused(
+                Code.UNAVAILABLE, f"the bridge {network.bridge} was removed while it was made: try again"
+            )
+        return link

@@ -1,0 +1,40 @@
+"""Names and addresses that follow from other names, so that they are the same after every restart."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+from moorage.errors import Code, Refused
+
+ALIAS = "moorage:"
+"""What the alias of every veth of ours begins with; the interface's id follows."""
+
+_LONGEST = 15  # IFNAMSIZ of linux/if.h, less its NUL
+_FORBIDDEN = "/:%"  # `%` would be expanded by the kernel, the others it refuses
+
+
+def check_link_name(name: str) -> None:
+    """Raise Refused (invalid) unless the kernel takes `name` for a link: 1 to 15 bytes, no space, no `/`."""
+    bad = [sign for sign in name if sign in _FORBIDDEN or sign.isspace() or not sign.isprintable()]
+    if bad:
+        raise Refused(Code.INVALID, f"{name!r} cannot name a link: {bad[0]!r} may not be in it")
+    if name in {"", ".", ".."} or len(name.encode()) > _LONGEST:
+        raise Refused(Code.INVALID, f"{name!r} cannot name a link: it must have 1 to {_LONGEST} bytes")
+
+
+def port_name(interface_id: str) -> str:
+    """The name of the host's end of an interface's veth pair: `mg` and 65 bits of a hash."""
+    digest = hashlib.blake2b(interface_id.encode(), digest_size=10).digest()
+    return "mg" + base64.b32encode(digest).decode().lower()[: _LONGEST - 2]
+
+
+def alias(interface_id: str) -> str:
+    """The alias of the host's end, by which a veth is known as ours: `moorage:web`."""
+    return ALIAS + interface_id
+
+
+def bridge_mac(bridge: str) -> str:
+    """The MAC of a bridge of ours: locally administered, unicast, from a hash of its name."""
+    digest = hashlib.blake2b(bridge.encode(), digest_size=5).digest()
+    return "02:" + digest.hex(":")

@@ -1,0 +1,98 @@
+"""The audit of all links: what was asked for, less what is there, put right."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from moorage.errors import Code, Refused
+from moorage.kernel.linux import names, netns
+from moorage.kernel.linux.bridge import Bridges
+from moorage.kernel.linux.rtdump import Link, Reader
+from moorage.kernel.linux.veth import Veths, namespace_of
+from moorage.kernel.protocol import Reconciled
+from moorage.values import Interface, Network
+
+
+class Audit:
+    """Puts right what differs; remembers the containers it has looked into, and what it said of failures."""
+
+    def __init__(self, reader: Reader, bridges: Bridges, veths: Veths) -> None:
+        self._reader = reader
+        self._bridges = bridges
+        self._veths = veths
+        self._seen: set[tuple[str, int]] = set()
+        self._failures: dict[str, str] = {}
+
+    def run(
+        self,
+        networks: Collection[Network],
+        interfaces: Collection[Interface],
+        changed: Collection[int] | None,
+    ) -> Reconciled:
+        """Audit these; `changed` holds the nsids of containers that changed, None for perhaps any."""
+        repaired = [sentence for network in networks for sentence in self._bridges.ensure(network)]
+        attached = [interface for interface in interfaces if interface.netns]
+        vanished = [interface.id for interface in attached if netns.is_gone(namespace_of(interface))]
+        links = {link.name: link for link in self._reader.links()}
+        by_name = {network.name: network for network in networks}
+        for interface in attached:
+            if interface.id not in vanished:
+                network = by_name[interface.network]
+                repaired += self._check(interface, network, links, changed, vanished)
+        repaired += self._sweep(links, {interface.id for interface in attached})
+        return Reconciled(repaired, vanished)
+
+    def _check(
+        self,
+        interface: Interface,
+        network: Network,
+        links: dict[str, Link],
+        changed: Collection[int] | None,
+        vanished: list[str],
+    ) -> list[str]:
+        bridge, port = links[network.bridge], links.get(names.port_name(interface.id))
+        if port is not None and not self._is_suspect(interface, network, bridge, port, changed):
+            return []
+        try:
+            done = self._veths.ensure(interface, network, bridge)
+        except Refused as refused:
+            return self._fail(interface, refused, vanished)
+        self._failures.pop(interface.id, None)
+        if port is not None:
+            self._seen.add((interface.id, port.ifindex))
+        return done
+
+    def _is_suspect(
+        self,
+        interface: Interface,
+        network: Network,
+        bridge: Link,
+        port: Link,
+        changed: Collection[int] | None,
+    ) -> bool:
+        right = (bridge.ifindex, network.mtu, names.alias(interface.id), True, True)
+        if (port.master, port.mtu, port.alias, port.hairpin, port.carrier) != right:
+            return True
+        return changed is None or port.nsid in changed or (interface.id, port.ifindex) not in self._seen
+
+    def _fail(self, interface: Interface, refused: Refused, vanished: list[str]) -> list[str]:
+        """A failure is told once, and stops no other repair."""
+        if refused.code == Code.NOT_FOUND and netns.is_gone(namespace_of(interface)):
+            vanished.append(interface.id)
+            return []
+        if self._failures.get(interface.id) == refused.text:
+            return []
+        self._failures[interface.id] = refused.text
+        return [f"veth of {interface.id} cannot be put right: {refused.text}"]
+
+    def _sweep(self, links: dict[str, Link], wanted: set[str]) -> list[str]:
+        """Remove what a life before this one made and no record knows."""
+        left = [
+            link.alias.removeprefix(names.ALIAS)
+            for link in links.values()
+            if link.kind == "veth" and link.alias.startswith(names.ALIAS)
+        ]
+        strangers = [interface_id for interface_id in left if interface_id not in wanted]
+        for interface_id in strangers:
+            self._veths.remove(interface_id)
+        return [f"veth of {interface_id} belonged to nobody, removed" for interface_id in strangers]

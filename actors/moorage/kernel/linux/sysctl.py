@@ -1,0 +1,74 @@
+"""Sysctls under /proc/sys, with a memory of what they were."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from moorage.errors import Code, Refused
+
+_ROOT = Path("/proc/sys")
+
+
+def read(path: str) -> str | None:
+    """The value at `path` (`net/ipv4/ip_forward`); None where the kernel has no such sysctl."""
+    try:
+        return (_ROOT / path).read_text().strip()
+    except OSError:
+        return None
+
+
+def write(path: str, value: str) -> None:
+    """Write `value`; raises OSError. A thread in another network namespace writes that one's."""
+    (_ROOT / path).write_text(value)
+
+
+class Sysctls:
+    """Makes sysctls what they must be, and tells `remember` the former value before the first change."""
+
+    def __init__(self, remember: Callable[[str, str], None]) -> None:
+        self._remember = remember
+        self._remembered: set[str] = set()
+
+    def ensure(self, path: str, value: str, *, ours: bool = False) -> list[str]:
+        """Set `path` to `value` unless it is; returns a sentence when it was not.
+
+        `ours` says that it belongs to a link we made, and need not be put back. A sysctl that the kernel does
+        not have is left out. Raises Refused (denied).
+        """
+        former = read(path)
+        if former in {None, value}:
+            return []
+        if not ours and path not in self._remembered:
+            self._remember(path, str(former))
+            self._remembered.add(path)
+        self._write(path, value)
+        return [f"{path.replace('/', '.')} was {former}, set to {value}"]
+
+    def _write(self, path: str, value: str) -> None:
+        try:
+            write(path, value)
+        except OSError as error:
+            raise Refused(
+                Code.DENIED,
+                f"{_ROOT / path} cannot be set to {value} ({error.strerror}): that needs CAP_NET_ADMIN in "
+                "this network namespace and a writable /proc/sys",
+            ) from error
+
+    def restore(self, former: Mapping[str, str]) -> None:
+        """Put former values back; sysctls of links that are gone are passed over. Raises Refused (denied)."""
+        for path, value in former.items():
+            if read(path) not in {None, value}:
+                self._write(path, value)
+            self._remembered.discard(path)
+
+
+def settle(path: str, value: str) -> None:
+    """Set a container's sysctl where that is allowed: /proc/sys may be read-only, or another's."""
+    try:
+        if read(path) != value:
+            write(path, value)
+    except OSError as error:
+        if error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT}:
+            raise

@@ -1,0 +1,144 @@
+"""The veth pair of an interface: a port of the bridge on the host, a configured link in the container."""
+
+from __future__ import annotations
+
+import errno
+import os
+from ipaddress import ip_address
+
+from pyroute2.netlink.exceptions import NetlinkError
+
+from moorage.errors import Code, Refused
+from moorage.kernel.linux import names, netns
+from moorage.kernel.linux.container import Container
+from moorage.kernel.linux.rtdump import Link
+from moorage.kernel.linux.rtnetlink import Rtnetlink, ignoring, refusing
+from moorage.kernel.linux.sysctl import settle
+from moorage.kernel.protocol import Namespace
+from moorage.values import Interface, Network
+
+
+def namespace_of(interface: Interface) -> Namespace:
+    """The namespace that an attached interface is in."""
+    return Namespace(interface.netns or "", interface.netns_inode)
+
+
+class Veths:
+    """Makes, repairs and removes veth pairs. Every method raises Refused (denied) without the right."""
+
+    def __init__(self, netlink: Rtnetlink) -> None:
+        self._ip = netlink.ip
+        self._reader = netlink.reader
+
+    def port(self, interface_id: str) -> Link | None:
+        """The host's end of that interface; raises Refused (exists) when a stranger has its name."""
+        link = self._reader.link(names.port_name(interface_id))
+        # without an alias it is ours from a moment before we died
+        if link is not None and link.alias not in {"", names.alias(interface_id)}:
+            raise Refused(
+                Code.EXISTS,
+                f"{link.name} is to be the host's end of {interface_id}, but a {link.kind or 'link'} "
+                f"with the alias {link.alias!r} has that name: rename or remove it",
+            )
+        return link
+
+    def ensure(self, interface: Interface, network: Network, bridge: Link) -> list[str]:
+        """Make the pair what `interface` says, all or nothing; returns a sentence for each change."""
+        with netns.opened(interface.netns or "") as fd, refusing(f"attach {interface.id}"):
+            _check_inode(fd, interface)
+            port = self.port(interface.id)
+            if port is not None:
+                with Container(fd) as container:
+                    if container.holds(interface, port):
+                        return self.settle_port(interface, network, bridge, port) + container.settle(
+                            interface, network
+                        )
+                self._delete(port)
+            self._make(interface, network, bridge, fd)
+            return [f"veth of {interface.id} was {'missing' if port is None else 'broken'}, made"]
+
+    def settle_port(self, interface: Interface, network: Network, bridge: Link, port: Link) -> list[str]:
+        """Make the host's end a port of the bridge as it should be; returns a sentence for each change."""
+        change: dict[str, object] = {}
+        if port.master != bridge.ifindex:
+            change["master"] = bridge.ifindex
+        if port.mtu != network.mtu:
+            change["mtu"] = network.mtu
+        if port.alias != names.alias(interface.id):
+            change["ifalias"] = names.alias(interface.id)
+        if not port.up:
+            change["state"] = "up"
+        if change:
+            self._ip.link("set", index=port.ifindex, **change)
+        if "master" in change or not port.hairpin:
+            # a container reaches its own published port through the port it came in by
+            self._ip.brport("set", index=port.ifindex, mode=1)
+            change["hairpin"] = "on"
+        return [f"veth of {interface.id}: {name} set to {value}" for name, value in change.items()]
+
+    def remove(self, interface_id: str) -> None:
+        """Remove the pair of that interface; nothing to remove is no error."""
+        link = self._reader.link(names.port_name(interface_id))
+        if link is not None and link.alias in {"", names.alias(interface_id)}:
+            with refusing(f"detach {interface_id}"):
+                self._delete(link)
+
+    def _make(self, interface: Interface, network: Network, bridge: Link, fd: int) -> None:
+        self._create(interface, network, bridge, fd)
+        try:
+            port = self.port(interface.id)
+            assert port is not None  # noqa: S101 - made above
+            # no link-local address of its own: a port needs none
+            settle(f"net/ipv6/conf/{port.name}/addr_gen_mode", "1")
+            self.settle_port(interface, network, bridge, port)
+            self._forget_neighbours(interface, bridge)
+            with Container(fd) as container:
+                container.settle(interface, network)
+        except BaseException:
+            self.remove(interface.id)
+            raise
+
+    def _create(self, interface: Interface, network: Network, bridge: Link, fd: int) -> None:
+        peer = {
+            "ifname": interface.ifname,
+            "net_ns_fd": fd,
+            "address": interface.mac,
+            "mtu": network.mtu,
+        }
+        try:
+            self._ip.link(
+                "add",
+                ifname=names.port_name(interface.id),
+                kind="veth",
+                master=bridge.ifindex,
+                mtu=network.mtu,
+                peer=peer,
+            )
+        except NetlinkError as error:
+            if error.code != errno.EEXIST:
+                raise
+            raise Refused(
+                Code.EXISTS,
+                f"{interface.netns} already has a link called {interface.ifname}: attach {interface.id} "
+                "with another ifname",
+            ) from error
+
+    def _delete(self, port: Link) -> None:
+        with ignoring(errno.ENODEV):
+            self._ip.link("del", index=port.ifindex)
+
+    def _forget_neighbours(self, interface: Interface, bridge: Link) -> None:
+        """The address may have been another container's, with another MAC."""
+        for address in filter(None, (interface.ip, interface.ipv6)):
+            with ignoring(errno.ENOENT):
+                family = 10 if ip_address(address).version == 6 else 2
+                self._ip.neigh("del", dst=address, ifindex=bridge.ifindex, family=family)
+
+
+def _check_inode(fd: int, interface: Interface) -> None:
+    if os.fstat(fd).st_ino != interface.netns_inode:
+        raise Refused(
+            Code.NOT_FOUND,
+            f"{interface.netns} is another network namespace than the one that {interface.id} was to be "
+            "attached to, which is gone",
+        )
