@@ -1,0 +1,65 @@
+"""From arguments to an exit code, with every failure as one sentence on stderr."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from enum import IntEnum
+
+from moorage.cli.parser import make_parser
+from moorage.cli.text import printable
+from moorage.errors import MoorageError, Refused, Unreachable
+
+
+class Exit(IntEnum):
+    """What the process exits with; argparse exits with 2, and the last two are 128 + signal, as in shells."""
+
+    DONE = 0
+    REFUSED = 1
+    UNREACHABLE = 3
+    FAULT = 4
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command (None: that of `sys.argv`) and return the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # a name must not end us in a terminal without UTF-8
+    options = make_parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+        print(end="", flush=True)
+    except MoorageError as error:
+        return _complain(error)
+    except BrokenPipeError:
+        return _abandon_output()
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except Exception:  # noqa: BLE001 - a bug is a fault; Python's own exit code for it would say "refused"
+        traceback.print_exc()
+        return Exit.FAULT
+    return code
+
+
+def _complain(error: MoorageError) -> int:
+    match error:
+        case Refused():
+            code, text = Exit.REFUSED, str(error)
+        case Unreachable():
+            code, text = Exit.UNREACHABLE, f"unreachable: {error}"
+        case _:
+            code, text = Exit.FAULT, f"internal: {error}"
+    print(f"moorage: {printable(text)}", file=sys.stderr)
+    return code
+
+
+def _abandon_output() -> int:
+    """Whoever read our output is gone; keep the interpreter from flushing to them once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return Exit.BROKEN_PIPE

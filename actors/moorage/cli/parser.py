@@ -1,0 +1,136 @@
+"""The arguments of every command."""
+
+from __future__ import annotations
+
+import argparse
+from argparse import SUPPRESS, ArgumentParser
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from moorage.cli import commands, local
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[ArgumentParser]
+
+SPEC = "[[host_ip:][host_port]:]container_port[/proto]"
+
+
+def make_parser() -> ArgumentParser:
+    """Return the parser; what it parses has `run`, a function of the options that gives an exit code."""
+    parser = ArgumentParser(
+        prog="moorage", description="Addresses and published ports for containers.", allow_abbrev=False
+    )
+    parser.set_defaults(socket=None, json=False)
+    group = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_local(group)
+    _add_changes(group)
+    _add_networks(group)
+    _add_questions(group)
+    return parser
+
+
+def _add_local(group: Commands) -> None:
+    agent = _add(group, "agent", "run the service in the foreground", local.agent)
+    agent.add_argument("--config", metavar="FILE", help="a TOML file; the flags here go before it")
+    agent.add_argument("--socket", metavar="PATH", default=SUPPRESS, help="where clients connect")
+    agent.add_argument("--state", metavar="DIR", help="where the journal is kept")
+    agent.add_argument("--bridge", help="the bridge of the default network")
+    agent.add_argument("--subnet", help="the subnet of the default network, such as 172.16.42.1/24")
+    agent.add_argument(
+        "--kernel", help="linux, or memory, which needs no privilege and carries nothing itself"
+    )
+    agent.add_argument("--chaos", action="store_true", default=None, help="let clients crash actors")
+    agent.add_argument("--down", action="store_true", help="remove all that the agent of these flags made")
+    demo = _add(group, "demo", "show the main job on real sockets", local.demo)
+    demo.add_argument("arguments", nargs=argparse.REMAINDER, help=SUPPRESS)
+    _add_json(_add(group, "version", "print the version", local.version))
+
+
+def _add_changes(group: Commands) -> None:
+    allocate = _ask(group, "allocate", "give a container an address and ports", commands.allocate)
+    allocate.add_argument("id", nargs="?", help="the interface's id; the agent makes one when there is none")
+    allocate.add_argument(
+        "-p", "--publish", dest="ports", metavar="SPEC", action="append", default=[], help=SPEC
+    )
+    for name in ("network", "ip", "ipv6", "mac", "netns", "ifname"):
+        allocate.add_argument(f"--{name}")
+    allocate.add_argument(
+        "--label", dest="labels", metavar="KEY=VALUE", action="append", default=[], type=_label
+    )
+    attach = _ask(group, "attach", "put an interface into a namespace", commands.attach)
+    attach.add_argument("id")
+    attach.add_argument("netns", help="a path, a name under /run/netns, or pid:N")
+    attach.add_argument("--ifname")
+    detach = _ask(group, "detach", "take an interface out of its namespace", commands.detach)
+    detach.add_argument("id")
+    publish = _ask(group, "publish", "publish ports on the host", commands.publish)
+    publish.add_argument("id")
+    publish.add_argument("ports", metavar="SPEC", nargs="+", help=SPEC)
+    unpublish = _ask(group, "unpublish", "withdraw published ports", commands.unpublish)
+    unpublish.add_argument("id")
+    unpublish.add_argument("ports", metavar="SPEC", nargs="*", help="all of them when none is named")
+    release = _ask(group, "release", "give back all that interfaces have", commands.release)
+    release.add_argument("ids", metavar="ID", nargs="+")
+    for each in (allocate, attach, detach, publish, unpublish):
+        _add_request(each)
+
+
+def _add_networks(group: Commands) -> None:
+    networks = _ask(group, "networks", "list, create or remove networks", commands.networks)
+    actions = networks.add_subparsers(metavar="ACTION")
+    create = _ask(actions, "create", "make a network", commands.create_network)
+    create.add_argument("name")
+    for name in ("subnet", "gateway", "subnet6", "gateway6", "bridge"):
+        create.add_argument(f"--{name}")
+    create.add_argument("--internal", action="store_true", help="with no way out")
+    create.add_argument("--mtu", type=int)
+    remove = _ask(actions, "rm", "remove a network that has no interfaces", commands.remove_network)
+    remove.add_argument("name")
+    for each in (create, remove):
+        _add_request(each)
+
+
+def _add_questions(group: Commands) -> None:
+    _ask(group, "ps", "list interfaces", commands.ps).add_argument("--network")
+    _ask(group, "inspect", "show all of one interface", commands.inspect).add_argument("id")
+    _ask(group, "tree", "show the actors", commands.tree)
+    _ask(group, "status", "show the agent in numbers", commands.status)
+    why = _ask(group, "why", "follow a port to the container's listener", commands.why)
+    why.add_argument("port", help="such as 8080/tcp")
+    events = _add(group, "events", "print what happens until interrupted", commands.run_events)
+    _add_client(events)
+    events.add_argument("events", metavar="EVENT", nargs="*", help="all of them when none is named")
+
+
+def _add(group: Commands, name: str, text: str, run: Any) -> ArgumentParser:
+    parser = group.add_parser(name, help=text, description=text.capitalize() + ".", allow_abbrev=False)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _ask(group: Commands, name: str, text: str, command: commands.Command) -> ArgumentParser:
+    parser = _add(group, name, text, partial(commands.run, command))
+    _add_client(parser)
+    return parser
+
+
+def _add_client(parser: ArgumentParser) -> None:
+    parser.add_argument("--socket", metavar="PATH", default=SUPPRESS, help="the agent's socket")
+    _add_json(parser)
+
+
+def _add_json(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", default=SUPPRESS, help="print JSON, a line each")
+
+
+def _add_request(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--request", metavar="STRING", help="your own unique string: a repeat takes nothing twice"
+    )
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not sign:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    return key, value
