@@ -40,8 +40,8 @@ class Bridges:
         check_link_name(name)
         link = self._reader.link(name)
         if link is not None and link.kind != "bridge":
-            kind = link.kind or "link of hardware"
-            raise Refused(Code.INVALID, f"{name} is to be a bridge, but it is a {kind}: choose another name")
+            kind = f"a {link.kind}" if link.kind else "a link of another kind"
+            raise Refused(Code.INVALID, f"{name} is to be a bridge, but it is {kind}: choose another name")
         return link
 
     def ensure(self, network: Network) -> list[str]:

@@ -96,27 +96,23 @@ class Container:
         if loopback is not None and not loopback.up:
             self._ip.link("set", index=loopback.ifindex, state="up")
         change: dict[str, str | int] = {}
-        if link.mac != interface.mac:
+        if link.mac != interface.mac.lower():
             change["address"] = interface.mac
         if link.mtu != network.mtu:
             change["mtu"] = network.mtu
         if not link.up:
-            # an address first, so that going up announces it
-            self._add_address(link, next(_places(interface)))
             change["state"] = "up"
         if change:
             self._ip.link("set", index=link.ifindex, **change)
         return [f"{link.name}: {name} set to {value}" for name, value in change.items()]
 
     def _settle_sysctls(self, interface: Interface) -> None:
-        """Announce addresses when going up, take no routes from neighbours, have IPv6 where asked for."""
-        ipv4, ipv6 = (f"net/{family}/conf/{interface.ifname}" for family in ("ipv4", "ipv6"))
+        """Take no routes from neighbours, and have IPv6 where it is asked for."""
+        conf = f"net/ipv6/conf/{interface.ifname}"
         with netns.inside(self._fd):
-            settle(f"{ipv4}/arp_notify", "1")
-            settle(f"{ipv6}/accept_ra", "0")
+            settle(f"{conf}/accept_ra", "0")
             if interface.ipv6:
-                settle(f"{ipv6}/disable_ipv6", "0")
-                settle(f"{ipv6}/ndisc_notify", "1")
+                settle(f"{conf}/disable_ipv6", "0")
 
     def _add_address(self, link: Link, place: _Place) -> list[str]:
         wanted = (ip_address(place.address), place.prefix)

@@ -19,8 +19,11 @@ def check_link_name(name: str) -> None:
     bad = [sign for sign in name if sign in _FORBIDDEN or sign.isspace() or not sign.isprintable()]
     if bad:
         raise Refused(Code.INVALID, f"{name!r} cannot name a link: {bad[0]!r} may not be in it")
-    if name in {"", ".", ".."} or len(name.encode()) > _LONGEST:
-        raise Refused(Code.INVALID, f"{name!r} cannot name a link: it must have 1 to {_LONGEST} bytes")
+    if name in {"", ".", "..", "all", "default"} or len(name.encode()) > _LONGEST:
+        raise Refused(
+            Code.INVALID,
+            f"{name!r} cannot name a link: it must have 1 to {_LONGEST} bytes, and neither . .. all default",
+        )
 
 
 def port_name(interface_id: str) -> str:

@@ -102,18 +102,28 @@ def is_gone(namespace: Namespace) -> bool:
 def inside(fd: int) -> Iterator[None]:
     """Run the block with the calling thread in the namespace behind `fd`.
 
-    Raises OSError when it cannot go in, and Fault when it cannot come home: then the thread must end,
-    because everything it did next would be done in the container.
+    Raises Refused (denied) when it may not go in, and Fault when it cannot come home: then the thread must
+    end, because everything it did next would be done in the container.
     """
     home = os.open(_HERE, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        setns(fd)
+        _go_in(fd)
         try:
             yield
         finally:
             _go_home(home)
     finally:
         os.close(home)
+
+
+def _go_in(fd: int) -> None:
+    try:
+        setns(fd)
+    except PermissionError:
+        raise Refused(
+            Code.DENIED,
+            "a container's network namespace may not be entered: that needs CAP_SYS_ADMIN",
+        ) from None
 
 
 def _go_home(home: int) -> None:

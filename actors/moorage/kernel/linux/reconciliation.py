@@ -12,6 +12,8 @@ from moorage.kernel.linux.veth import Veths, namespace_of
 from moorage.kernel.protocol import Reconciled
 from moorage.values import Interface, Network
 
+Links = dict[str, Link]
+
 
 class Audit:
     """Puts right what differs; remembers the containers it has looked into, and what it said of failures."""
@@ -30,25 +32,28 @@ class Audit:
         changed: Collection[int] | None,
     ) -> Reconciled:
         """Audit these; `changed` holds the nsids of containers that changed, None for perhaps any."""
-        repaired = [sentence for network in networks for sentence in self._bridges.ensure(network)]
-        attached = [interface for interface in interfaces if interface.netns]
-        vanished = [interface.id for interface in attached if netns.is_gone(namespace_of(interface))]
+        attached = {interface.id: interface for interface in interfaces if interface.netns}
+        repaired = [sentence for network in networks for sentence in self._ensure_network(network)]
         links = {link.name: link for link in self._reader.links()}
-        by_name = {network.name: network for network in networks}
-        for interface in attached:
-            if interface.id not in vanished:
-                network = by_name[interface.network]
-                repaired += self._check(interface, network, links, changed, vanished)
-        repaired += self._sweep(links, {interface.id for interface in attached})
-        return Reconciled(repaired, vanished)
+        by_name = {network.name: network for network in networks if network.bridge in links}
+        vanished = []
+        for interface in attached.values():
+            if netns.is_gone(namespace_of(interface)):
+                vanished.append(interface.id)
+            elif network := by_name.get(interface.network):
+                repaired += self._ensure_interface(interface, network, links, changed)
+        return Reconciled(repaired + self._sweep(links, attached), vanished)
 
-    def _check(
-        self,
-        interface: Interface,
-        network: Network,
-        links: dict[str, Link],
-        changed: Collection[int] | None,
-        vanished: list[str],
+    def _ensure_network(self, network: Network) -> list[str]:
+        try:
+            done = self._bridges.ensure(network)
+        except Refused as refused:
+            return self._tell(f"bridge {network.bridge}", refused)
+        self._failures.pop(f"bridge {network.bridge}", None)
+        return done
+
+    def _ensure_interface(
+        self, interface: Interface, network: Network, links: Links, changed: Collection[int] | None
     ) -> list[str]:
         bridge, port = links[network.bridge], links.get(names.port_name(interface.id))
         if port is not None and not self._is_suspect(interface, network, bridge, port, changed):
@@ -56,8 +61,8 @@ class Audit:
         try:
             done = self._veths.ensure(interface, network, bridge)
         except Refused as refused:
-            return self._fail(interface, refused, vanished)
-        self._failures.pop(interface.id, None)
+            return self._tell(f"veth of {interface.id}", refused)
+        self._failures.pop(f"veth of {interface.id}", None)
         if port is not None:
             self._seen.add((interface.id, port.ifindex))
         return done
@@ -75,17 +80,15 @@ class Audit:
             return True
         return changed is None or port.nsid in changed or (interface.id, port.ifindex) not in self._seen
 
-    def _fail(self, interface: Interface, refused: Refused, vanished: list[str]) -> list[str]:
-        """A failure is told once, and stops no other repair."""
-        if refused.code == Code.NOT_FOUND and netns.is_gone(namespace_of(interface)):
-            vanished.append(interface.id)
+    def _tell(self, what: str, refused: Refused) -> list[str]:
+        """A failure stops no other repair and is told once; what went away meanwhile is the next audit's."""
+        transient = refused.code in {Code.UNAVAILABLE, Code.NOT_FOUND}
+        if transient or self._failures.get(what) == refused.text:
             return []
-        if self._failures.get(interface.id) == refused.text:
-            return []
-        self._failures[interface.id] = refused.text
-        return [f"veth of {interface.id} cannot be put right: {refused.text}"]
+        self._failures[what] = refused.text
+        return [f"{what} cannot be put right: {refused.text}"]
 
-    def _sweep(self, links: dict[str, Link], wanted: set[str]) -> list[str]:
+    def _sweep(self, links: Links, wanted: Collection[str]) -> list[str]:
         """Remove what a life before this one made and no record knows."""
         left = [
             link.alias.removeprefix(names.ALIAS)

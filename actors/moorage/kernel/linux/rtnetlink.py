@@ -17,6 +17,8 @@ from moorage.kernel.linux.rtdump import Reader
 OURS = 0x6D
 """The origin (IFA_PROTO, since Linux 5.18) of the addresses we add; the kernel's own use 1 to 3."""
 
+_GONE = {errno.ENODEV, errno.ENXIO}
+
 IFA_F_NODAD = 0x02  # linux/if_addr.h
 
 
@@ -44,11 +46,14 @@ class Rtnetlink:
 
 @contextmanager
 def refusing(what: str) -> Iterator[None]:
-    """Turn the kernel's no to `what` (`make the bridge moorage0`) into Refused (denied) or Fault."""
+    """Turn the kernel's no to `what` (`attach web`) into Refused (denied, unavailable) or Fault."""
     try:
         yield
-    except NetlinkError as error:
-        if error.code in {errno.EPERM, errno.EACCES}:
+    except (NetlinkError, OSError) as error:
+        number = error.code if isinstance(error, NetlinkError) else error.errno
+        if number in _GONE:
+            raise Refused(Code.UNAVAILABLE, f"a link went away while we were to {what}: try again") from error
+        if number in {errno.EPERM, errno.EACCES}:
             raise Refused(
                 Code.DENIED,
                 f"the kernel does not let us {what}: that needs CAP_NET_ADMIN in this network namespace",

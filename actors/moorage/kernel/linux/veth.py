@@ -10,6 +10,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import names, netns
+from moorage.kernel.linux.announce import announce
 from moorage.kernel.linux.container import Container
 from moorage.kernel.linux.rtdump import Link
 from moorage.kernel.linux.rtnetlink import Rtnetlink, ignoring, refusing
@@ -94,6 +95,7 @@ class Veths:
             self._forget_neighbours(interface, bridge)
             with Container(fd) as container:
                 container.settle(interface, network)
+            announce(bridge.name, interface.mac, *filter(None, (interface.ip, interface.ipv6)))
         except BaseException:
             self.remove(interface.id)
             raise
