@@ -10,10 +10,11 @@ from moorage.store.schema import COLLIDES
 from moorage.values import Interface, Mapping, Network
 
 INTERFACES = "SELECT id, body, crc FROM interfaces"
-HOLDERS = (
-    "SELECT id, port FROM ports WHERE proto = :proto AND port BETWEEN :first AND :last "
-    f"AND seq != :besides AND ({COLLIDES.format(':host_ip')}) ORDER BY port LIMIT 1"  # noqa: S608 - made of constants
-)
+HOLDERS = f"""
+    SELECT id, port FROM ports
+    WHERE proto = :proto AND port BETWEEN :first AND :last AND seq != :besides
+    AND ({COLLIDES.format(":host_ip")}) ORDER BY port LIMIT 1
+"""  # noqa: S608 - made of constants
 
 
 class Reader:

@@ -13,13 +13,22 @@ APPLICATION = 0x6D6F6F72
 VERSION = 1
 """`user_version` in the file's header."""
 
+PAGES = 64
+"""Pages, of 4096 bytes, that the write-ahead log grows to."""
+PATIENCE = 0.2
+"""Seconds to wait for another program that has the database open; no other agent has, as it is locked."""
+
 PRAGMAS = (
-    # no shared memory file, whose pages would end the process with SIGBUS when the disk fills up
+    # first, so that there never is a shared memory file: its pages end the process with SIGBUS on a full disk
     "locking_mode = EXCLUSIVE",
+    # pages that releases emptied can be given back to the file system
+    "auto_vacuum = INCREMENTAL",
     "journal_mode = WAL",
     "synchronous = FULL",
-    # pages: with the log small, the ballast is room enough to empty a full disk
-    "wal_autocheckpoint = 64",
+    # with the log small, the ballast is room enough to empty a full disk
+    f"wal_autocheckpoint = {PAGES}",
+    # Debian turns it on: what is dropped would be written once more, and need room on a full disk
+    "secure_delete = OFF",
     "foreign_keys = ON",
     "trusted_schema = OFF",
 )
@@ -89,7 +98,7 @@ def connect(path: Path) -> sqlite3.Connection:
     Raises Refused: unsupported when a later version wrote it. Raises Damaged, or sqlite3.Error when
     SQLite cannot use it.
     """
-    connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
+    connection = sqlite3.connect(path, isolation_level=None, cached_statements=256, timeout=PATIENCE)
     try:
         for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")

@@ -16,7 +16,7 @@ from moorage.store.operations import Already, Commit, Done, Outcome, RequestKey
 from moorage.store.reader import Reader
 from moorage.store.records import Damaged
 from moorage.store.requests import Requests
-from moorage.store.schema import connect
+from moorage.store.schema import PAGES, connect
 from moorage.store.writer import Writer
 
 T = TypeVar("T")
@@ -87,7 +87,9 @@ class Store(Reader):
         except sqlite3.Error as error:
             if not _full(error):
                 return [_fault(error)] * len(batch)
-        return [self._squeeze(commit) for commit in batch]
+        outcomes = [self._squeeze(commit) for commit in batch]
+        self._shrink()
+        return outcomes
 
     def recall(self, key: RequestKey) -> bytes | None:
         """The answer to a request that was done, None when it is new.
@@ -109,7 +111,10 @@ class Store(Reader):
 
     def _start_boot(self, boot_id: str) -> None:
         self._ballast.take()
+        # without foreign keys to look at SQLite drops whole pages, for which there is room on a full disk
+        self._connection.execute("PRAGMA foreign_keys = OFF")
         self.forgotten = self._cured(lambda: self._writer.start_boot(boot_id))
+        self._connection.execute("PRAGMA foreign_keys = ON")
 
     def _apply_all(self, batch: Sequence[Commit]) -> list[Outcome]:
         outcomes = [self._apply(commit) for commit in batch]
@@ -167,7 +172,18 @@ class Store(Reader):
     def _make_room(self) -> None:
         self._ballast.drop()
         with contextlib.suppress(sqlite3.OperationalError):
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._checkpoint()
+
+    def _shrink(self) -> None:
+        """Give emptied pages back to the file system, so that there is room for the ballast again."""
+        with contextlib.suppress(sqlite3.OperationalError):
+            while self._connection.execute("PRAGMA freelist_count").fetchone() > (0,):
+                self._connection.execute(f"PRAGMA incremental_vacuum({PAGES})").fetchall()
+                self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        """Copy the write-ahead log back into the database, and cut it to nothing."""
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _transaction(self, work: Callable[[], T]) -> T:
         self._connection.execute("BEGIN IMMEDIATE")
@@ -213,7 +229,7 @@ def _unopened(directory: Path, error: Exception) -> Refused:
             )
     return Refused(
         Code.INVALID,
-        f"the state in {directory} is damaged ({error}): move the directory away, or put back a copy, "
+        f"the state in {directory} cannot be trusted ({error}): move the directory away, or put back a copy, "
         "and start the agent again",
     )
 

@@ -1,0 +1,126 @@
+"""A disk that is full."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from moorage.errors import Code, Refused
+from moorage.store import Commit, Done, DropInterface, DropNetwork, PutInterface, PutNetwork, Store
+from moorage.store.ballast import SIZE
+from store.samples import BOOT, do, interface, mapping, network, open_store, request
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB of its own."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", tmp_path], check=True)
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", tmp_path], check=True)
+
+
+def allocation(n: int) -> Commit:
+    address = replace(interface(f"id{n}"), ip=f"10.{n >> 8}.{n & 255}.2")
+    put = PutInterface(address)
+    return Commit((put,), request(f"a{n}"), b"reply" * 40)
+
+
+def release(n: int) -> Commit:
+    return Commit((DropInterface(f"id{n}"),), request(f"r{n}", "release"), b"reply")
+
+
+def fill_with_files(disk: Path) -> Path:
+    """Leave no free byte on the disk."""
+    filler = disk / "lost+found"
+    with contextlib.suppress(OSError), filler.open("ab", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    assert os.statvfs(disk).f_bavail == 0
+    return filler
+
+
+def fill_with_records(store: Store, start: int = 0) -> int:
+    """Allocate number `start` and on until the disk is full; gives the first number that was refused."""
+    n = start
+    while isinstance(outcome := store.commit([allocation(n)])[0], Done):
+        n += 1
+    assert isinstance(outcome, Refused)
+    assert outcome.code is Code.NO_SPACE
+    return n
+
+
+def test_everything_can_be_released_from_a_full_disk(disk: Path) -> None:
+    """With the disk full of records nothing new is taken, all is given back, and then there is room again."""
+    store = open_store(disk)
+    do(store, PutNetwork(network()))
+    count = fill_with_records(store)
+    assert count > 100
+    fill_with_files(disk)
+    outcomes = store.commit([release(n) for n in range(count)])
+    assert outcomes == [Done((True,))] * count
+    assert store.interfaces() == []
+    (disk / "lost+found").unlink()
+    assert isinstance(store.commit([allocation(count + 1)])[0], Done)
+    assert (disk / "ballast").stat().st_blocks * 512 == SIZE
+    store.close()
+
+
+def test_batch_of_both_kinds_gives_back(disk: Path) -> None:
+    """In one batch on a full disk releases are done and allocations refused, each for itself."""
+    store = open_store(disk)
+    do(store, PutNetwork(network()))
+    store.commit([allocation(n) for n in range(200)])
+    fill_with_files(disk)
+    last = fill_with_records(store, 1000)
+    outcomes = store.commit([allocation(9000), release(1), allocation(9001), release(last)])
+    kinds = [outcome.code if isinstance(outcome, Refused) else outcome for outcome in outcomes]
+    assert kinds == [Code.NO_SPACE, Done((True,)), Code.NO_SPACE, Done((False,))]
+    assert store.interface("id1") is store.interface("id9000") is store.recall(request("a9000")) is None
+    store.close()
+
+
+def test_room_for_releases_outlives_a_restart(disk: Path) -> None:
+    """An agent started on a full disk takes nothing new and gives back what there is, also after a boot."""
+    store = open_store(disk)
+    do(store, PutNetwork(network()))
+    count = fill_with_records(store)
+    store.close()
+    fill_with_files(disk)
+    again = open_store(disk)
+    assert isinstance(again.commit([allocation(count)])[0], Refused)
+    assert again.commit([release(0)]) == [Done((True,))]
+    again.close()
+    booted = open_store(disk, boot="second-boot")
+    assert len(booted.forgotten) == count - 1
+    assert booted.commit([Commit((DropNetwork("net"),))]) == [Done((True,))]
+    booted.close()
+
+
+def test_first_start_on_a_full_disk_is_refused(disk: Path) -> None:
+    """A new store that finds no room says so, and can be opened when there is some."""
+    filler = fill_with_files(disk)
+    with pytest.raises(Refused) as caught:
+        open_store(disk, BOOT)
+    assert caught.value.code is Code.NO_SPACE
+    filler.unlink()
+    store = open_store(disk)
+    do(store, PutNetwork(network()), PutInterface(interface("web", 2, mapping(80))))
+    store.close()
+
+
+def test_read_only_disk_is_refused(disk: Path) -> None:
+    """A directory on a read-only file system is refused as denied."""
+    open_store(disk).close()
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    with pytest.raises(Refused) as caught:
+        open_store(disk)
+    assert caught.value.code is Code.DENIED
+    assert "read-only" in caught.value.text
