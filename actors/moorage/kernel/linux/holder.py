@@ -55,7 +55,7 @@ def _descriptors(process: Path) -> Iterator[str]:
     except OSError:
         return  # it ended, or is not ours to see
     for descriptor in descriptors:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             yield os.readlink(descriptor)  # noqa: PTH115 - Path.readlink would make an object of each
 
 

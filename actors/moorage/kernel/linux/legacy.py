@@ -74,7 +74,7 @@ class LegacyForwarding:
         program = shutil.which(self._layout.program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
         if program is None:
             return [
-                f"FORWARD of legacy iptables drops forwarded traffic, and {self._layout.program}, which could "
+                f"FORWARD of legacy iptables drops our traffic, and {self._layout.program}, which could "
                 "let ours pass, is missing: install the iptables package"
             ]
         jumps = _output(program, "-S", "FORWARD").splitlines().count(f"-A FORWARD -j {CHAIN}")

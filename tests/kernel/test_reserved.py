@@ -1,0 +1,46 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moorage.kernel.linux import reserved
+from lab import Lab
+
+
+@given(st.frozensets(st.integers(0, 65535), max_size=200))
+def test_ports_are_written_and_read_back(ports: frozenset[int]) -> None:
+    """What is formatted is parsed to the same ports, in order and with neighbours as ranges."""
+    text = reserved.format_ports(ports)
+    assert reserved.parse(text + "\n") == ports
+    assert text.count(",") == max(0, sum(port - 1 not in ports for port in ports) - 1)
+
+
+@pytest.mark.system
+def test_what_others_reserved_is_kept() -> None:
+    """Adding and removing ours leaves the ports that others wrote, whichever way they are written."""
+    with Lab() as lab:
+        lab.run("host", ["sysctl", "-w", "net.ipv4.ip_local_reserved_ports=7000-7009,9999"])
+        lab.call("host", reserved.write, {8080, 7010}, ())
+        assert lab.call("host", reserved.read) == {*range(7000, 7011), 8080, 9999}
+        lab.call("host", reserved.write, {8081}, {8080, 7010, 1})
+        assert lab.call("host", reserved.read) == {*range(7000, 7010), 8081, 9999}
+
+
+@pytest.mark.system
+def test_lists_longer_than_a_page_are_written_and_read_whole() -> None:
+    """5,000 scattered ports, more than six pages of text, are reserved, changed and freed."""
+    with Lab() as lab:
+        ports = set(range(20000, 30000, 2))
+        lab.call("host", reserved.write, ports, ())
+        assert lab.call("host", reserved.read) == ports
+        lab.call("host", reserved.write, {1}, {20000})
+        assert lab.call("host", reserved.read) == ports - {20000} | {1}
+        lab.call("host", reserved.write, (), ports | {1})
+        assert lab.call("host", reserved.read) == frozenset()
+
+
+@pytest.mark.system
+def test_the_ephemeral_range_is_the_namespace_s() -> None:
+    """The last port of ip_local_port_range is included."""
+    with Lab() as lab:
+        lab.run("host", ["sysctl", "-w", "net.ipv4.ip_local_port_range=40000 50000"])
+        assert lab.call("host", reserved.ephemeral) == range(40000, 50001)
