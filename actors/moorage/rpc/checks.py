@@ -143,7 +143,7 @@ def labels(key: str, value: Any) -> dict[str, str]:
         invalid(key, value, "a map of strings to strings")
     if len(value) > LABELS_MAX:
         raise Refused(Code.LIMIT, f"{key} has {len(value)} entries, and {LABELS_MAX} are the most")
-    return {_short(f"a key of {key}", name, LABEL_KEY_MAX): _short(f"{key}[{name!r}]", each, LABEL_VALUE_MAX)
+    return {_short(f"a key of {key}", name, LABEL_KEY_MAX): _short(f"{key}[{name!r:.80}]", each, LABEL_VALUE_MAX)
             for name, each in value.items()}  # fmt: skip
 
 
