@@ -70,7 +70,7 @@ def test_what_one_agent_made_the_next_one_finds(kernel: MemoryKernel) -> None:
 
 
 def test_a_disturbance_wakes_watchers_and_is_put_right(kernel: MemoryKernel) -> None:
-    """Losing everything wakes whoever watches, is seen once as a change, and is repaired; after close, silence."""
+    """Losing everything wakes whoever watches, is a change once, and is repaired; close ends it."""
     firewall, links = kernel.open_firewall(loopback="kernel"), kernel.open_links(lambda path, value: None)
     firewall.install([published(1)])
     links.ensure_network(NETWORK)

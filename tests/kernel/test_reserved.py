@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.kernel.linux import reserved
 from lab import Lab
+from moorage.kernel.linux import reserved
 
 
 @given(st.frozensets(st.integers(0, 65535), max_size=200))

@@ -113,10 +113,10 @@ class LinuxFirewall:
         return audit.listing(objects), elements.read(self._netlink)
 
     def _repair(self, before: audit.Listing | None, wanted: Elements, present: Elements) -> None:
-        if before is not None and self._reference is not None and before == self._reference:
-            self._run(audit.adjust(wanted, present))
+        if before is not None and before == self._reference:
+            self._attempt(audit.adjust(wanted, present), wanted)
         elif before is not None and self._only_rules_differ(before):
-            self._rewrite(wanted, present)
+            self._attempt(audit.rewrite(wanted, present), wanted)
         else:
             self._rebuild(wanted)
 
@@ -125,10 +125,11 @@ class LinuxFirewall:
             return audit.complete(before)
         return audit.structure(before) == audit.structure(self._reference)
 
-    def _rewrite(self, wanted: Elements, present: Elements) -> None:
+    def _attempt(self, commands: str, wanted: Elements) -> None:
+        """Run `commands`, or replace all: another version may have used the same names with other types."""
         try:
-            self._run(audit.rewrite(wanted, present))
-        except NftablesError:  # another version's table: same names, other types
+            self._run(commands)
+        except NftablesError:
             self._rebuild(wanted)
 
     def _rebuild(self, wanted: Elements) -> None:
