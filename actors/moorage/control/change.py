@@ -1,0 +1,165 @@
+"""One step of an interface from what it was to what it shall be: all of it, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from moorage.control import links
+from moorage.control.ip_allocator import Settle as SettleAddresses
+from moorage.control.journal import Append, Opened
+from moorage.control.persist import persist
+from moorage.control.port_allocator import Settle as SettlePorts
+from moorage.control.port_mapper import Settle as SettleRules
+from moorage.control.port_mapper import flow_of, settle_interface
+from moorage.control.proxies import GetOwned, start_all, stop_all, stop_names
+from moorage.control.proxy import Disconnect
+from moorage.control.requests import pack_reply, unpack_reply
+from moorage.control.reservation import give_back_addresses, give_back_ports
+from moorage.errors import MoorageError, Refused
+from moorage.model.port_spec import PROTOCOLS
+from moorage.model.port_table import HostPorts
+from moorage.store.operations import (
+    Already,
+    Commit,
+    DropInterface,
+    ForgetRequest,
+    Operation,
+    PutInterface,
+    RequestKey,
+)
+from moorage.supervision.directory import Address
+from moorage.values import Interface, Mapping, Network
+
+
+class Change:
+    """From `before` to `after`; None is an interface that does not exist.
+
+    Listeners come first, so that a foreign holder of a port is found before anything is recorded; then
+    one record, which decides; then the kernel, which follows the record; then what is given back.
+    """
+
+    def __init__(
+        self,
+        address: Callable[[str], Address],
+        author: str,
+        network: Network,
+        before: Interface | None,
+        after: Interface | None,
+    ) -> None:
+        """Nothing is done yet. `author` is the urn of the incarnation that asks the journal."""
+        self._address = address
+        self._author = author
+        self._network = network
+        self._before = before
+        self._after = after
+        self._subject: Interface = after or before  # type: ignore[assignment]  # one of them is there
+        old, new = _ports(before), _ports(after)
+        self._gone = [mapping for mapping in old if mapping not in new]
+        self._new = [mapping for mapping in new if mapping not in old]
+
+    async def make(self, key: RequestKey | None, reply: Any, resting: float = 0.0) -> Any:
+        """Do it, and give the answer; `resting` is the time until which released addresses rest.
+
+        Raises Refused with nothing done, or Fault when that is unknown and is to be settled.
+        """
+        await start_all(self._address("proxies"), self._subject, self._new)
+        try:
+            outcome = await self._commit(self._operation(resting), key, reply)
+        except Refused:
+            await stop_all(self._address("proxies"), self._new)
+            raise
+        if isinstance(outcome, Already):
+            await stop_all(self._address("proxies"), self._new)
+            return unpack_reply(outcome.reply)
+        try:
+            await self._follow()
+        except MoorageError:
+            await self._revert(key)
+            raise
+        await self._give_back()
+        return reply
+
+    def _operation(self, resting: float) -> Operation:
+        if self._after is None:
+            return DropInterface(self._subject.id, resting or None)
+        return PutInterface(self._after)
+
+    async def _commit(self, operation: Operation, key: RequestKey | None, reply: Any) -> Any:
+        commit = Commit((operation,), key, pack_reply(reply) if key else b"")
+        return await self._address("journal").ask(Append(commit, self._author))
+
+    async def _follow(self) -> None:
+        """Make the kernel what the record says."""
+        was, is_ = _place(self._before), _place(self._after)
+        if was is not None and was != is_:
+            await persist(self._address("links"), links.Detach(self._subject.id))
+        if is_ is not None and was != is_:
+            await persist(self._address("links"), links.Attach(self._subject, self._network))
+        detached = was is not None and is_ is None and self._after is not None
+        flows = list(_ports(self._before)) if detached else [*self._gone, *self._new]
+        if flows:
+            await persist(self._address("port-mapper"), self._rules(flows))
+        for mapping in flows if detached else ():
+            await persist(self._address(f"proxy:{mapping.name}"), Disconnect())
+
+    def _rules(self, flows: list[Mapping]) -> SettleRules:
+        if self._after is not None:
+            return settle_interface(self._after, flows)
+        return SettleRules(self._subject.id, flows=tuple(flow_of(self._subject, each) for each in flows))
+
+    async def _revert(self, key: RequestKey | None) -> None:
+        """The record is there and the kernel refused: take the record back, and make the kernel follow that."""
+        back: Operation = DropInterface(self._subject.id) if self._before is None else PutInterface(self._before)
+        forget = (ForgetRequest(key.request),) if key else ()
+        await persist(self._address("journal"), Append(Commit((back, *forget)), self._author))
+        reverse = Change(self._address, self._author, self._network, self._after, self._before)
+        await reverse._follow()
+        await stop_all(self._address("proxies"), self._new)
+
+    async def _give_back(self) -> None:
+        await stop_all(self._address("proxies"), self._gone)
+        await give_back_ports(self._address, self._subject.id, self._gone)
+        if self._after is None:
+            subject = self._subject
+            addresses = tuple(filter(None, (subject.ip, subject.ipv6)))
+            await give_back_addresses(self._address, subject.id, subject.network, addresses)
+
+
+def _ports(interface: Interface | None) -> tuple[Mapping, ...]:
+    return () if interface is None else interface.ports
+
+
+def _place(interface: Interface | None) -> tuple[int, str | None] | None:
+    """Where an interface is attached."""
+    if interface is None or interface.netns is None:
+        return None
+    return interface.netns_inode, interface.ifname
+
+
+async def settle(address: Callable[[str], Address], owner: str, opened: Opened, networks: list[str]) -> None:
+    """Make everything that was left in the middle of an operation agree with the record."""
+    record = opened.interface
+    ports = _ports(record)
+    for proto in PROTOCOLS:
+        keep = tuple(HostPorts(m.key_ip, m.host_port, m.count) for m in ports if m.proto == proto)
+        await persist(address(f"{proto}-ports"), SettlePorts(owner, keep))
+    held = () if record is None else tuple(filter(None, (record.ip, record.ipv6)))
+    for network in networks:
+        await persist(address(f"ip:{network}"), SettleAddresses(owner, held))
+    running = await persist(address("proxies"), GetOwned(owner))
+    await stop_names(address("proxies"), set(running).difference(f"proxy:{m.name}" for m in ports))
+    if record is None:
+        await persist(address("port-mapper"), SettleRules(owner))
+        await persist(address("links"), links.Detach(owner))
+    else:
+        await _complete(address, record, opened.network)
+
+
+async def _complete(address: Callable[[str], Address], record: Interface, network: Network | None) -> None:
+    await start_all(address("proxies"), record, record.ports)
+    await persist(address("port-mapper"), settle_interface(record))
+    if record.netns is not None and network is not None:
+        with suppress(Refused):  # its namespace may be gone, and will be collected
+            await persist(address("links"), links.Attach(record, network))

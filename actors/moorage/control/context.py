@@ -1,0 +1,61 @@
+"""What every actor of one agent is given."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from moorage.config import Config
+from moorage.kernel.protocol import Kernel
+from moorage.proxy.plane import DataPlane
+from moorage.store.lock import Lock
+from moorage.supervision.directory import Address, Directory
+from moorage.supervision.loop import EventLoop
+
+
+class Tally:
+    """A count that several threads add to."""
+
+    def __init__(self) -> None:
+        """Start at nothing."""
+        self._lock = threading.Lock()
+        self.count = 0
+
+    def add(self, number: int = 1) -> None:
+        """Count `number` more."""
+        with self._lock:
+            self.count += number
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something happened that subscribers may want to know."""
+
+    event: str
+    fields: dict[str, Any]
+    time: str
+
+
+@dataclass(frozen=True)
+class Context:
+    """The surroundings of one agent's actors: settings, kernel, loop and data plane, and the directory of names."""
+
+    config: Config
+    kernel: Kernel
+    directory: Directory
+    events: EventLoop
+    plane: DataPlane
+    lock: Lock
+    started: str
+    repaired: Tally = field(default_factory=Tally)
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """Tell subscribers; nobody waits for it, and with nobody there it is gone."""
+        Address(self.directory, "gateway").tell(Event(event, fields, now()))
+
+
+def now() -> str:
+    """The time as users see it: RFC 3339 in UTC, milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

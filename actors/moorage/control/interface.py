@@ -1,0 +1,332 @@
+"""An interface: one actor for each container, through which all that concerns it goes, one after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from collections.abc import Mapping as MappingABC
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from moorage.control.change import Change, settle
+from moorage.control.context import Context, now
+from moorage.control.journal import Append, GetNetworks, Open, Opened
+from moorage.control.links import Collect, FindNamespace
+from moorage.control.persist import persist
+from moorage.control.ports import missing, unpublished
+from moorage.control.requests import pack_reply, unpack_reply
+from moorage.control.reservation import Reservation
+from moorage.errors import Code, Fault, Refused
+from moorage.kernel.protocol import Namespace
+from moorage.model.interfaces import differences, mac_of, prefix_of
+from moorage.model.port_spec import PortSpec
+from moorage.proxy.listeners import PortBusy
+from moorage.rpc.wire import interface_to_wire
+from moorage.store.operations import Already, Commit, Conflict, RequestKey
+from moorage.supervision.loop import LoopActor
+from moorage.values import Interface, Network
+
+IFNAME = "eth0"
+"""What an interface is called in its container unless somebody says otherwise."""
+
+ATTEMPTS = 8
+"""How often an operation starts over where the journal knew better than an allocator that had just restarted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allocate:
+    """Give the interface what is asked, or, when it exists, tell whether it has it."""
+
+    network: str
+    ip: str | None = None
+    ipv6: str | None = None
+    mac: str | None = None
+    netns: str | None = None
+    ifname: str | None = None
+    ports: tuple[PortSpec, ...] = ()
+    labels: MappingABC[str, str] | None = None
+    key: RequestKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Connect the interface to a namespace."""
+
+    netns: str
+    ifname: str | None
+    key: RequestKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Detach:
+    """Take the interface out of its namespace."""
+
+    key: RequestKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Publish ports of the container."""
+
+    ports: tuple[PortSpec, ...]
+    key: RequestKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unpublish:
+    """Take back published ports; None for all."""
+
+    ports: tuple[PortSpec, ...] | None
+    key: RequestKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give everything back."""
+
+    key: RequestKey | None = None
+
+
+Operation = Allocate | Attach | Detach | Publish | Unpublish | Release
+
+
+class InterfaceActor(LoopActor):
+    """Serialises the operations on one interface, and undoes what cannot be finished.
+
+    The journal decides: what it has, the next incarnation completes; what it has not, never happened.
+    """
+
+    role: ClassVar[str] = "interface"
+    asks = frozenset(
+        {"journal", "ip", "tcp-ports", "udp-ports", "sctp-ports", "proxies", "proxy", "links", "port-mapper"}
+    )
+
+    def __init__(self, context: Context, interface_id: str) -> None:
+        """Stand for the interface with this id, whether it exists or not."""
+        super().__init__(context.directory, f"interface:{interface_id}", context.events)
+        self._context = context
+        self._id = interface_id
+        self._opened: Opened | None = None
+
+    async def begin(self) -> None:
+        """Read the record; after a crash, make everything else agree with it."""
+        if self.directory.restarts_of(self.name):
+            await self._settle()
+
+    async def receive(self, message: Any) -> Any:
+        """Do one operation, and be gone when there is no interface after it."""
+        try:
+            return await self._operate(message)
+        except Fault:
+            await self._settle()
+            raise
+        finally:
+            if self._opened is not None and self._opened.interface is None:
+                self.finish()
+
+    async def _operate(self, message: Operation | Collect) -> Any:
+        if isinstance(message, Collect):
+            return await self._collect(message)
+        network = message.network if isinstance(message, Allocate) else None
+        opened: Opened = await self.address("journal").ask(Open(self._id, message.key, network))
+        self._opened = opened
+        if opened.reply is not None:
+            return unpack_reply(opened.reply)
+        match message:
+            case Allocate():
+                return await self._allocate(message)
+            case Attach():
+                return await self._attach(message)
+            case Detach(key):
+                return await self._detach(key)
+            case Publish(ports, key):
+                return await self._publish(ports, key)
+            case Unpublish(ports, key):
+                return await self._unpublish(ports, key)
+            case Release(key):
+                return await self._release(key)
+
+    # -- the operations
+
+    async def _allocate(self, message: Allocate) -> Any:
+        namespace = await self._find(message.netns)
+        if (interface := self._record) is not None:
+            return await self._same(interface, message, namespace)
+        network = self._network()
+        return await self._attempt(lambda taken: self._compose(network, message, namespace, taken), message.key)
+
+    async def _compose(
+        self, network: Network, message: Allocate, namespace: Namespace | None, taken: Reservation
+    ) -> Interface:
+        ip, ipv6 = await taken.addresses(network.name, message.ip, message.ipv6)
+        interface = Interface(
+            id=self._id,
+            network=network.name,
+            ip=ip,
+            prefix=prefix_of(network.subnet),
+            gateway=network.gateway,
+            mac=message.mac or mac_of(ip),
+            created=now(),
+            ipv6=ipv6,
+            prefix6=prefix_of(network.subnet6) if network.subnet6 else None,
+            gateway6=network.gateway6,
+            ports=await taken.ports(message.ports),
+            labels=message.labels or {},
+        )
+        return interface if namespace is None else _placed(interface, namespace, message.ifname)
+
+    async def _same(self, interface: Interface, message: Allocate, namespace: Namespace | None) -> Any:
+        """An interface that exists is given if all that is asked is already so."""
+        if (other := _difference(interface, message, namespace)) is not None:
+            raise Refused(
+                Code.EXISTS, f"the interface {self._id} exists with {other}: release it first, or take another id"
+            )
+        return await self._unchanged(message.key)
+
+    async def _attach(self, message: Attach) -> Any:
+        interface, namespace = self._existing(), await self._find(message.netns)
+        assert namespace is not None  # noqa: S101 - `message.netns` is never None
+        ifname = message.ifname or interface.ifname
+        after = _placed(interface, namespace, ifname)
+        if interface.netns is None:
+            return await self._change(after, message.key)
+        if (after.netns_inode, after.ifname) != (interface.netns_inode, interface.ifname):
+            raise Refused(
+                Code.EXISTS,
+                f"the interface {self._id} is attached to {interface.netns} as {interface.ifname}: detach it first",
+            )
+        return await self._unchanged(message.key)
+
+    async def _detach(self, key: RequestKey | None) -> Any:
+        interface = self._existing()
+        if interface.netns is None:
+            return await self._unchanged(key)
+        return await self._change(replace(interface, netns=None, ifname=None, netns_inode=0), key)
+
+    async def _publish(self, specs: tuple[PortSpec, ...], key: RequestKey | None) -> Any:
+        interface = self._existing()
+        wanted = [spec for spec in specs if spec.host_port == 0 or missing([spec], interface.ports)]
+        if not wanted:
+            return await self._unchanged(key)
+
+        async def compose(taken: Reservation) -> Interface:
+            return replace(interface, ports=(*interface.ports, *await taken.ports(wanted)))
+
+        return await self._attempt(compose, key)
+
+    async def _unpublish(self, specs: tuple[PortSpec, ...] | None, key: RequestKey | None) -> Any:
+        interface = self._existing()
+        gone = interface.ports if specs is None else unpublished(specs, interface.ports, self._id)
+        if not gone:
+            return await self._unchanged(key)
+        return await self._change(replace(interface, ports=tuple(m for m in interface.ports if m not in gone)), key)
+
+    async def _release(self, key: RequestKey | None) -> Any:
+        if self._record is None:
+            return await self._remember({"released": False}, key)
+        return await self._change(None, key)
+
+    async def _collect(self, message: Collect) -> Any:
+        self._opened = await self.address("journal").ask(Open(self._id))
+        interface = self._record
+        if interface is not None and interface.netns_inode == message.inode:
+            self.log.info("interface_collected", reason=f"{interface.netns} is gone")
+            await self._change(None, None)
+            self._announce("interface_collected", network=interface.network)
+
+    # -- how they are done
+
+    async def _attempt(self, compose: Callable[[Reservation], Awaitable[Interface]], key: RequestKey | None) -> Any:
+        """Reserve, change; undo if that is refused, and start over where another choice may do."""
+        avoid: set[tuple[str, int]] = set()
+        conflicts = 0
+        while True:
+            taken = Reservation(self.address, self._id, avoid)
+            try:
+                return await self._change(await compose(taken), key)
+            except PortBusy as busy:
+                await taken.undo()
+                if not taken.is_automatic(busy.proto, busy.port):
+                    raise
+                avoid.add((busy.proto, busy.port))
+            except Conflict:
+                await taken.undo()
+                await taken.reload()
+                conflicts += 1
+                if conflicts == ATTEMPTS:
+                    raise
+            except Refused:
+                await taken.undo()
+                raise
+
+    async def _change(self, after: Interface | None, key: RequestKey | None) -> Any:
+        before, network = self._record, self._network()
+        reply = {"released": True} if after is None else interface_to_wire(after)
+        change = Change(self.address, self.actor_urn, network, before, after)
+        quarantine = self._context.config.quarantine
+        reply = await change.make(key, reply, time.time() + quarantine if quarantine else 0.0)
+        self._opened = Opened(after, network, None)
+        for event, fields in differences(before, after):
+            self._announce(event, **fields)
+        return reply
+
+    async def _unchanged(self, key: RequestKey | None) -> Any:
+        return await self._remember(interface_to_wire(self._existing()), key)
+
+    async def _remember(self, reply: Any, key: RequestKey | None) -> Any:
+        """Give an answer that changed nothing, the first one again if the request is repeated."""
+        if key is None:
+            return reply
+        append = Append(Commit((), key, pack_reply(reply)), self.actor_urn)
+        outcome = await self.address("journal").ask(append)
+        return unpack_reply(outcome.reply) if isinstance(outcome, Already) else reply
+
+    async def _settle(self) -> None:
+        self._opened = await persist(self.address("journal"), Open(self._id))
+        networks = await persist(self.address("journal"), GetNetworks())
+        await settle(self.address, self._id, self._opened, [network.name for network in networks])
+
+    async def _find(self, netns: str | None) -> Namespace | None:
+        if netns is None:
+            return None
+        if not self._context.kernel.real:
+            raise Refused(Code.UNSUPPORTED, f"netns {netns} needs a real kernel, and this agent has none")
+        namespace: Namespace = await self.address("links").ask(FindNamespace(netns))
+        return namespace
+
+    @property
+    def _record(self) -> Interface | None:
+        return None if self._opened is None else self._opened.interface
+
+    def _existing(self) -> Interface:
+        if (record := self._record) is None:
+            raise Refused(Code.NOT_FOUND, f"there is no interface {self._id}: allocate it first")
+        return record
+
+    def _network(self) -> Network:
+        if self._opened is None or self._opened.network is None:
+            raise Refused(Code.NOT_FOUND, f"there is no such network for {self._id}: create it first")
+        return self._opened.network
+
+    def _announce(self, event: str, **fields: Any) -> None:
+        self.log.info(event, id=self._id, **fields)
+        self._context.emit(event, id=self._id, **fields)
+
+
+def _placed(interface: Interface, namespace: Namespace, ifname: str | None) -> Interface:
+    return replace(interface, netns=namespace.path, netns_inode=namespace.inode, ifname=ifname or IFNAME)
+
+
+def _difference(interface: Interface, message: Allocate, namespace: Namespace | None) -> str | None:
+    """What of an existing interface is not as asked; None when all is."""
+    for name in ("network", "ip", "ipv6", "mac", "ifname"):
+        asked, is_ = getattr(message, name), getattr(interface, name)
+        if asked is not None and asked != is_:
+            return f"the {name} {is_}"
+    if namespace is not None and namespace.inode != interface.netns_inode:
+        return f"the netns {interface.netns}"
+    if message.labels is not None and dict(message.labels) != dict(interface.labels):
+        return "other labels"
+    if left := missing(message.ports, interface.ports):
+        return f"no mapping {left[0]}"
+    return None

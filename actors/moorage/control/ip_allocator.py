@@ -1,0 +1,120 @@
+"""Addresses of one network, given to interfaces and taken back."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from moorage.control.context import Context
+from moorage.control.journal import GetLeases, Leases
+from moorage.errors import Code, Refused
+from moorage.model.address_pool import AddressPool
+from moorage.supervision.loop import LoopActor
+from moorage.values import Network
+
+
+class Lease(NamedTuple):
+    """What an interface is given."""
+
+    ip: str
+    ipv6: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Acquire:
+    """Give `owner` a Lease: an IPv4 address, and an IPv6 one where the network has it; the ones named, if any."""
+
+    owner: str
+    ip: str | None = None
+    ipv6: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Take back what `owner` holds of these; what it does not hold is no error."""
+
+    owner: str
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Take back all that `owner` holds but these."""
+
+    owner: str
+    keep: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Forget what is not in the journal."""
+
+
+class IpAllocator(LoopActor):
+    """The pools of one network: a cache of the journal, with what is promised but not yet written."""
+
+    role: ClassVar[str] = "ip"
+    asks = frozenset({"journal"})
+
+    def __init__(self, context: Context, network: Network) -> None:
+        """Give addresses of `network`."""
+        super().__init__(context.directory, f"ip:{network.name}", context.events)
+        self._network = network
+        self._quarantine = context.config.quarantine
+        self._pools: list[AddressPool] = []
+
+    async def begin(self) -> None:
+        """Fold the journal."""
+        leases: Leases = await self.address("journal").ask(GetLeases(self._network.name))
+        network = self._network
+        pairs = [(network.subnet, network.gateway), (network.subnet6, network.gateway6)]
+        self._pools = [self._pool(subnet, gateway, leases) for subnet, gateway in pairs if subnet and gateway]
+
+    def _pool(self, subnet: str, gateway: str, leases: Leases) -> AddressPool:
+        pool = AddressPool(subnet, gateway, quarantine=self._quarantine)
+        ours = ":" in subnet
+        for address, owner in leases.held:
+            if (":" in address) == ours:
+                pool.take(owner, address)
+        resting = {a: until for a, until in leases.resting.items() if (":" in a) == ours}
+        pool.restore_quarantine({a: until - self._quarantine for a, until in resting.items()})
+        if leases.last is not None and not ours:
+            pool.resume_after(leases.last)
+        return pool
+
+    async def receive(self, message: Any) -> Any:
+        """Give, take back, or settle."""
+        match message:
+            case Acquire(owner, ip, ipv6):
+                return self._acquire(owner, ip, ipv6)
+            case Release(owner, addresses):
+                for address in addresses:
+                    self._release(owner, address)
+            case Settle(owner, keep):
+                for address in [a for pool in self._pools for a, o in pool.held().items() if o == owner]:
+                    if address not in keep:
+                        self._release(owner, address)
+            case Reload():
+                await self.begin()
+            case _:
+                return await super().receive(message)
+        return None
+
+    def _release(self, owner: str, address: str) -> None:
+        pool = self._pools[-1] if ":" in address else self._pools[0]
+        if pool.holder(address) == owner:
+            pool.release(owner, address, time.time())
+
+    def _acquire(self, owner: str, ip: str | None, ipv6: str | None) -> Lease:
+        if ipv6 is not None and len(self._pools) == 1:
+            name = self._network.name
+            raise Refused(Code.INVALID, f"{ipv6} was asked for, and the network {name} has no IPv6 subnet")
+        given = self._pools[0].acquire(owner, time.time(), ip)
+        if len(self._pools) == 1:
+            return Lease(given, None)
+        try:
+            return Lease(given, self._pools[1].acquire(owner, time.time(), ipv6))
+        except Refused:
+            self._release(owner, given)
+            raise

@@ -1,0 +1,186 @@
+"""The journal: the only owner of durable state."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from moorage.control.context import Context
+from moorage.errors import Code, Refused
+from moorage.store.operations import Commit, Outcome, RequestKey
+from moorage.store.store import Store
+from moorage.supervision.actor import ThreadActor
+from moorage.values import Interface, Network
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Make a commit durable; answered with `Done` or `Already`. `author` is the urn of the incarnation that asks."""
+
+    commit: Commit
+    author: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """The first answer to a request, or None."""
+
+    key: RequestKey
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Everything an operation on an interface begins with; gives an `Opened`."""
+
+    id: str
+    key: RequestKey | None = None
+    network: str | None = None
+    """The network meant, where the interface does not exist yet."""
+
+
+class Opened(NamedTuple):
+    """An interface and its network as recorded, and the first answer to the request."""
+
+    interface: Interface | None
+    network: Network | None
+    reply: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class GetInterfaces:
+    """The interfaces of a network, or of all."""
+
+    network: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GetNetworks:
+    """All networks."""
+
+
+@dataclass(frozen=True, slots=True)
+class GetNetwork:
+    """One network, or None."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """What an IP allocator holds: addresses with their holders, the last one given, and what rests until when."""
+
+    held: list[tuple[str, str]]
+    last: str | None
+    resting: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class GetLeases:
+    """The `Leases` of a network."""
+
+    network: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetPorts:
+    """The ports of a protocol: `[(key_ip, first, count, id)]`, in the order of their interfaces."""
+
+    proto: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetReserved:
+    """The ports that we added to `ip_local_reserved_ports`."""
+
+
+@dataclass(frozen=True, slots=True)
+class GetSysctls:
+    """The former values of the sysctls that we changed, by path."""
+
+
+Query = (Recall, Open, GetInterfaces, GetNetworks, GetNetwork, GetLeases, GetPorts, GetReserved, GetSysctls)
+
+
+class Journal(ThreadActor):
+    """Answers queries and makes commits durable, all that wait as one transaction.
+
+    Queries of a batch are answered from before its commits: both were asked at the same time.
+    """
+
+    role: ClassVar[str] = "journal"
+    batched = (Append, *Query)
+
+    def __init__(self, context: Context) -> None:
+        """Keep the state directory of `context`."""
+        super().__init__(context.directory, "journal")
+        self._context = context
+        self._store: Store | None = None
+
+    async def begin(self) -> None:
+        """Open the database; refused when the directory is not ours, in use, or damaged."""
+        context = self._context
+        state = Path(str(context.config.state))
+        self._store = Store.open(state, context.kernel.boot_id(), time.time, context.lock)
+        for interface_id in self._store.forgotten:
+            self.log.info("interface_forgotten", id=interface_id, reason="the host has booted since")
+
+    async def end(self) -> None:
+        """Close the database."""
+        if self._store is not None:
+            self._store.close()
+
+    async def receive_batch(self, messages: list[Any]) -> list[Any]:
+        """Answer the queries, then commit all that is to be appended at once."""
+        answers: list[Any] = [None if isinstance(each, Append) else self._query(each) for each in messages]
+        appends = [index for index, each in enumerate(messages) if isinstance(each, Append)]
+        valid = [index for index in appends if not self.directory.is_fenced(messages[index].author)]
+        for index in set(appends).difference(valid):
+            answers[index] = Refused(Code.UNAVAILABLE, "the actor that asks was given up: try again")
+        for index, outcome in zip(valid, self._commit([messages[i].commit for i in valid]), strict=True):
+            answers[index] = outcome
+        return answers
+
+    def _commit(self, commits: list[Commit]) -> list[Outcome]:
+        assert self._store is not None  # noqa: S101 - `begin` opened it
+        return self._store.commit(commits) if commits else []
+
+    def _query(self, query: Any) -> Any:
+        try:
+            return self._read(query)
+        except Refused as refusal:
+            return refusal
+
+    def _read(self, query: Any) -> Any:
+        store = self._store
+        assert store is not None  # noqa: S101 - `begin` opened it
+        match query:
+            case Open():
+                return _open(store, query)
+            case Recall(key):
+                return store.recall(key)
+            case GetInterfaces(network):
+                return list[Interface](store.interfaces(network))
+            case GetNetworks():
+                return list[Network](store.networks())
+            case GetNetwork(name):
+                return store.network(name)
+            case GetLeases(network):
+                return Leases(
+                    store.addresses(network), store.last_address(network), dict(store.quarantined(network))
+                )
+            case GetPorts(proto):
+                return store.ports(proto)
+            case GetReserved():
+                return store.reserved()
+            case GetSysctls():
+                return store.sysctls()
+        raise NotImplementedError(f"the journal does not know {query!r}")
+
+
+def _open(store: Store, query: Open) -> Opened:
+    interface = store.interface(query.id)
+    name = query.network if interface is None else interface.network
+    network = None if name is None else store.network(name)
+    return Opened(interface, network, None if query.key is None else store.recall(query.key))

@@ -1,0 +1,177 @@
+"""Links: the only writer of bridges, veth pairs, addresses, routes and the sysctls that belong to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from moorage.control.context import Context
+from moorage.control.journal import Append, GetInterfaces, GetNetworks
+from moorage.kernel.protocol import Links as KernelLinks
+from moorage.store.operations import Commit, Remember
+from moorage.supervision.actor import ThreadActor
+from moorage.supervision.directory import Address
+from moorage.values import Interface, Network
+
+AUDIT = 20.0
+"""Seconds between audits when no event called for one: events can be lost, and a namespace sends none of its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class GetOccupied:
+    """What of the address space the host uses: a list of `Occupied`."""
+
+
+@dataclass(frozen=True, slots=True)
+class GetBridge:
+    """The IPv4 addresses of a bridge, or None when there is no link of that name."""
+
+    bridge: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetHostIpv6:
+    """Whether the host has IPv6."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindNamespace:
+    """Resolve a namespace: its path and inode."""
+
+    netns: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnsureNetwork:
+    """Make a network's bridge."""
+
+    network: Network
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveNetwork:
+    """Remove a network's bridge."""
+
+    network: Network
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Make an interface's veth pair."""
+
+    interface: Interface
+    network: Network
+
+
+@dataclass(frozen=True, slots=True)
+class Detach:
+    """Remove an interface's veth pair."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Something changed, or time has passed: compare with the journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """Told to an interface: the namespace with this inode is gone."""
+
+    inode: int
+
+
+class Links(ThreadActor):
+    """Keeps links as the journal has them."""
+
+    role: ClassVar[str] = "links"
+    asks = frozenset({"journal"})
+
+    def __init__(self, context: Context) -> None:
+        """Work on the links of the kernel in `context`."""
+        super().__init__(context.directory, "links")
+        self._context = context
+        self._kernel: KernelLinks | None = None
+        self._looking = False
+        self._sysctls: set[str] = set()
+
+    async def begin(self) -> None:
+        """Open the links and make them as the journal has them."""
+        self._kernel = self._context.kernel.open_links(self._remember)
+        await self._look()
+        self._kernel.watch(self._wake)
+        self._schedule()
+
+    async def end(self) -> None:
+        """Leave the links in place."""
+        if self._kernel is not None:
+            self._kernel.close()
+
+    async def receive(self, message: Any) -> Any:  # noqa: C901, PLR0911 - one line for each message
+        """Change links, or tell about them."""
+        match message:
+            case Attach(interface, network):
+                return self.kernel.attach(interface, network)
+            case Detach(interface_id):
+                return self.kernel.detach(interface_id)
+            case FindNamespace(netns):
+                return self.kernel.find_namespace(netns)
+            case EnsureNetwork(network):
+                return self.kernel.ensure_network(network)
+            case RemoveNetwork(network):
+                return self.kernel.remove_network(network)
+            case GetOccupied():
+                return self.kernel.occupied()
+            case GetBridge(bridge):
+                return self.kernel.bridge_addresses(bridge)
+            case GetHostIpv6():
+                return self.kernel.host_has_ipv6()
+            case Look():
+                self._looking = False
+                return await self._look()
+            case _:
+                return await super().receive(message)
+
+    @property
+    def kernel(self) -> KernelLinks:
+        """The links that `begin` opened."""
+        assert self._kernel is not None  # noqa: S101 - `begin` opened it
+        return self._kernel
+
+    async def _look(self) -> None:
+        journal = self.address("journal")
+        networks = await journal.ask(GetNetworks())
+        interfaces = await journal.ask(GetInterfaces())
+        found = self.kernel.reconcile(networks, interfaces)
+        for what in found.repaired:
+            self.log.info("repaired", what=what)
+            self._context.repaired.add()
+            self._context.emit("repaired", what=what)
+        inodes = {each.id: each.netns_inode for each in interfaces}
+        for interface_id in found.vanished:
+            self._tell_vanished(interface_id, inodes[interface_id])
+
+    def _tell_vanished(self, interface_id: str, inode: int) -> None:
+        """The interface decides: it may have been attached elsewhere meanwhile."""
+        Address(self.directory, f"interface:{interface_id}").tell(Collect(inode))
+
+    def _remember(self, path: str, value: str) -> None:
+        if path not in self._sysctls:
+            self.address("journal").ask(Append(Commit((Remember(path, value),)), self.actor_urn)).wait()
+            self._sysctls.add(path)
+
+    def _wake(self) -> None:
+        """Called by the watcher's thread, often; one message waits at a time."""
+        if not self._looking:
+            self._looking = True
+            self.actor_ref.tell(Look())
+
+    def _schedule(self) -> None:
+        loop = self._context.events.loop
+        loop.call_soon_threadsafe(loop.call_later, AUDIT, self._audit)
+
+    def _audit(self) -> None:
+        if not self.actor_stopped.is_set():
+            self._wake()
+            self._context.events.loop.call_later(AUDIT, self._audit)

@@ -1,0 +1,216 @@
+"""Making and removing networks: the journal decides, bridge, rules and allocator follow."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from ipaddress import ip_interface, ip_network
+from typing import Any
+
+import structlog
+
+from moorage.control import links
+from moorage.control.context import Context
+from moorage.control.ip_allocator import IpAllocator
+from moorage.control.journal import Append, GetInterfaces, GetNetwork, GetNetworks
+from moorage.control.persist import persist
+from moorage.control.port_mapper import Settle, settle_network
+from moorage.control.requests import key_of, pack_reply, unpack_reply
+from moorage.errors import Code, MoorageError, Refused
+from moorage.kernel.protocol import Occupied
+from moorage.model.subnets import CANDIDATES, check_free, choose, parse_subnet
+from moorage.rpc.wire import network_to_wire
+from moorage.store.operations import Already, Commit, Conflict, DropNetwork, ForgetRequest, PutNetwork, RequestKey
+from moorage.supervision.child import Child
+from moorage.supervision.directory import Address
+from moorage.supervision.messages import Halt, Start
+from moorage.values import Network
+
+log = structlog.get_logger()
+
+IFNAMSIZ = 15
+"""Bytes of a link's name (linux/if.h, less the final zero)."""
+
+AUTHOR = "gateway"
+"""Whoever asks for a network is no actor that could be given up."""
+
+
+def allocator_child(context: Context, network: Network) -> Child:
+    """The child spec of a network's IP allocator."""
+    return Child(f"ip:{network.name}", partial(IpAllocator.start, context, network))
+
+
+class Networks:
+    """The operations on networks. Each is a coroutine on the loop; they hold no state between them."""
+
+    def __init__(self, context: Context, address: Callable[[str], Address]) -> None:
+        """`address` finds an actor."""
+        self._context = context
+        self._address = address
+
+    async def create(self, params: Mapping[str, Any]) -> Any:
+        """Make a network. Raises Refused with nothing done."""
+        key = key_of("create_network", params)
+        while True:
+            network = await self._plan(params)
+            reply = network_to_wire(network)
+            try:
+                outcome = await self._append(PutNetwork(network), key, reply)
+            except Conflict as conflict:
+                if "subnet" in params or conflict.code is not Code.ADDRESS_IN_USE:
+                    raise
+                continue  # another network took the subnet since it was chosen
+            if isinstance(outcome, Already):
+                return unpack_reply(outcome.reply)
+            await self._make(network, key)
+            self._announce("network_created", network)
+            return reply
+
+    async def remove(self, params: Mapping[str, Any]) -> Any:
+        """Remove a network without interfaces, and say whether there was one."""
+        key, name = key_of("remove_network", params), params["name"]
+        network = await self._address("journal").ask(GetNetwork(name))
+        reply = {"removed": network is not None}
+        outcome = await self._append(DropNetwork(name), key, reply)
+        if isinstance(outcome, Already):
+            return unpack_reply(outcome.reply)
+        if network is not None:
+            await self._unmake(network)
+            self._announce("network_removed", network)
+        return reply
+
+    async def ensure_default(self) -> None:
+        """Make the default network as configured, once; one that is there already is kept if it may be."""
+        config = self._context.config
+        if not config.default_network:
+            return
+        asked = {"name": "default", "bridge": config.bridge}
+        asked |= {"subnet": config.subnet} if config.subnet else {}
+        existing: Network | None = await self._address("journal").ask(GetNetwork("default"))
+        if existing is not None and not _is_as_asked(existing, asked):
+            if await self._address("journal").ask(GetInterfaces("default")):
+                raise Refused(
+                    Code.EXISTS,
+                    f"the network default is {existing.subnet} on {existing.bridge} and has interfaces: "
+                    "release them first, or start without another bridge or subnet",
+                )
+            await self.remove({"name": "default"})
+            existing = None
+        if existing is None:
+            await self.create(asked)
+
+    # -- how they are done
+
+    async def _append(self, operation: PutNetwork | DropNetwork, key: RequestKey | None, reply: Any) -> Any:
+        commit = Commit((operation,), key, pack_reply(reply) if key else b"")
+        return await self._address("journal").ask(Append(commit, AUTHOR))
+
+    async def _make(self, network: Network, key: RequestKey | None) -> None:
+        try:
+            await self._address("links").ask(links.EnsureNetwork(network))
+            await self._address("port-mapper").ask(settle_network(network))
+            await self._address("allocators").ask(Start(allocator_child(self._context, network)))
+        except MoorageError:
+            forget = (ForgetRequest(key.request),) if key else ()
+            undo = Commit((DropNetwork(network.name), *forget))
+            await persist(self._address("journal"), Append(undo, AUTHOR))
+            with suppress(MoorageError):
+                await self._unmake(network)
+            raise
+
+    async def _unmake(self, network: Network) -> None:
+        await persist(self._address("allocators"), Halt(f"ip:{network.name}"))
+        await persist(self._address("port-mapper"), Settle(f"network:{network.name}"))
+        await persist(self._address("links"), links.RemoveNetwork(network))
+
+    def _announce(self, event: str, network: Network) -> None:
+        log.info(event, network=network.name, bridge=network.bridge, subnet=network.subnet)
+        self._context.emit(event, network=network.name)
+
+    # -- what it shall be
+
+    async def _plan(self, params: Mapping[str, Any]) -> Network:
+        name = params["name"]
+        bridge = params.get("bridge") or _bridge_name(name)
+        others: list[Network] = await self._address("journal").ask(GetNetworks())
+        _check_names(name, bridge, others)
+        found: list[str] | None = await self._address("links").ask(links.GetBridge(bridge))
+        occupied: list[Occupied] = await self._address("links").ask(links.GetOccupied())
+        occupied = [each for each in occupied if not found or not _is_of(each, found)]
+        occupied += [Occupied(each.subnet, f"network {each.name}") for each in others]
+        subnet, gateway = _subnet(params, bridge, found, occupied)
+        subnet6, gateway6 = await self._subnet6(params, occupied, others)
+        return Network(
+            name, bridge, subnet, gateway, subnet6, gateway6,
+            internal=params.get("internal", False), mtu=params.get("mtu", 1500), adopted=found is not None,
+        )  # fmt: skip
+
+    async def _subnet6(
+        self, params: Mapping[str, Any], occupied: list[Occupied], others: list[Network]
+    ) -> tuple[str | None, str | None]:
+        if "subnet6" not in params:
+            return None, None
+        if not await self._address("links").ask(links.GetHostIpv6()):
+            raise Refused(Code.UNSUPPORTED, f"{params['subnet6']} needs IPv6, which this host does not have")
+        taken = [Occupied(each.subnet6, f"network {each.name}") for each in others if each.subnet6]
+        network, gateway = parse_subnet(params["subnet6"], params.get("gateway6"))
+        check_free(str(network), [*occupied, *taken])
+        return str(network), str(gateway)
+
+
+def _subnet(
+    params: Mapping[str, Any], bridge: str, found: list[str] | None, occupied: list[Occupied]
+) -> tuple[str, str]:
+    if found:
+        return _adopted(params, bridge, found)
+    asked = params.get("subnet") or choose(CANDIDATES, occupied)
+    network, gateway = parse_subnet(asked, params.get("gateway"))
+    if "subnet" in params:
+        check_free(str(network), occupied)
+    return str(network), str(gateway)
+
+
+def _adopted(params: Mapping[str, Any], bridge: str, found: list[str]) -> tuple[str, str]:
+    """A bridge that is there already keeps its first IPv4 address."""
+    if len(found) > 1:
+        log.warning("bridge_has_more_addresses", bridge=bridge, taken=found[0], others=found[1:])
+    address = ip_interface(found[0])
+    if "subnet" in params:
+        network, gateway = parse_subnet(params["subnet"], params.get("gateway"))
+        if (network, gateway) != (address.network, address.ip):
+            raise Refused(
+                Code.ADDRESS_IN_USE,
+                f"{params['subnet']} was asked for, and the bridge {bridge} is there with {found[0]}: "
+                "ask for that, for no subnet, or for another bridge",
+            )
+    return str(address.network), str(address.ip)
+
+
+def _check_names(name: str, bridge: str, others: list[Network]) -> None:
+    for other in others:
+        if other.name == name:
+            raise Refused(Code.EXISTS, f"the network {name} exists: remove it first, or take another name")
+        if other.bridge == bridge:
+            raise Refused(Code.EXISTS, f"the bridge {bridge} is that of the network {other.name}: name another")
+
+
+def _is_of(occupied: Occupied, addresses: list[str]) -> bool:
+    """Whether it is the bridge's own subnet, of one of its addresses."""
+    return any(ip_network(occupied.subnet, strict=False).subnet_of(ip_interface(a).network)  # type: ignore[arg-type]  # same family
+               for a in addresses if ip_interface(a).version == ip_network(occupied.subnet, strict=False).version)  # fmt: skip
+
+
+def _is_as_asked(existing: Network, asked: Mapping[str, str]) -> bool:
+    if existing.bridge != asked["bridge"]:
+        return False
+    return "subnet" not in asked or str(parse_subnet(asked["subnet"])[0]) == existing.subnet
+
+
+def _bridge_name(name: str) -> str:
+    """`mg-NAME`, or a hash of the name where that is too long for a link."""
+    plain = f"mg-{name}"
+    if len(plain) <= IFNAMSIZ:
+        return plain
+    return f"mg-{hashlib.blake2b(name.encode(), digest_size=6).hexdigest()}"

@@ -1,0 +1,24 @@
+"""Asking again while somebody restarts."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from moorage.errors import Code, Refused
+from moorage.supervision.directory import Address
+
+PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
+"""Seconds between tries: a restart takes milliseconds, and one that takes eight seconds is none."""
+
+
+async def persist(address: Address, message: Any) -> Any:
+    """Ask until somebody is there. For what may be done twice, and must be done once it is recorded."""
+    for pause in PAUSES:
+        try:
+            return await address.ask(message)
+        except Refused as refusal:
+            if refusal.code is not Code.UNAVAILABLE:
+                raise
+        await asyncio.sleep(pause)
+    return await address.ask(message)

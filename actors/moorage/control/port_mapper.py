@@ -1,0 +1,239 @@
+"""The port mapper: the only writer of the nftables table, of conntrack and of the reserved ports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from moorage.control.context import Context
+from moorage.control.journal import Append, GetInterfaces, GetNetworks, GetReserved
+from moorage.errors import MoorageError
+from moorage.kernel.protocol import Element, Firewall, Flow
+from moorage.model.elements import mapping_elements, network_elements
+from moorage.store.operations import Commit, Reserve, Unreserve
+from moorage.supervision.actor import ThreadActor
+from moorage.values import Interface, Mapping, Network
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Make the rules of one owner (an interface, or `network:NAME`) exactly these.
+
+    `flows` are mappings whose connections end, or begin anew under the rules.
+    """
+
+    owner: str
+    elements: frozenset[Element] = frozenset()
+    flows: tuple[Flow, ...] = ()
+    ports: frozenset[int] = frozenset()
+    """Published host ports, of any protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Somebody changed something: see whether it was ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Make everything as the journal has it."""
+
+
+@dataclass(slots=True)
+class Desired:
+    """What the kernel should have, by owner."""
+
+    elements: dict[str, frozenset[Element]] = field(default_factory=dict)
+    ports: dict[str, frozenset[int]] = field(default_factory=dict)
+
+    def put(self, settle: Settle) -> None:
+        for table, value in ((self.elements, settle.elements), (self.ports, settle.ports)):
+            if value:
+                table[settle.owner] = value
+            else:
+                table.pop(settle.owner, None)
+
+    def all_elements(self) -> list[Element]:
+        return [element for owned in self.elements.values() for element in owned]
+
+    def all_ports(self) -> frozenset[int]:
+        return frozenset().union(*self.ports.values())
+
+    def bridges(self) -> list[str]:
+        return [str(each.key[0]) for each in self.all_elements() if each.container == "bridges"]
+
+
+def rules_of(interface: Interface) -> frozenset[Element]:
+    """The elements of all ports of an interface."""
+    return frozenset().union(*(mapping_elements(m, interface.ip, interface.ipv6) for m in interface.ports))
+
+
+def flow_of(interface: Interface, mapping: Mapping) -> Flow:
+    """The connections of one mapping."""
+    backends = tuple(filter(None, (interface.ip, interface.ipv6)))
+    last = mapping.host_port + mapping.count - 1
+    return Flow(mapping.proto, mapping.key_ip, mapping.host_port, last, backends, mapping.container_port)
+
+
+def host_ports(mappings: Iterable[Mapping]) -> frozenset[int]:
+    """All their host ports."""
+    return frozenset(port for m in mappings for port in range(m.host_port, m.host_port + m.count))
+
+
+def settle_interface(interface: Interface, flows: Iterable[Mapping] = ()) -> Settle:
+    """What the port mapper is told of an interface, `flows` being mappings that came or went."""
+    ended = tuple(flow_of(interface, mapping) for mapping in flows)
+    return Settle(interface.id, rules_of(interface), ended, host_ports(interface.ports))
+
+
+def settle_network(network: Network) -> Settle:
+    """What the port mapper is told of a network."""
+    return Settle(f"network:{network.name}", network_elements(network))
+
+
+class PortMapper(ThreadActor):
+    """Keeps the kernel's rules as the journal has them, all that waits in one transaction."""
+
+    role: ClassVar[str] = "port-mapper"
+    asks = frozenset({"journal"})
+    batched = (Settle,)
+
+    def __init__(self, context: Context) -> None:
+        """Work on the firewall of the kernel in `context`."""
+        super().__init__(context.directory, "port-mapper")
+        self._context = context
+        self._firewall: Firewall | None = None
+        self._desired = Desired()
+        self._looking = False
+        self._warned: frozenset[str] = frozenset()
+
+    async def begin(self) -> None:
+        """Open the firewall and make it as the journal has it."""
+        context = self._context
+        self._firewall = context.kernel.open_firewall(loopback=context.config.loopback)
+        await self._reload()
+        self._firewall.watch(self._wake)
+
+    async def end(self) -> None:
+        """Leave the rules in place."""
+        if self._firewall is not None:
+            self._firewall.close()
+
+    async def receive(self, message: Any) -> Any:
+        """Look after the rules."""
+        match message:
+            case Look():
+                self._looking = False
+                self._look()
+            case Reload():
+                await self._reload()
+            case _:
+                return await super().receive(message)
+        return None
+
+    async def receive_batch(self, messages: list[Any]) -> list[Any]:
+        """Apply all that waits: one transaction, then the flows."""
+        before = {each.owner: self._desired.elements.get(each.owner, frozenset()) for each in messages}
+        bridges, ports = self._desired.bridges() if _of_network(messages) else None, self._ports(messages)
+        for settle in messages:
+            self._desired.put(settle)
+        try:
+            await self._apply(before)
+            await self._reserve(ports, self._ports(messages))
+        except MoorageError:
+            await self._reload()
+            raise
+        self.firewall.flush_flows([flow for settle in messages for flow in settle.flows])
+        if bridges is not None:
+            self._keep_forwarding()
+        return [None] * len(messages)
+
+    @property
+    def firewall(self) -> Firewall:
+        """The firewall that `begin` opened."""
+        assert self._firewall is not None  # noqa: S101 - `begin` opened it
+        return self._firewall
+
+    async def _apply(self, before: dict[str, frozenset[Element]]) -> None:
+        old = frozenset().union(*before.values())
+        new = frozenset().union(*(self._desired.elements.get(owner, frozenset()) for owner in before))
+        if old != new:
+            self.firewall.change(new - old, old - new)
+
+    def _ports(self, messages: list[Any]) -> frozenset[int]:
+        return frozenset().union(*(self._desired.ports.get(each.owner, frozenset()) for each in messages))
+
+    async def _reserve(self, before: frozenset[int], after: frozenset[int]) -> None:
+        """Keep our ports inside the ephemeral range from being given to outgoing connections."""
+        gone = before - after
+        gone = gone - self._desired.all_ports() if gone else gone
+        await self._add_reserved(after - before)
+        await self._remove_reserved(gone)
+
+    async def _add_reserved(self, ports: frozenset[int]) -> None:
+        """Add those that nobody named yet, noted in the journal first so that they can be taken out again."""
+        wanted = ports.intersection(self.firewall.ephemeral()) if ports else ports
+        if new := wanted - self.firewall.read_reserved() if wanted else wanted:
+            await self._append(Reserve(tuple(sorted(new))))
+            self.firewall.write_reserved(new, ())
+
+    async def _remove_reserved(self, ports: frozenset[int]) -> None:
+        if not ports:
+            return
+        if ours := ports & await self.address("journal").ask(GetReserved()):
+            self.firewall.write_reserved((), ours)
+            await self._append(Unreserve(tuple(sorted(ours))))
+
+    async def _append(self, *operations: Reserve | Unreserve) -> None:
+        await self.address("journal").ask(Append(Commit(operations), self.actor_urn))
+
+    async def _reload(self) -> None:
+        """Desired minus present, in one transaction."""
+        journal = self.address("journal")
+        desired = Desired()
+        for network in await journal.ask(GetNetworks()):
+            desired.put(settle_network(network))
+        for interface in await journal.ask(GetInterfaces()):
+            desired.put(settle_interface(interface))
+        self._desired = desired
+        self._install()
+        await self._reload_reserved()
+
+    async def _reload_reserved(self) -> None:
+        ours: frozenset[int] = await self.address("journal").ask(GetReserved())
+        wanted = self._desired.all_ports()
+        await self._remove_reserved(ours - wanted)
+        missing = (ours & wanted) - self.firewall.read_reserved()
+        self.firewall.write_reserved(missing, ())
+        await self._add_reserved(wanted - ours)
+
+    def _install(self) -> None:
+        for what in self.firewall.install(self._desired.all_elements()):
+            self._report(what)
+        self._keep_forwarding()
+
+    def _look(self) -> None:
+        if self.firewall.changed():
+            self._install()
+
+    def _keep_forwarding(self) -> None:
+        warnings = frozenset(self.firewall.keep_forwarding(self._desired.bridges()))
+        for warning in warnings - self._warned:
+            self.log.warning("forwarding_dropped", what=warning)
+        self._warned = warnings
+
+    def _report(self, what: str) -> None:
+        self.log.info("repaired", what=what)
+        self._context.repaired.add()
+        self._context.emit("repaired", what=what)
+
+    def _wake(self) -> None:
+        """Called by the watcher's thread, often; one message waits at a time."""
+        if not self._looking:
+            self._looking = True
+            self.actor_ref.tell(Look())
+
+
+def _of_network(messages: list[Settle]) -> bool:
+    return any(each.owner.startswith("network:") for each in messages)

@@ -1,0 +1,104 @@
+"""The supervisor of proxies, which knows whose they are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+from moorage.control.context import Context
+from moorage.control.journal import GetInterfaces
+from moorage.control.persist import persist
+from moorage.control.proxy import Proxy
+from moorage.errors import Code, Refused
+from moorage.supervision.child import Child
+from moorage.supervision.directory import Address
+from moorage.supervision.messages import Halt, Start
+from moorage.supervision.policy import Intensity
+from moorage.supervision.supervisor import LoopSupervisor
+from moorage.values import Interface, Mapping
+
+BURST = Intensity(limit=50, window=10.0)
+"""Proxies fail one by one, for reasons of their own, and there may be thousands."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartProxy:
+    """Start the proxy of a mapping of `interface`; answered True when it listens, False when it did already."""
+
+    interface: Interface
+    mapping: Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class GetOwned:
+    """The names of the proxies of one interface."""
+
+    owner: str
+
+
+class Proxies(LoopSupervisor):
+    """Starts a proxy for each mapping: those of the journal at its own start, others as they are published."""
+
+    role: ClassVar[str] = "proxies"
+    asks = frozenset({"journal", "proxy"})
+
+    def __init__(self, context: Context) -> None:
+        """Begin with what the journal has."""
+        super().__init__(context.directory, "proxies", context.events, restore=self._recorded, intensity=BURST)
+        self._context = context
+        self._owners: dict[str, str] = {}
+
+    async def _recorded(self) -> Iterable[Child]:
+        interfaces: list[Interface] = await self.address("journal").ask(GetInterfaces())
+        children = [proxy_child(self._context, each, m) for each in interfaces for m in each.ports]
+        self._owners = {f"proxy:{m.name}": each.id for each in interfaces for m in each.ports}
+        return children
+
+    async def receive(self, message: Any) -> Any:
+        """Tell whose proxies there are, or supervise."""
+        match message:
+            case GetOwned(owner):
+                running = self.directory.find
+                return [name for name, whose in self._owners.items() if whose == owner and running(name)]
+            case StartProxy(interface, mapping):
+                child = proxy_child(self._context, interface, mapping)
+                self._own(child.name, interface.id)
+                message = Start(child)
+        return await super().receive(message)
+
+    def _own(self, name: str, owner: str) -> None:
+        whose = self._owners.get(name)
+        if whose not in {None, owner} and self.directory.find(name) is not None:
+            raise Refused(Code.PORT_IN_USE, f"{name.partition(':')[2]} is held by {whose}: release it first")
+        self._owners[name] = owner
+
+
+def proxy_child(context: Context, interface: Interface, mapping: Mapping) -> Child:
+    """The child spec of a mapping's proxy."""
+    name = f"proxy:{mapping.name}"
+    return Child(name, partial(Proxy.start, context, interface.id, mapping, interface.ip))
+
+
+async def start_all(proxies: Address, interface: Interface, mappings: Iterable[Mapping]) -> None:
+    """Start the proxies of these side by side; if one is refused, stop the others again."""
+    mappings = list(mappings)
+    replies = [proxies.ask(StartProxy(interface, mapping)) for mapping in mappings]
+    outcomes = await asyncio.gather(*replies, return_exceptions=True)
+    refusals = [each for each in outcomes if isinstance(each, BaseException)]
+    if refusals:
+        ours = [m for m, outcome in zip(mappings, outcomes, strict=True) if outcome is not False]
+        await stop_all(proxies, ours)
+        raise refusals[0]
+
+
+async def stop_all(proxies: Address, mappings: Iterable[Mapping]) -> None:
+    """Stop the proxies of these side by side; those that do not run are no error."""
+    await stop_names(proxies, [f"proxy:{mapping.name}" for mapping in mappings])
+
+
+async def stop_names(proxies: Address, names: Iterable[str]) -> None:
+    """Stop the proxies of these names side by side; those that do not run are no error."""
+    await asyncio.gather(*[persist(proxies, Halt(name)) for name in names])

@@ -1,0 +1,39 @@
+"""Requests as the journal remembers them: what was asked, and the first answer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgpack
+
+from moorage.store.operations import RequestKey
+
+
+def key_of(method: str, params: Mapping[str, Any]) -> RequestKey | None:
+    """The key of a request that brings its own string; None for one that does not."""
+    request = params.get("request")
+    if request is None:
+        return None
+    rest = {name: value for name, value in params.items() if name != "request"}
+    return RequestKey(request, method, hashlib.blake2b(_canonical(rest), digest_size=16).digest())
+
+
+def pack_reply(reply: Any) -> bytes:
+    """An answer as it is remembered."""
+    return msgpack.packb(reply)
+
+
+def unpack_reply(reply: bytes) -> Any:
+    """A remembered answer."""
+    return msgpack.unpackb(reply)
+
+
+def _canonical(params: Mapping[str, Any]) -> bytes:
+    """The same bytes for the same parameters, whatever the order they came in."""
+    return msgpack.packb([(name, _sorted(value)) for name, value in sorted(params.items())])
+
+
+def _sorted(value: Any) -> Any:
+    return sorted(value.items()) if isinstance(value, dict) else value

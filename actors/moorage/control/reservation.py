@@ -1,0 +1,87 @@
+"""What an operation takes from the allocators before it is recorded, to be given back if it is not."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+
+from moorage.control import ip_allocator, port_allocator
+from moorage.control.persist import persist
+from moorage.control.ports import mapping_of
+from moorage.model.port_spec import PortSpec
+from moorage.model.port_table import HostPorts
+from moorage.supervision.directory import Address
+from moorage.values import Mapping
+
+Lookup = Callable[[str], Address]
+
+
+class Reservation:
+    """Addresses and ports taken for one owner by one operation."""
+
+    def __init__(self, address: Lookup, owner: str, avoid: Iterable[tuple[str, int]] = ()) -> None:
+        """`address` finds an actor; `avoid` are `(proto, port)` that others of the host were found to hold."""
+        self._address = address
+        self._owner = owner
+        self._avoid = frozenset(avoid)
+        self._addresses: tuple[str, tuple[str, ...]] | None = None
+        self._mappings: list[Mapping] = []
+        self._automatic: list[Mapping] = []
+
+    async def addresses(self, network: str, ip: str | None, ipv6: str | None) -> ip_allocator.Lease:
+        """Take an address of each family that the network has."""
+        acquire = ip_allocator.Acquire(self._owner, ip, ipv6)
+        lease: ip_allocator.Lease = await self._address(f"ip:{network}").ask(acquire)
+        self._addresses = (network, tuple(filter(None, lease)))
+        return lease
+
+    async def ports(self, specs: Sequence[PortSpec]) -> tuple[Mapping, ...]:
+        """Take the host ports of all specs, and give the mappings they make, in their order."""
+        made: dict[int, Mapping] = {}
+        for proto in sorted({spec.proto for spec in specs}):
+            places = [place for place, spec in enumerate(specs) if spec.proto == proto]
+            wanted = tuple(specs[place].host_ports for place in places)
+            avoid = frozenset(port for each, port in self._avoid if each == proto)
+            reserve = port_allocator.Reserve(self._owner, wanted, avoid)
+            given = await self._address(f"{proto}-ports").ask(reserve)
+            for place, port in zip(places, given, strict=True):
+                made[place] = self._note(specs[place], port)
+        return tuple(made[place] for place in range(len(specs)))
+
+    def _note(self, spec: PortSpec, port: int) -> Mapping:
+        mapping = mapping_of(spec, port)
+        self._mappings.append(mapping)
+        if spec.host_port == 0:
+            self._automatic.append(mapping)
+        return mapping
+
+    def is_automatic(self, proto: str, port: int) -> bool:
+        """Whether we chose that port, and may choose another."""
+        return any(m.proto == proto and m.host_port <= port < m.host_port + m.count for m in self._automatic)
+
+    async def undo(self) -> None:
+        """Give everything back."""
+        await give_back_ports(self._address, self._owner, self._mappings)
+        if self._addresses is not None:
+            await give_back_addresses(self._address, self._owner, *self._addresses)
+
+    async def reload(self) -> None:
+        """Let the allocators read the journal again: it knew of somebody that they did not."""
+        for proto in {mapping.proto for mapping in self._mappings}:
+            await persist(self._address(f"{proto}-ports"), port_allocator.Reload())
+        if self._addresses is not None:
+            await persist(self._address(f"ip:{self._addresses[0]}"), ip_allocator.Reload())
+
+
+async def give_back_ports(address: Lookup, owner: str, mappings: Iterable[Mapping]) -> None:
+    """Release the host ports of mappings."""
+    by_proto: dict[str, list[HostPorts]] = defaultdict(list)
+    for mapping in mappings:
+        by_proto[mapping.proto].append(HostPorts(mapping.key_ip, mapping.host_port, mapping.count))
+    for proto, ports in by_proto.items():
+        await persist(address(f"{proto}-ports"), port_allocator.Release(owner, tuple(ports)))
+
+
+async def give_back_addresses(address: Lookup, owner: str, network: str, addresses: tuple[str, ...]) -> None:
+    """Release addresses of a network."""
+    await persist(address(f"ip:{network}"), ip_allocator.Release(owner, addresses))
