@@ -16,11 +16,12 @@ from pykka import ActorRegistry
 from pykka._envelope import Envelope
 from pykka.messages import _ActorStop
 
-from moorage.errors import Code, Fault, MoorageError, Refused
+from moorage.errors import Fault, MoorageError
 from moorage.supervision.directory import Address, Directory
-from moorage.supervision.inbox import Inbox
+from moorage.supervision.ending import Ending, describe
+from moorage.supervision.inbox import Inbox, ThreadInbox, no_orphans
 from moorage.supervision.messages import Crash, Exit, Ping, Pong, Stop, Watch
-from moorage.supervision.reply import Reply
+from moorage.supervision.reply import Reply, respond
 
 DEFERRED = object()
 """Returned by `receive` when the answer will be given later to the reply that `defer` gave."""
@@ -28,16 +29,22 @@ DEFERRED = object()
 BATCH = 256
 """How many messages a batch holds at most: beyond it a commit or a transaction gains nothing."""
 
+CONTROL = frozenset({Watch, Ping, Stop, Crash, _ActorStop})
+"""Messages that every actor handles alike."""
 
-class Crashed(Exception):  # noqa: N818 - it says what happened
+
+class Crashed(Exception):
     """An actor was told to crash."""
 
 
 class Actor(pykka.Actor):
     """What thread actors and loop actors have in common: everything but who runs them."""
 
+    role: ClassVar[str] = ""
+    """What its name begins with, up to the colon; empty for a class that only others derive from."""
+
     asks: ClassVar[frozenset[str]] = frozenset()
-    """The roles (names up to the colon) that this class asks; `address` refuses others."""
+    """The roles that this class asks; `address` refuses others."""
 
     batched: ClassVar[tuple[type, ...]] = ()
     """Messages handled many at a time, by `receive_batch`."""
@@ -49,15 +56,18 @@ class Actor(pykka.Actor):
         super().__init__()
         self.directory = directory
         self.name = name
-        self.log = structlog.get_logger().bind(actor=name)
-        self.actor_inbox.abandon = self._abandon
+        self._ending = Ending(name)
         self._watchers: list[Callable[[Exit], None]] = []
-        self._stops: list[Reply] = []
-        self._current: Envelope[Any] | None = None
+        self._deferred: set[Reply] = set()
         self._reason: BaseException | None = None
         self._done = False
-        self._over = threading.Lock()
-        self._is_over = False
+        self.actor_inbox.late = self._ending.late
+        self.actor_inbox.abandon = self._abandon
+
+    @property
+    def log(self) -> Any:
+        """A logger that names the actor."""
+        return structlog.get_logger().bind(actor=self.name)
 
     # -- for subclasses
 
@@ -76,15 +86,20 @@ class Actor(pykka.Actor):
         """Give everything back. Called once, however the life ended, also after a `begin` that failed."""
 
     def address(self, name: str) -> Address:
-        """Where to send to `name`, which must be of a role in `asks`."""
+        """Where to send to `name`, which must be of a role in `asks`; void once this actor is given up."""
         if name.partition(":")[0] not in self.asks:
             raise ValueError(f"{type(self).__name__} does not declare that it asks {name}")
-        return Address(self.directory, name)
+        return Address(self.directory, name, self.actor_urn)
 
     def defer(self) -> Reply:
         """The reply of the message under way, to be answered later; `receive` then returns DEFERRED."""
-        reply = None if self._current is None else self._current.reply_to
-        return reply if isinstance(reply, Reply) else Reply()
+        under_way = self.actor_inbox.under_way
+        reply = under_way[0].reply_to if under_way else None
+        if not isinstance(reply, Reply):
+            return Reply()
+        self._deferred.add(reply)
+        reply.when_answered(self._deferred.discard)
+        return reply
 
     def finish(self) -> None:
         """End this life, without a fault, after the message under way."""
@@ -96,6 +111,18 @@ class Actor(pykka.Actor):
     def _create_future() -> Reply:
         return Reply()
 
+    def _start_actor_loop(self) -> None:
+        try:
+            self._start_life()
+        except BaseException as error:
+            self._retire()
+            self._tell_over(error)
+            raise
+
+    def _start_life(self) -> None:
+        """Let the runtime run `_live`."""
+        raise NotImplementedError
+
     async def _live(self) -> None:
         try:
             await self.begin()
@@ -105,117 +132,112 @@ class Actor(pykka.Actor):
         await self._finish()
 
     async def _serve(self) -> None:
+        inbox = self.actor_inbox
         while not self._done:
-            envelope = await self.actor_inbox.take()
-            message = envelope.message
-            if isinstance(message, self.batched):
-                await self._handle_batch([envelope, *self.actor_inbox.take_more(self.batched, BATCH - 1)])
-            elif not self._control(envelope):
+            envelope = await inbox.take()
+            if type(envelope.message) in CONTROL:
+                self._control(envelope)
+            elif isinstance(envelope.message, self.batched):
+                await self._handle_batch(inbox.take_more(self.batched, BATCH))
+            else:
                 await self._handle(envelope)
 
-    def _control(self, envelope: Envelope[Any]) -> bool:
+    def _control(self, envelope: Envelope[Any]) -> None:
         match envelope.message:
             case Watch(hear):
                 self._watchers.append(hear)
-                _answer(envelope, self.actor_urn)
+                respond(envelope, self.actor_urn)
             case Ping(hear):
                 hear(Pong(self.actor_urn, self.name))
-            case Stop() | _ActorStop():
-                self._done = True
-                self._late(envelope)
             case Crash():
-                _answer(envelope, None)
+                respond(envelope, None)
                 raise Crashed(f"{self.name} was told to crash")
             case _:
-                return False
-        return True
+                self._done = True
+                self._ending.late(envelope)
 
     async def _handle(self, envelope: Envelope[Any]) -> None:
-        self._current = envelope
         try:
             answer = await self.receive(envelope.message)
         except MoorageError as error:
-            _answer(envelope, error)
+            respond(envelope, error)
         except BaseException as bug:
-            _answer(envelope, self._fault(bug))
+            respond(envelope, self._fault(bug))
             raise
         else:
             if answer is not DEFERRED:
-                _answer(envelope, answer)
+                respond(envelope, answer)
 
     async def _handle_batch(self, envelopes: list[Envelope[Any]]) -> None:
         try:
             answers = await self.receive_batch([each.message for each in envelopes])
+            if len(answers) != len(envelopes):
+                raise ValueError(f"{self.name} gave {len(answers)} answers to {len(envelopes)} messages")
+        except MoorageError as error:
+            answers = [error] * len(envelopes)
         except BaseException as bug:
             for envelope in envelopes:
-                _answer(envelope, bug if isinstance(bug, MoorageError) else self._fault(bug))
-            if isinstance(bug, MoorageError):
-                return
+                respond(envelope, self._fault(bug))
             raise
         for envelope, answer in zip(envelopes, answers, strict=True):
-            _answer(envelope, answer)
+            respond(envelope, answer)
 
     def _fault(self, bug: BaseException) -> Fault:
-        fault = Fault(f"{self.name} died of {type(bug).__name__}: {bug}")
+        fault = Fault(f"{self.name} died of {describe(bug)}")
         fault.__cause__ = bug
         return fault
 
+    # -- the end
+
     async def _finish(self) -> None:
-        ActorRegistry.unregister(self.actor_ref)
-        self.actor_stopped.set()
-        self.actor_inbox.close(self._late)
         try:
-            await self.end()
+            try:
+                self._retire()
+            finally:
+                await self.end()
         except BaseException as error:  # noqa: BLE001 - an end that fails is a death like any other
             self._reason = self._reason or error
-        self._report()
+        reason, self._reason = self._reason, None  # its traceback holds this actor
+        try:
+            self._mourn(reason)
+        finally:
+            self._tell_over(reason)
 
-    def _report(self) -> None:
-        if self._reason is not None and not isinstance(self._reason, MoorageError):
-            trace = None if isinstance(self._reason, Crashed) else self._reason
-            self.log.error("actor_died", reason=repr(self._reason), exc_info=trace)
-        with self._over:
-            self._is_over = True
-        for stop in self._stops:
-            stop.set(True)
-        for hear in self._watchers:
-            hear(Exit(self.actor_urn, self.name, self._reason))
-
-    def _late(self, envelope: Envelope[Any]) -> None:
-        reply = envelope.reply_to
-        if reply is None:
-            return
-        match envelope.message:
-            case Stop() | _ActorStop():
-                self._answer_when_over(reply)
-            case Watch():
-                _answer(envelope, self._death())
-            case _:
-                text = f"{self.name} ended before it could answer: nothing was done, try again"
-                _answer(envelope, Refused(Code.UNAVAILABLE, text))
-
-    def _answer_when_over(self, reply: Any) -> None:
-        with self._over:
-            if not self._is_over:
-                self._stops.append(reply)
-                return
-        reply.set(True)
-
-    def _death(self) -> MoorageError:
-        if isinstance(self._reason, MoorageError):
-            return self._reason
-        return Fault(f"{self.name} ended before it was ready: {self._reason!r}")
-
-    def _abandon(self) -> None:
-        """Give up on a life that hangs: no more messages, no more rights."""
-        self.directory.fence(self.actor_urn)
+    def _retire(self) -> list[Envelope[Any]]:
         ActorRegistry.unregister(self.actor_ref)
         self.actor_stopped.set()
+        return self.actor_inbox.close()
+
+    def _mourn(self, reason: BaseException | None) -> None:
+        if reason is not None and not isinstance(reason, MoorageError):
+            trace = None if isinstance(reason, Crashed) else reason
+            self.log.error("actor_died", reason=describe(reason), exc_info=trace)
+
+    def _tell_over(self, reason: BaseException | None) -> None:
+        self.actor_inbox.abandon = no_orphans
+        self._fail_deferred(Fault(f"{self.name} ended before it answered: the outcome is unknown"))
+        self._ending.over(reason)
+        self.directory.over(self.actor_urn)
+        watchers, self._watchers = self._watchers, []
+        for hear in watchers:
+            hear(Exit(self.actor_urn, self.name, reason))
+
+    def _fail_deferred(self, fault: Fault) -> None:
+        for reply in list(self._deferred):
+            reply.fail(fault)
+
+    def _abandon(self) -> list[Reply]:
+        """Give up on a life that hangs: no more messages, no more rights. From the supervisor's thread."""
+        self.directory.fence(self.actor_urn, hangs=True)
+        if self._ending.is_over:
+            self.directory.over(self.actor_urn)
         self._done = True
-        self.actor_inbox.close(self._late)
-        current = self._current
-        if current is not None:
-            _answer(current, Fault(f"{self.name} hung and was given up: the outcome is unknown"))
+        under_way = self._retire()
+        fault = self._ending.hang()
+        for envelope in under_way:
+            respond(envelope, fault)
+        self._fail_deferred(fault)
+        return []
 
 
 class ThreadActor(Actor, pykka.ThreadingActor):
@@ -225,9 +247,9 @@ class ThreadActor(Actor, pykka.ThreadingActor):
 
     @staticmethod
     def _create_actor_inbox() -> Inbox:
-        return Inbox()
+        return ThreadInbox()
 
-    def _start_actor_loop(self) -> None:
+    def _start_life(self) -> None:
         threading.Thread(target=self._actor_loop, name=self.name, daemon=self.use_daemon_thread).start()
 
     def _actor_loop(self) -> None:
@@ -238,17 +260,7 @@ def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine in this thread, where awaiting a Reply blocks; anything else to await is a mistake."""
     try:
         coroutine.send(None)
+        while True:
+            coroutine.throw(RuntimeError("a thread actor can await replies only"))
     except StopIteration as result:
         return result.value
-    coroutine.throw(RuntimeError("a thread actor can await replies only"))
-    return None
-
-
-def _answer(envelope: Envelope[Any], answer: Any) -> None:
-    reply = envelope.reply_to
-    if reply is None:
-        return
-    if isinstance(answer, BaseException):
-        reply.set_exception((type(answer), answer, answer.__traceback__))
-    else:
-        reply.set(answer)

@@ -47,6 +47,7 @@ class Directory:
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {}
         self._fenced: set[str] = set()
+        self._hanging: set[str] = set()
         self.on_restart = on_restart or _unheard
         self.restarts = 0
         """How many restarts there were, of all actors."""
@@ -58,10 +59,11 @@ class Directory:
             restarts = 0 if former is None else former.restarts
             self._entries[name] = Entry(name, parent, kind, "starting", restarts, _now(), ref)
 
-    def mark(self, name: str, state: State) -> None:
-        """The actor's state changed."""
+    def mark(self, name: str, state: State, urn: str) -> None:
+        """The state of that incarnation changed."""
         with self._lock:
-            if (entry := self._entries.get(name)) is not None:
+            entry = self._entries.get(name)
+            if entry is not None and entry.ref.actor_urn == urn:
                 self._entries[name] = replace(entry, state=state)
 
     def restarting(self, name: str, reason: str) -> None:
@@ -79,10 +81,22 @@ class Directory:
             if entry is not None and entry.ref.actor_urn == urn:
                 del self._entries[name]
 
-    def fence(self, urn: str) -> None:
-        """That incarnation was given up: whatever it still says is void."""
+    def restarts_of(self, name: str) -> int:
+        """How often the actor of that name was restarted under its present supervisor."""
+        entry = self._entries.get(name)
+        return 0 if entry is None else entry.restarts
+
+    def fence(self, urn: str, *, hangs: bool) -> None:
+        """That incarnation was given up: what it still says is void. While it `hangs`, it is counted."""
         with self._lock:
             self._fenced.add(urn)
+            if hangs:
+                self._hanging.add(urn)
+
+    def over(self, urn: str) -> None:
+        """That incarnation does not hang any more, if it did."""
+        with self._lock:
+            self._hanging.discard(urn)
 
     def is_fenced(self, urn: str) -> bool:
         """Whether that incarnation was given up."""
@@ -90,8 +104,8 @@ class Directory:
 
     @property
     def abandoned(self) -> int:
-        """How many incarnations were given up, each perhaps a thread that still hangs."""
-        return len(self._fenced)
+        """How many incarnations were given up and still hang, each perhaps in a thread."""
+        return len(self._hanging)
 
     def find(self, name: str) -> ActorRef[Any] | None:
         """The present incarnation, or None."""
@@ -106,22 +120,31 @@ class Directory:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A name to send to, looked up at each send, so that a restart is seen only as `unavailable`."""
+    """A name to send to, looked up at each send, so that a restart is seen only as `unavailable`.
+
+    `sender` is the urn of the actor that sends; when it was given up, it reaches nobody any more.
+    """
 
     directory: Directory
     name: str
+    sender: str | None = None
 
     def ask(self, message: Any, deadline: float | None = DEADLINE) -> Reply:
         """Send and get the answer to come; refused as `unavailable` when nobody has that name."""
-        ref = self.directory.find(self.name)
+        ref = self._find()
         if ref is None:
             return Reply.refused(Code.UNAVAILABLE, f"{self.name} is not running: try again")
         return ask(ref, message, deadline, self.name)
 
     def tell(self, message: Any) -> None:
         """Send without an answer; nobody there is no error."""
-        if (ref := self.directory.find(self.name)) is not None:
+        if (ref := self._find()) is not None:
             ref.actor_inbox.put(Envelope(message))
+
+    def _find(self) -> ActorRef[Any] | None:
+        if self.sender is not None and self.directory.is_fenced(self.sender):
+            return None
+        return self.directory.find(self.name)
 
 
 def ask(ref: ActorRef[Any], message: Any, deadline: float | None, what: str) -> Reply:

@@ -6,11 +6,16 @@ import asyncio
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from moorage.supervision.actor import Actor
 from moorage.supervision.directory import Directory
 from moorage.supervision.inbox import Inbox, LoopInbox
+from moorage.supervision.reply import Reply
+
+GRACE = 2.0
+"""Seconds that tasks have to end when the loop is closed."""
 
 
 class EventLoop:
@@ -35,24 +40,31 @@ class EventLoop:
         return threading.current_thread() is self._thread
 
     def close(self) -> None:
-        """End it; tasks that are left are cancelled."""
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(timeout=5.0)
+        """End it, from any other thread; tasks that are left are cancelled. A second time changes nothing."""
+        if not self._thread.is_alive():
+            self.loop.close()
+            return
+        with suppress(RuntimeError):  # it was closed meanwhile
+            self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(timeout=2 * GRACE)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         try:
             self.loop.run_forever()
-            self._cancel_all()
+            self.loop.run_until_complete(_cancel_all())
         finally:
             self.loop.close()
 
-    def _cancel_all(self) -> None:
-        tasks = asyncio.all_tasks(self.loop)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            self.loop.run_until_complete(asyncio.wait(tasks, timeout=2.0))
+
+async def _cancel_all() -> None:
+    for _ in range(2):
+        await asyncio.sleep(0)  # a task cancelled before its first step would never hear of it
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=GRACE)
 
 
 class LoopActor(Actor):
@@ -71,7 +83,7 @@ class LoopActor(Actor):
     def _create_actor_inbox() -> Inbox:
         return LoopInbox()
 
-    def _start_actor_loop(self) -> None:
+    def _start_life(self) -> None:
         if self.events.is_here():
             self._spawn()
         else:
@@ -80,10 +92,14 @@ class LoopActor(Actor):
     def _spawn(self) -> None:
         self._task = self.events.loop.create_task(self._live(), name=self.name)
 
-    def _abandon(self) -> None:
-        super()._abandon()
-        self.events.loop.call_soon_threadsafe(self._cancel)
+    def _abandon(self) -> list[Reply]:
+        orphans = super()._abandon()
+        with suppress(RuntimeError):  # the loop is closed, and the task with it
+            self.events.loop.call_soon_threadsafe(self._cancel)
+        return orphans
 
     def _cancel(self) -> None:
         if self._task is not None:
-            self._task.cancel()
+            self.events.loop.call_soon(
+                self._task.cancel
+            )  # after its first step, or it would never hear of it

@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import threading
+import time
 from collections.abc import Callable, Generator
 from typing import Any
 
 import pykka
+from pykka._envelope import Envelope
 
-from moorage.errors import Code, Fault, Refused
+from moorage.errors import Code, Fault, MoorageError, Refused
 
 
 class Unanswered(Fault):
     """An actor did not answer in time: whether it did what it was asked is unknown."""
 
 
-class Reply(pykka.ThreadingFuture[Any]):
+class Reply(pykka.Future[Any]):
     """A pykka future that can also be awaited, in an event loop without blocking it.
 
     In a thread actor `await reply` blocks the thread, which is all the thread has to do; in a loop
-    actor it lets the loop go on. So one `receive` serves both.
+    actor it lets the loop go on. So one `receive` serves both. The first answer stays; later ones are void.
     """
 
     def __init__(self, what: str = "an actor", deadline: float | None = None) -> None:
-        """Wait at most `deadline` seconds (None: for ever) for `what`, whose name goes into the error."""
+        """Wait until `deadline` seconds from now (None: for ever) for `what`, which the error names."""
         super().__init__()
         self._what = what
         self._deadline = deadline
+        self._expires = None if deadline is None else time.monotonic() + deadline
+        self._lock = threading.Lock()
         self._waiting: list[Callable[[Reply], None]] = []
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self.answered = False
+        """Whether the answer is there."""
 
     @classmethod
     def refused(cls, code: Code, text: str) -> Reply:
@@ -36,93 +46,139 @@ class Reply(pykka.ThreadingFuture[Any]):
         reply.fail(Refused(code, text))
         return reply
 
-    @property
-    def answered(self) -> bool:
-        """Whether the answer is there."""
-        return self._result is not None
+    def set(self, value: Any | None = None) -> None:
+        """Answer."""
+        self._settle(value, None)
 
     def fail(self, error: BaseException) -> None:
         """Answer with an error."""
-        self.set_exception((type(error), error, error.__traceback__))
-
-    def set(self, value: Any | None = None) -> None:
-        """Answer; an answer that came before stays."""
-        with self._condition:
-            if self._result is None:
-                super().set(value)
-        self._tell()
+        self._settle(None, error)
 
     def set_exception(self, exc_info: Any = None) -> None:
-        """Answer with an error; an answer that came before stays."""
-        with self._condition:
-            if self._result is None:
-                super().set_exception(exc_info)
-        self._tell()
+        """Answer with the error of `(type, error, traceback)`, or else the one being handled."""
+        _, error, _ = exc_info or sys.exc_info()
+        self.fail(error or Fault(f"{self._what} answered with an error that it does not name"))
 
-    def when_answered(self, call: Callable[[Reply], None]) -> None:
-        """Call back once, from the thread that answers, or at once when the answer is there."""
-        with self._condition:
-            if self._result is None:
-                self._waiting.append(call)
+    def _settle(self, value: Any, error: BaseException | None) -> None:
+        with self._lock:
+            if self.answered:
                 return
-        call(self)
-
-    def error(self) -> BaseException | None:
-        """The error this was answered with, if it was."""
-        result = self._result
-        return result.exc_info[1] if result is not None and result.exc_info is not None else None
-
-    def _tell(self) -> None:
-        with self._condition:
+            self._value, self._error = value, error
+            self.answered = True
             waiting, self._waiting = self._waiting, []
         for call in waiting:
             call(self)
 
+    def error(self) -> BaseException | None:
+        """The error this was answered with, if it was."""
+        return self._error
+
+    def when_answered(self, call: Callable[[Reply], None]) -> None:
+        """Call back once, from the thread that answers, or at once when the answer is there."""
+        with self._lock:
+            if not self.answered:
+                self._waiting.append(call)
+                return
+        call(self)
+
+    def forget(self, call: Callable[[Reply], None]) -> None:
+        """Do not call back, if that is not too late."""
+        with self._lock:
+            if call in self._waiting:
+                self._waiting.remove(call)
+
+    def get(self, *, timeout: float | None = None) -> Any:
+        """Block this thread until the answer is there. Raises pykka.Timeout after `timeout` seconds."""
+        if self._get_hook is not None:
+            return super().get(timeout=timeout)
+        if not self.answered:
+            self._block(timeout)
+        return self._outcome()
+
     def wait(self) -> Any:
         """Block this thread until the answer is there. Raises Unanswered past the deadline."""
         try:
-            return self.get(timeout=self._deadline)
+            return self.get(timeout=self._remaining())
         except pykka.Timeout:
             raise self._unanswered() from None
+
+    def _block(self, timeout: float | None) -> None:
+        arrived = threading.Lock()
+        arrived.acquire()
+
+        def arrive(_: Reply) -> None:
+            arrived.release()
+
+        self.when_answered(arrive)
+        if not arrived.acquire(timeout=-1 if timeout is None else max(timeout, 0.0)):
+            self.forget(arrive)
+            raise pykka.Timeout(f"{timeout} seconds")
+
+    def _outcome(self) -> Any:
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def _remaining(self) -> float | None:
+        return None if self._expires is None else max(self._expires - time.monotonic(), 0.0)
 
     def _unanswered(self) -> Unanswered:
         return Unanswered(f"{self._what} did not answer within {self._deadline} s")
 
     def __await__(self) -> Generator[Any, None, Any]:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return self.wait()
-        if self._result is None:
+        if not self.answered:
+            # get_running_loop raises where there is none, which costs a thread actor more than the ask
+            loop = asyncio._get_running_loop()
+            if loop is None:
+                return self.wait()
             yield from self._in_loop(loop)
-        return self.get(timeout=0)
+        return self._outcome()
 
     def _in_loop(self, loop: asyncio.AbstractEventLoop) -> Generator[Any, None, None]:
         waiter: asyncio.Future[bool] = loop.create_future()
-        self.when_answered(lambda _: _wake(loop, waiter))
-        timer = None if self._deadline is None else loop.call_later(self._deadline, _settle, waiter, False)
+
+        def arrive(_: Reply) -> None:
+            wake(loop, waiter, True)
+
+        self.when_answered(arrive)
+        remaining = self._remaining()
+        timer = None if remaining is None else loop.call_later(remaining, _settle, waiter, False)
         try:
             if not (yield from waiter):
                 raise self._unanswered()
         finally:
+            self.forget(arrive)
             if timer is not None:
                 timer.cancel()
 
 
-def _settle(waiter: asyncio.Future[bool], answered: bool) -> None:
-    if not waiter.done():
-        waiter.set_result(answered)
+def respond(envelope: Envelope[Any], answer: Any) -> None:
+    """Answer whoever sent this, if he asked; an exception is raised where he waits.
 
-
-def _wake(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[bool]) -> None:
-    try:
-        here: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
-    except RuntimeError:
-        here = None
-    if here is loop:
-        _settle(waiter, True)
+    What is raised on purpose leaves its traceback behind: its frames hold the actor and this very reply.
+    """
+    reply = envelope.reply_to
+    if reply is None:
         return
+    if not isinstance(answer, BaseException):
+        reply.set(answer)
+        return
+    trace = None if isinstance(answer, MoorageError) else answer.__traceback__
+    reply.set_exception((type(answer), answer.with_traceback(trace), trace))
+
+
+def wake(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[Any], result: Any) -> bool:
+    """Give a future of `loop` its result, from any thread. False when the loop is closed: nobody waits."""
+    if asyncio._get_running_loop() is loop:
+        _settle(waiter, result)
+        return True
     try:
-        loop.call_soon_threadsafe(_settle, waiter, True)
+        loop.call_soon_threadsafe(_settle, waiter, result)
     except RuntimeError:
-        return  # the loop is closed: nobody waits any more
+        return False
+    return True
+
+
+def _settle(waiter: asyncio.Future[Any], result: Any) -> None:
+    if not waiter.done():
+        waiter.set_result(result)
