@@ -1,0 +1,1 @@
+"""The data plane: the bytes of published ports, in user space on one thread, without actors."""

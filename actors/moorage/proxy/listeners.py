@@ -1,0 +1,139 @@
+"""The listening sockets of a mapping: bound when this returns, or refused with a sentence."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from typing import NoReturn
+
+from moorage.errors import Code, Refused
+from moorage.proxy.service import EXHAUSTED, PROTOCOLS
+
+_BACKLOG = 4096
+"""Clients the kernel holds until they are accepted; `net.core.somaxconn`, 4096 by default, may say fewer."""
+
+_UNSUPPORTED = frozenset({errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT})
+
+
+class PortBusy(Refused):
+    """Another process holds the port `port` of `proto`; its pid is for others to name."""
+
+    def __init__(self, proto: str, host_ip: str, port: int) -> None:
+        """The refusal for `proto` and `port` on `host_ip`."""
+        super().__init__(
+            Code.PORT_IN_USE,
+            f"port {port}/{proto} on {host_ip} is held by another process; stop it or use another port",
+        )
+        self.proto = proto
+        self.port = port
+
+
+def open_listeners(
+    proto: str, host_ip: str, first_port: int, count: int, *, dual: bool
+) -> list[socket.socket]:
+    """Bind `count` consecutive ports from `first_port`, and listen unless `proto` is udp.
+
+    `dual` takes every address of the host, of both families by one socket where it has IPv6; otherwise
+    "0.0.0.0" and "::" take those of one family. Port 0 is any free one. SCTP, on a kernel without it,
+    gives an empty list.
+
+    Raises PortBusy, or Refused: invalid for what is no address of this host or no port, denied for a port
+    that needs a privilege, unsupported for IPv6 on a host without it, limit when descriptors are exhausted.
+    Then nothing stays bound.
+    """
+    family = _family(host_ip, dual=dual)
+    if first_port + count - 1 > 65535:
+        raise Refused(Code.INVALID, f"ports {first_port} to {first_port + count - 1} go beyond 65535")
+    if proto == "sctp" and not _has_sctp(family):
+        return []
+    address = "::" if dual and family == socket.AF_INET6 else host_ip
+    sockets: list[socket.socket] = []
+    try:
+        for port in range(first_port, first_port + count) if first_port else [0] * count:
+            # not a comprehension: those opened before one that fails are to be closed
+            sockets.append(_open(proto, family, address, port, dual=dual))  # noqa: PERF401 - as above
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def _family(host_ip: str, *, dual: bool) -> socket.AddressFamily:
+    try:
+        version = ipaddress.ip_address(host_ip).version
+    except ValueError:
+        raise Refused(Code.INVALID, f"{host_ip!r} is not an address") from None
+    if dual:
+        return socket.AF_INET6 if _has_ipv6() else socket.AF_INET
+    return socket.AF_INET6 if version == 6 else socket.AF_INET
+
+
+def _has_ipv6() -> bool:
+    return _supported(socket.AF_INET6, socket.SOCK_DGRAM, 0)
+
+
+def _has_sctp(family: socket.AddressFamily) -> bool:
+    return _supported(family, socket.SOCK_STREAM, socket.IPPROTO_SCTP)
+
+
+def _supported(family: socket.AddressFamily, kind: socket.SocketKind, protocol: int) -> bool:
+    try:
+        socket.socket(family, kind, protocol).close()
+    except OSError as error:
+        # what else can be wrong, a want of descriptors for one, is told when the listener itself is opened
+        return error.errno not in _UNSUPPORTED
+    return True
+
+
+def _open(proto: str, family: socket.AddressFamily, address: str, port: int, *, dual: bool) -> socket.socket:
+    try:
+        sock = socket.socket(family, _kind(proto), PROTOCOLS[proto])
+    except OSError as error:
+        _refuse(error, proto, address, port)
+    try:
+        _bind(sock, proto, address, port, dual=dual)
+    except BaseException as error:
+        sock.close()
+        if isinstance(error, OSError):
+            _refuse(error, proto, address, port)
+        raise
+    return sock
+
+
+def _bind(sock: socket.socket, proto: str, address: str, port: int, *, dual: bool) -> None:
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
+    if proto == "udp":  # SO_REUSEADDR would let another process take over a UDP port
+        sock.bind((address, port))
+        return
+    # connections of a former agent in TIME_WAIT do not stand in the way; one that listens does
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((address, port))
+    sock.listen(_BACKLOG)
+
+
+def _kind(proto: str) -> socket.SocketKind:
+    return socket.SOCK_DGRAM if proto == "udp" else socket.SOCK_STREAM
+
+
+def _refuse(error: OSError, proto: str, address: str, port: int) -> NoReturn:
+    where = f"port {port}/{proto} on {address}"
+    if error.errno == errno.EADDRINUSE:
+        raise PortBusy(proto, address, port) from error
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        text = (
+            f"{where} may not be bound by this user: see net.ipv4.ip_unprivileged_port_start, or run as root"
+        )
+        raise Refused(Code.DENIED, text) from error
+    if error.errno in EXHAUSTED:
+        text = f"{where} cannot be opened: {error.strerror}; raise LimitNOFILE or publish fewer ports"
+        raise Refused(Code.LIMIT, text) from error
+    if error.errno in {errno.EADDRNOTAVAIL, errno.EINVAL}:
+        raise Refused(
+            Code.INVALID, f"{address} is not an address of this host; name one that is, or none"
+        ) from error
+    if error.errno == errno.EAFNOSUPPORT:
+        raise Refused(Code.UNSUPPORTED, f"{where} cannot be opened: this host has no IPv6") from error
+    raise error

@@ -1,0 +1,159 @@
+"""The data plane: one thread that carries the traffic of every proxied mapping."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from moorage.errors import Code, Refused
+from moorage.proxy.connection import Relay
+from moorage.proxy.pipes import PipePool
+from moorage.proxy.reactor import Reactor
+from moorage.proxy.service import Backend, Listener, Service
+from moorage.proxy.tcp import Doorman, StreamListener
+from moorage.proxy.udp import DatagramListener, Switchboard
+
+if TYPE_CHECKING:
+    import socket
+
+UDP_IDLE = 90.0
+"""Seconds after which a silent UDP client is forgotten: UDPConnTrackTimeout of the 2013 proxy."""
+UDP_CLIENTS = 10_000
+"""UDP clients at a time, each of which costs a descriptor."""
+DIAL_TIMEOUT = 10.0
+"""Seconds a backend has to answer a connect: time for the SYN and, after 1, 3 and 7 s, three more."""
+
+log = structlog.get_logger(__name__)
+
+
+class DataPlane:
+    """Carries clients to backends. All methods may be called from any thread, and only `close` waits."""
+
+    def __init__(
+        self,
+        *,
+        udp_idle: float = UDP_IDLE,
+        udp_clients: int = UDP_CLIENTS,
+        dial_timeout: float = DIAL_TIMEOUT,
+        clock: Callable[[], float] = time.monotonic,
+        on_death: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        """Times are in seconds; `on_death` is called on the thread, should it die, with what it died of."""
+        self._reactor = Reactor(clock)
+        self._pipes = PipePool()
+        self._doorman = Doorman(self._reactor, Relay(self._reactor, self._pipes, dial_timeout))
+        self._board = Switchboard(self._reactor, udp_idle, udp_clients)
+        self._services: dict[int, Service] = {}
+        self._tokens = itertools.count(1)
+        self._on_death = on_death
+        self._running = True
+        self._thread = threading.Thread(target=self._run, name="moorage-data-plane", daemon=True)
+
+    @property
+    def turns(self) -> int:
+        """How often the thread has woken up."""
+        return self._reactor.turns
+
+    def start(self) -> None:
+        """Start the thread. What was served before is carried from now on."""
+        self._thread.start()
+
+    def serve(
+        self, proto: str, sockets: Sequence[socket.socket], backend_ip: str, backend_ports: Sequence[int]
+    ) -> int:
+        """Carry clients of each of `sockets` to the backend port of the same place; the token is for `stop`.
+
+        The sockets are the plane's from now on. They are bound, and for tcp and sctp they listen. Raises
+        ValueError for what is no address or no pair, Refused (unavailable) when the plane is closed or dead;
+        then the sockets are still the caller's.
+        """
+        backends = [Backend.at(proto, backend_ip, port) for port in backend_ports]
+        pairs = list(zip(sockets, backends, strict=True))
+        token = next(self._tokens)
+        if not self._reactor.post(partial(self._open, token, proto, pairs)):
+            raise Refused(Code.UNAVAILABLE, "the data plane is not running; try again")
+        return token
+
+    def stop(self, token: int) -> Future[None]:
+        """Close the listeners of `token` and reset what they carry; twice changes nothing.
+
+        All is closed when the future is done.
+        """
+        done: Future[None] = Future()
+        if not self._reactor.post(partial(self._stop, token, done)):
+            done.set_result(None)
+        return done
+
+    def connections(self, token: int | None = None) -> int:
+        """How many connections and UDP clients `token` has at this moment, or all have."""
+        services = list(self._services.values()) if token is None else [self._services.get(token)]
+        return sum(len(service.members) for service in services if service)
+
+    def close(self) -> None:
+        """Stop everything and wait for the thread to end. Twice changes nothing."""
+        self._reactor.post(self._halt)
+        if not self._thread.ident:
+            self._finish()
+        elif self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while self._running:
+                self._reactor.turn()
+        except BaseException as error:
+            log.exception("data_plane_died")
+            self._finish()
+            if self._on_death is not None:
+                self._on_death(error)
+        else:
+            self._finish()
+
+    def _halt(self) -> None:
+        self._running = False
+
+    def _finish(self) -> None:
+        """Close all there is; calls that are still queued are answered."""
+        self._reactor.refuse()
+        for token in list(self._services):
+            self._services.pop(token).close()
+        self._doorman.close()
+        self._pipes.close()
+        self._reactor.close()
+
+    def _open(self, token: int, proto: str, pairs: list[tuple[socket.socket, Backend]]) -> None:
+        service = Service()
+        try:
+            for sock, backend in pairs:
+                service.listeners.append(self._listener(proto, service, sock, backend))
+            for listener in service.listeners:
+                listener.start()
+        except Exception:
+            log.exception("proxy_not_served", backend=pairs[0][1].address)
+            service.close()
+            for sock, _ in pairs:
+                sock.close()
+        else:
+            self._services[token] = service
+
+    def _listener(self, proto: str, service: Service, sock: socket.socket, backend: Backend) -> Listener:
+        if proto == "udp":
+            return DatagramListener(self._board, service, sock, backend)
+        return StreamListener(self._doorman, service, sock, backend)
+
+    def _stop(self, token: int, done: Future[None]) -> None:
+        try:
+            service = self._services.pop(token, None)
+            if service is not None:
+                service.close()
+        except Exception as error:
+            done.set_exception(error)
+            raise
+        done.set_result(None)

@@ -1,0 +1,76 @@
+"""What one token of the data plane stands for: its listeners, its backends, and whatever they carry now."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from typing import NamedTuple, Protocol
+
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""How the kernel says that there is no descriptor, or no memory for one more socket."""
+
+
+class Backend(NamedTuple):
+    """Where one listener's traffic goes."""
+
+    family: socket.AddressFamily
+    protocol: int
+    address: tuple[str, int]
+
+    @classmethod
+    def at(cls, proto: str, ip: str, port: int) -> Backend:
+        """The backend at `ip`, of either family, for a `proto` of tcp, udp or sctp. Raises ValueError."""
+        family = socket.AF_INET6 if ipaddress.ip_address(ip).version == 6 else socket.AF_INET
+        return cls(family, PROTOCOLS[proto], (ip, port))
+
+    def open(self) -> socket.socket:
+        """A socket of the right kind, not blocking and not connected. Raises OSError."""
+        kind = socket.SOCK_DGRAM if self.protocol == socket.IPPROTO_UDP else socket.SOCK_STREAM
+        sock = socket.socket(self.family, kind | socket.SOCK_NONBLOCK, self.protocol)
+        if self.protocol == socket.IPPROTO_TCP:
+            tune_tcp(sock)
+        return sock
+
+
+PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
+
+
+def tune_tcp(sock: socket.socket) -> None:
+    """Send at once, and find out about peers that vanished. What a listener accepts inherits both."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+class Listener(Protocol):
+    """One listening socket."""
+
+    def start(self) -> None:
+        """Begin to wait for clients."""
+
+    def close(self) -> None:
+        """Take no more clients, and close the socket."""
+
+
+class Member(Protocol):
+    """One connection, or one client of a UDP port."""
+
+    def reset(self) -> None:
+        """End it at once."""
+
+
+class Service:
+    """One mapping's traffic."""
+
+    __slots__ = ("listeners", "members")
+
+    def __init__(self) -> None:
+        self.listeners: list[Listener] = []
+        self.members: set[Member] = set()
+
+    def close(self) -> None:
+        """Close the listeners and reset all they carry."""
+        for listener in self.listeners:
+            listener.close()
+        for member in list(self.members):
+            member.reset()

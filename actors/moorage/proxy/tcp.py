@@ -1,0 +1,153 @@
+"""Listeners for streams: TCP, and SCTP carried as one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+from typing import TYPE_CHECKING
+
+import structlog
+
+from moorage.proxy.connection import Connection
+from moorage.proxy.endpoint import abort
+from moorage.proxy.service import EXHAUSTED, tune_tcp
+
+if TYPE_CHECKING:
+    from moorage.proxy.connection import Relay
+    from moorage.proxy.reactor import Reactor
+    from moorage.proxy.service import Backend, Service
+
+_BATCH = 8
+"""Clients accepted in one wake-up, so that a crowd at one port does not starve the others."""
+_REST = 0.1
+"""Seconds a listener pauses for when descriptors are exhausted."""
+_CLIENT_GONE = frozenset(
+    {
+        errno.ECONNABORTED,
+        errno.EPERM,
+        errno.EPROTO,
+        errno.ENETDOWN,
+        errno.ENOPROTOOPT,
+        errno.EHOSTDOWN,
+        errno.ENONET,
+        errno.EHOSTUNREACH,
+        errno.EOPNOTSUPP,
+        errno.ENETUNREACH,
+    }
+)
+"""What accept(2) says of a client that is already lost; the next one may be well."""
+
+log = structlog.get_logger(__name__)
+
+
+class Doorman:
+    """What all stream listeners of a data plane share: a spare descriptor, and the rest without one."""
+
+    __slots__ = ("_spare", "reactor", "relay", "resting")
+
+    def __init__(self, reactor: Reactor, relay: Relay) -> None:
+        """Raises OSError when there is no descriptor to spare."""
+        self.reactor = reactor
+        self.relay = relay
+        self.resting = reactor.timer(_REST, StreamListener.start)
+        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def turn_away(self, listener: socket.socket) -> None:
+        """Reset the first waiting client, with the spare descriptor: it would go unanswered otherwise."""
+        self.close()
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            pass  # another thread was quicker to take the descriptor; the client waits for the next attempt
+        else:
+            abort(client)
+        self._take_spare()
+
+    def close(self) -> None:
+        """Give up the spare descriptor."""
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
+
+    def _take_spare(self) -> None:
+        try:
+            self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._spare = -1  # tried again when the next client is turned away
+
+
+class StreamListener:
+    """One listening socket of a service, and the backend its clients are joined to."""
+
+    __slots__ = ("_backend", "_doorman", "_service", "_sock")
+
+    def __init__(self, doorman: Doorman, service: Service, sock: socket.socket, backend: Backend) -> None:
+        """Own the listening `sock`."""
+        self._doorman = doorman
+        self._service = service
+        self._sock = sock
+        self._backend = backend
+        sock.setblocking(False)
+        if backend.protocol == socket.IPPROTO_TCP:
+            tune_tcp(sock)
+
+    def start(self) -> None:
+        """Begin to accept, or go on after a rest."""
+        self._doorman.reactor.register(self._sock.fileno(), self, select.EPOLLIN)
+
+    def close(self) -> None:
+        """Accept no more, and close the socket: clients not accepted yet are reset by the kernel."""
+        self._doorman.resting.cancel(self)
+        self._doorman.reactor.forget(self._sock.fileno())
+        self._sock.close()
+
+    def ready(self, events: int) -> None:  # noqa: ARG002 - accept says more than the events
+        """Accept a few clients."""
+        for _ in range(_BATCH):
+            try:
+                client, _address = self._sock.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._missed(error)
+                return
+            if not self._join(client):
+                self._rest()
+                return
+
+    def fail(self) -> None:
+        """Pause after a bug, so that one that repeats itself does not spin."""
+        self._rest()
+
+    def _join(self, client: socket.socket) -> bool:
+        client.setblocking(False)
+        try:
+            connection = Connection(self._doorman.relay, self._service, self._backend, client)
+        except OSError as error:
+            abort(client)
+            self._explain(error)
+            return False
+        try:
+            connection.dial()
+        except BaseException:
+            connection.reset()
+            raise
+        return True
+
+    def _missed(self, error: OSError) -> None:
+        if error.errno in _CLIENT_GONE:
+            return
+        self._explain(error)
+        self._doorman.turn_away(self._sock)
+        self._rest()
+
+    def _explain(self, error: OSError) -> None:
+        if error.errno not in EXHAUSTED:
+            raise error
+        log.warning("descriptors_exhausted", backend=self._backend.address, reason=error.strerror)
+
+    def _rest(self) -> None:
+        self._doorman.reactor.forget(self._sock.fileno())
+        self._doorman.resting.renew(self, self._doorman.reactor.now)

@@ -1,0 +1,258 @@
+"""UDP listeners, and a connected socket for each client so that replies find their way back."""
+
+from __future__ import annotations
+
+import ipaddress
+import select
+import socket
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import structlog
+
+from moorage.proxy.service import EXHAUSTED
+
+if TYPE_CHECKING:
+    from moorage.proxy.expiry import Expiry
+    from moorage.proxy.reactor import Reactor
+    from moorage.proxy.service import Backend, Service
+
+_BATCH = 16
+"""Datagrams read from one socket in one wake-up."""
+_DATAGRAM_SIZE = 1 << 16
+"""More than any datagram: 65,507 bytes over IPv4, 65,527 over IPv6."""
+_LISTENER_BUFFER = 4 << 20
+_CLIENT_BUFFER = 1 << 20
+"""Bytes that may wait in the kernel: a limit, no memory is set aside. What fits in no buffer is lost."""
+_IP_PKTINFO = 8
+_SO_SNDBUFFORCE = 32
+_SO_RCVBUFFORCE = 33
+"""ip(7) and socket(7); Python's socket module lacks the names."""
+_CONTROL_SIZE = socket.CMSG_SPACE(20)
+"""Room for one in6_pktinfo: an address of 16 bytes and an interface index of 4."""
+
+Address: TypeAlias = Any
+"""What recvfrom gives: (ip, port), or (ip, port, flow, scope) for IPv6."""
+Control: TypeAlias = tuple[int, int, bytes]
+
+log = structlog.get_logger(__name__)
+
+
+class Switchboard:
+    """What all UDP listeners of a data plane share; `clients` holds the least recently used first."""
+
+    __slots__ = ("_most", "buffer", "clients", "reactor")
+
+    def __init__(self, reactor: Reactor, idle: float, most: int) -> None:
+        """Forget a client `idle` seconds after its last datagram either way; keep `most` at a time."""
+        self.reactor = reactor
+        self.buffer = memoryview(bytearray(_DATAGRAM_SIZE))
+        self.clients: Expiry[DatagramClient] = reactor.timer(idle, DatagramClient.reset)
+        self._most = most
+
+    def open(self, backend: Backend) -> socket.socket | None:
+        """A socket connected to `backend`, if need be in another client's place; None when that fails."""
+        if len(self.clients) >= self._most:
+            self._evict()
+        try:
+            return self._connect(backend)
+        except OSError as error:
+            log.debug("datagram_dropped", backend=backend.address, reason=error.strerror)
+            return None
+
+    def _connect(self, backend: Backend) -> socket.socket:
+        try:
+            return _connect(backend)
+        except OSError as error:
+            if error.errno not in EXHAUSTED or not self._evict():
+                raise
+        return _connect(backend)
+
+    def _evict(self) -> bool:
+        client = self.clients.oldest()
+        if client is not None:
+            client.reset()
+        return client is not None
+
+
+class DatagramListener:
+    """One bound UDP socket of a service, and the clients that sent to it."""
+
+    __slots__ = ("_backend", "_board", "_clients", "_control_size", "_service", "_sock")
+
+    def __init__(self, board: Switchboard, service: Service, sock: socket.socket, backend: Backend) -> None:
+        """Own the bound `sock`."""
+        self._board = board
+        self._service = service
+        self._sock = sock
+        self._backend = backend
+        self._clients: dict[tuple[Address, bytes], DatagramClient] = {}
+        sock.setblocking(False)
+        _enlarge(sock, _LISTENER_BUFFER)
+        self._control_size = _tell_destinations(sock)
+
+    def start(self) -> None:
+        """Begin to wait for datagrams."""
+        self._board.reactor.register(self._sock.fileno(), self, select.EPOLLIN)
+
+    def close(self) -> None:
+        """Close the socket; its clients are the service's to end."""
+        self._board.reactor.forget(self._sock.fileno())
+        self._sock.close()
+
+    def ready(self, events: int) -> None:  # noqa: ARG002 - only datagrams wake it
+        """Carry a few datagrams to the backend."""
+        buffer = self._board.buffer
+        for _ in range(_BATCH):
+            try:
+                count, controls, _flags, address = self._sock.recvmsg_into([buffer], self._control_size)
+            except BlockingIOError:
+                return
+            client = self._client(address, controls)
+            if client is not None:
+                client.send(buffer[:count])
+
+    def fail(self) -> None:
+        """A bug cost one datagram."""
+
+    def forget(self, client: DatagramClient) -> None:
+        """Make a later datagram of that client a new client's."""
+        del self._clients[client.key]
+
+    def reply(self, data: memoryview, address: Address, control: Control | None) -> None:
+        """Send to a client, from the address it sent to. What cannot be sent is lost, as UDP has it."""
+        try:
+            if control is None:
+                self._sock.sendto(data, address)
+            else:
+                self._sock.sendmsg([data], [control], 0, address)
+        except OSError as error:
+            log.debug("datagram_dropped", client=address[0], reason=error.strerror)
+
+    def _client(self, address: Address, controls: list[Control]) -> DatagramClient | None:
+        key = (address, controls[0][2] if controls else b"")
+        client = self._clients.get(key)
+        if client is None:
+            client = self._welcome(key, controls)
+        return client
+
+    def _welcome(self, key: tuple[Address, bytes], controls: list[Control]) -> DatagramClient | None:
+        sock = self._board.open(self._backend)
+        if sock is None:
+            return None
+        control = _source(controls[0]) if controls else None
+        client = DatagramClient(self._board, self._service, self, sock, key=key, control=control)
+        self._clients[key] = client
+        return client
+
+
+class DatagramClient:
+    """One client of a listener, and the connected socket that stands for it at the backend."""
+
+    __slots__ = ("_board", "_control", "_listener", "_service", "_sock", "key")
+
+    def __init__(
+        self,
+        board: Switchboard,
+        service: Service,
+        listener: DatagramListener,
+        sock: socket.socket,
+        *,
+        key: tuple[Address, bytes],
+        control: Control | None,
+    ) -> None:
+        """Own the connected `sock`; `control` makes replies leave from the address the client sent to."""
+        self._board = board
+        self._service = service
+        self._listener = listener
+        self._sock = sock
+        self._control = control
+        self.key = key
+        board.reactor.register(sock.fileno(), self, select.EPOLLIN)
+        board.clients.renew(self, board.reactor.now)
+        service.members.add(self)
+
+    def send(self, data: memoryview) -> None:
+        """Send to the backend. What it cannot take is lost, as UDP has it."""
+        self._board.clients.renew(self, self._board.reactor.now)
+        try:
+            self._send(data)
+        except OSError as error:
+            log.debug("datagram_dropped", client=self.key[0][0], reason=error.strerror)
+
+    def ready(self, events: int) -> None:  # noqa: ARG002 - reading tells errors and datagrams apart
+        """Carry a few datagrams to the client."""
+        board = self._board
+        for _ in range(_BATCH):
+            try:
+                count = self._sock.recv_into(board.buffer)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue  # the backend refused a datagram; it may take the next
+            board.clients.renew(self, board.reactor.now)
+            self._listener.reply(board.buffer[:count], self.key[0], self._control)
+
+    def fail(self) -> None:
+        """Forget the client after a bug."""
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the client; a second time changes nothing."""
+        if self not in self._service.members:
+            return
+        self._service.members.discard(self)
+        self._board.clients.cancel(self)
+        self._listener.forget(self)
+        self._board.reactor.forget(self._sock.fileno())
+        self._sock.close()
+
+    def _send(self, data: memoryview) -> None:
+        try:
+            self._sock.send(data)
+        except ConnectionRefusedError:
+            self._sock.send(data)  # that was the answer to an earlier datagram; this one has not been sent
+
+
+def _connect(backend: Backend) -> socket.socket:
+    sock = backend.open()
+    try:
+        _enlarge(sock, _CLIENT_BUFFER)
+        sock.connect(backend.address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _enlarge(sock: socket.socket, size: int) -> None:
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
+        sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, size)
+    except PermissionError:  # then as much as net.core.rmem_max allows
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+
+
+def _tell_destinations(sock: socket.socket) -> int:
+    """Have each datagram say what address it was sent to, where there can be several; the room that takes."""
+    if not ipaddress.ip_address(sock.getsockname()[0]).is_unspecified:
+        return 0
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+    return _CONTROL_SIZE
+
+
+def _source(control: Control) -> Control:
+    """From where a datagram was sent to, what makes a reply leave from there.
+
+    The interface index is kept for link-local addresses alone, which mean nothing without one; for others
+    the routing table says where the reply goes.
+    """
+    level, kind, data = control
+    if level == socket.IPPROTO_IPV6:
+        link_local = data[0] == 0xFE and data[1] & 0xC0 == 0x80
+        return level, kind, data if link_local else data[:16] + bytes(4)
+    # struct in_pktinfo: the index, the address to answer from, the address in the packet's header
+    return level, kind, bytes(4) + data[4:8] + bytes(4)
