@@ -27,6 +27,7 @@ class AddressPool:
         self._network = ipaddress.ip_network(subnet, strict=False)
         self._base = int(self._network.network_address)
         self._holders: dict[int, str] = {}
+        self._owned: dict[str, set[int]] = {}
         self._span = quarantine
         self._released: OrderedDict[int, float] = OrderedDict()
         self._latest = float("-inf")
@@ -78,13 +79,17 @@ class AddressPool:
                 Code.DENIED,
                 f"{address} can not be released by {owner}: {holder} holds it, and must release it",
             )
-        del self._holders[offset]
+        self._forget(offset, owner)
         self._retire(offset, now)
         return True
 
     def holder(self, address: str) -> str | None:
         """Who holds an address; None when nobody does. Raises Refused (invalid) outside the subnet."""
         return self._holders.get(self._offset(address))
+
+    def owned(self, owner: str) -> list[str]:
+        """The addresses that `owner` holds, in order."""
+        return [self._address(offset) for offset in sorted(self._owned.get(owner, ()))]
 
     def held(self) -> dict[str, str]:
         """All addresses held, and who holds them."""
@@ -135,11 +140,18 @@ class AddressPool:
 
     def _give(self, offset: int, owner: str) -> str:
         self._holders[offset] = owner
+        self._owned.setdefault(owner, set()).add(offset)
         self._released.pop(offset, None)
         self._unavailable.add(offset)
         if self._next == offset:
             self._next = self._search(offset + 1)
         return self._address(offset)
+
+    def _forget(self, offset: int, owner: str) -> None:
+        del self._holders[offset]
+        self._owned[owner].discard(offset)
+        if not self._owned[owner]:
+            del self._owned[owner]
 
     def _search(self, offset: int) -> int | None:
         found = self._unavailable.next_missing(offset)

@@ -78,6 +78,8 @@ class PortPool:
         """
         ports = HostPorts(key_ip, port, count)
         self._validate(ports)
+        if not port:
+            raise self._refuse(Code.INVALID, ports, f"is recorded for {owner}, and is no port")
         if ports not in self._owned.get(owner, ()):
             self._add(owner, ports)
 
