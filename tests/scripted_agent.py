@@ -18,7 +18,7 @@ ADDRESS_MAX = 107
 
 
 class Hangup(Exception):
-    """As an answer: close the connection instead."""
+    """As an answer: send the messages it holds, and close the connection."""
 
 
 class Silence(Exception):
@@ -92,10 +92,10 @@ class ScriptedAgent:
         self.requests.append(request)
         answer = self.answers.pop(0)
         self.asked.release()
-        if isinstance(answer, Hangup):
-            raise answer
         if not isinstance(answer, Silence):
             connection.sendall(frames(answer, request.msgid))
+        if isinstance(answer, Hangup):
+            raise answer
 
 
 def hang_up(connection: socket.socket) -> None:
@@ -108,6 +108,8 @@ def frames(answer: Any, msgid: int) -> bytes:
     match answer:
         case bytes():
             return answer
+        case Hangup():
+            return b"".join(encode(addressed(each, msgid)) for each in answer.args)
         case MoorageError():
             return encode(Response(msgid, error_to_wire(answer), None))
         case [Notification() | Response(), *_]:

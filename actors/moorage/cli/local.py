@@ -27,7 +27,7 @@ def configured(options: Namespace) -> Config:
     from moorage.config import Config, load  # noqa: PLC0415 - a TOML parser, which no other command needs
 
     flags = {name: getattr(options, name) for name in ("state", "bridge", "subnet", "kernel", "chaos")}
-    flags["socket"] = options.socket or os.environ.get("MOORAGE_SOCKET")
+    flags["socket"] = options.socket or os.environ.get("MOORAGE_SOCKET") or None
     given = {name: value for name, value in flags.items() if value is not None}
     return replace(load(options.config) if options.config is not None else Config(), **given)
 
