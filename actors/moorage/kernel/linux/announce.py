@@ -18,7 +18,7 @@ _MAC_OPTION = b"\x02\x01"
 
 
 def announce(bridge: str, mac: str, *addresses: str) -> None:
-    """Tell all on the bridge that these addresses are at `mac`; where that cannot be done (CAP_NET_RAW) nobody is."""
+    """Tell all on the bridge that these addresses are at `mac`; without CAP_NET_RAW nobody is."""
     hardware = bytes.fromhex(mac.replace(":", ""))
     with suppress(OSError), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
         sock.bind((bridge, 0))

@@ -9,7 +9,7 @@ from socket import AF_INET, AF_INET6
 
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import sysctl
-from moorage.kernel.linux.names import bridge_mac, check_link_name
+from moorage.kernel.linux.names import LINK_LOCAL, bridge_mac, check_link_name, link_local
 from moorage.kernel.linux.rtdump import Link
 from moorage.kernel.linux.rtnetlink import IFA_F_NODAD, OURS, Rtnetlink, ignoring, refusing
 from moorage.kernel.linux.sysctl import Sysctls
@@ -61,15 +61,15 @@ class Bridges:
             return self._make(network)
 
     def remove(self, network: Network) -> None:
-        """Delete the bridge; an adopted one loses the IPv6 address that we added, and stays."""
+        """Delete the bridge; an adopted one loses the IPv6 addresses that we added, and stays."""
         link = self._reader.link(network.bridge)
         if link is None or link.kind != "bridge":
             return
         with refusing(f"remove the bridge {network.bridge}"), ignoring(errno.ENODEV, errno.EADDRNOTAVAIL):
             if not network.adopted:
                 self._ip.link("del", index=link.ifindex)
-            elif network.gateway6:
-                self._take_back(link.ifindex, network.gateway6)
+            else:
+                self._take_back(link.ifindex)
 
     def _make(self, network: Network) -> list[str]:
         self._ip.link(
@@ -94,6 +94,7 @@ class Bridges:
                 if network.gateway6 and network.subnet6
                 else []
             ),
+            *(self._add_link_local(network, link) if network.subnet6 else []),
             *self._forward(network),
         ]
 
@@ -148,6 +149,17 @@ class Bridges:
             done.append(f"bridge {bridge}: address {gateway}/{prefix} added")
         return done + self._add_route(bridge, index, gateway, subnet)
 
+    def _add_link_local(self, network: Network, link: Link) -> list[str]:
+        """Neighbours are asked from the link-local address; the kernel makes it once, with the first port."""
+        if any(held.local in LINK_LOCAL for held in self._reader.addresses(link.ifindex)):
+            return []
+        address = link_local(link.mac if network.adopted else bridge_mac(link.name))
+        with ignoring(errno.EEXIST):
+            self._ip.addr(
+                "add", index=link.ifindex, address=address, prefixlen=64, flags=IFA_F_NODAD, proto=OURS
+            )
+        return [f"bridge {link.name}: address {address}/64 added"]
+
     def _add_route(self, bridge: str, index: int, gateway: str, subnet: str) -> list[str]:
         family = AF_INET6 if ":" in subnet else AF_INET
         held = [route for route in self._reader.routes(family, index) if route.table == _MAIN]
@@ -158,10 +170,10 @@ class Bridges:
             self._ip.route("add", dst=subnet, oif=index, proto=_KERNEL, family=family, **local)
         return [f"bridge {bridge}: route to {subnet} added"]
 
-    def _take_back(self, index: int, gateway: str) -> None:
+    def _take_back(self, index: int) -> None:
         for held in self._reader.addresses(index):
-            if held.local == ip_address(gateway) and held.proto == OURS:
-                self._ip.addr("del", index=index, address=gateway, prefixlen=held.prefix)
+            if held.local.version == 6 and held.proto == OURS:
+                self._ip.addr("del", index=index, address=str(held.local), prefixlen=held.prefix)
 
     def _forward(self, network: Network) -> list[str]:
         done = self._sysctls.ensure("net/ipv4/ip_forward", "1")

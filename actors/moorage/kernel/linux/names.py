@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from ipaddress import IPv6Address, IPv6Network
 
 from moorage.errors import Code, Refused
 
 ALIAS = "moorage:"
 """What the alias of every veth of ours begins with; the interface's id follows."""
+
+LINK_LOCAL = IPv6Network("fe80::/10")
 
 _LONGEST = 15  # IFNAMSIZ of linux/if.h, less its NUL
 _FORBIDDEN = "/:%"  # `%` would be expanded by the kernel, the others it refuses
@@ -41,3 +44,10 @@ def bridge_mac(bridge: str) -> str:
     """The MAC of a bridge of ours: locally administered, unicast, from a hash of its name."""
     digest = hashlib.blake2b(bridge.encode(), digest_size=5).digest()
     return "02:" + digest.hex(":")
+
+
+def link_local(mac: str) -> str:
+    """The link-local address that a link with this MAC has (RFC 4291, appendix A)."""
+    parts = bytes.fromhex(mac.replace(":", ""))
+    host = bytes([parts[0] ^ 2]) + parts[1:3] + b"\xff\xfe" + parts[3:]
+    return str(IPv6Address(b"\xfe\x80" + bytes(6) + host))

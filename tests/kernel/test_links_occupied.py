@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from host_links import NETWORK, HostLinks
+
+pytestmark = pytest.mark.system
+
+
+def found(links: HostLinks) -> dict[str, str]:
+    return {text: subnet for subnet, text, _ in links.occupied()}
+
+
+def test_routes_and_addresses_of_the_host_are_told(links: HostLinks) -> None:
+    """What the host is connected to is told as a route and as an address; default routes are not."""
+    told = found(links)
+    assert told["route 10.77.0.0/24 dev eth0"] == "10.77.0.0/24"
+    assert told["address 10.77.0.1 of eth0"] == "10.77.0.0/24"
+    assert told["address fd77::1 of eth0"] == "fd77::/64"
+    assert told["address 127.0.0.1 of lo"] == "127.0.0.0/8"
+    assert not [subnet for subnet in told.values() if subnet.endswith("/0")]
+
+
+@pytest.mark.parametrize(
+    ("route", "text", "subnet"),
+    [
+        ("10.9.0.0 via 10.77.0.2", "route 10.9.0.0/32 via 10.77.0.2 dev eth0", "10.9.0.0/32"),
+        ("10.9.0.0/16 via 10.77.0.2", "route 10.9.0.0/16 via 10.77.0.2 dev eth0", "10.9.0.0/16"),
+        ("blackhole 10.9.0.0/16", "blackhole route 10.9.0.0/16", "10.9.0.0/16"),
+        ("unreachable 10.9.0.0/16", "unreachable route 10.9.0.0/16", "10.9.0.0/16"),
+        ("prohibit 10.9.0.0/16", "prohibit route 10.9.0.0/16", "10.9.0.0/16"),
+        ("10.9.0.0/16 dev eth0 table 77", "route 10.9.0.0/16 dev eth0", "10.9.0.0/16"),
+        ("fd09::/48 via fd77::2", "route fd09::/48 via fd77::2 dev eth0", "fd09::/48"),
+        ("blackhole fd09::/48", "blackhole route fd09::/48", "fd09::/48"),
+        ("10.9.0.0/16 nexthop via 10.77.0.2 nexthop via 10.77.0.3", "route 10.9.0.0/16", "10.9.0.0/16"),
+    ],
+)
+def test_every_kind_of_route_counts(links: HostLinks, route: str, text: str, subnet: str) -> None:
+    """Host routes without a mask are /32; routes that lead nowhere or are in another table count as well."""
+    family = ["-6"] if ":" in route else []
+    links.ip(*family, "route", "add", *route.split())
+    told = found(links)
+    if "blackhole fd" in route:
+        text = next(said for said in told if said.startswith(text))
+    assert told[text] == subnet
+
+
+def test_addresses_without_a_subnet_count_for_themselves(links: HostLinks) -> None:
+    """A point-to-point address takes up both its ends, an address of a link that is down its subnet."""
+    links.ip("address", "add", "10.8.0.1", "peer", "10.8.0.2/32", "dev", "eth0")
+    links.ip("link", "add", "down0", "type", "bridge")
+    links.ip("address", "add", "10.7.0.1/24", "dev", "down0")
+    subnets = [subnet for subnet, _, _ in links.occupied()]
+    assert {"10.8.0.1/32", "10.8.0.2/32", "10.7.0.0/24"} <= set(subnets)
+
+
+def test_the_link_behind_is_named(links: HostLinks) -> None:
+    """A bridge's own route and address carry its name, so that an adopted bridge is not in its own way."""
+    links.ensure_network(NETWORK)
+    assert {held.device for held in links.occupied() if held.subnet == "10.0.42.0/24"} == {"moorage0"}
+
+
+def test_many_routes_are_told_quickly(links: HostLinks) -> None:
+    """All of 600 routes are told; a second would do for ten times as many."""
+    lines = "\n".join(f"route add 10.{n // 250}.{n % 250}.0/24 via 10.77.0.2" for n in range(600))
+    links.lab.run("host", ["ip", "-batch", "-"], input=lines)
+    told = found(links)
+    assert len([text for text in told if "via 10.77.0.2" in text]) == 600
+
+
+def test_an_unused_network_is_free(links: HostLinks) -> None:
+    """A network that was removed takes up nothing."""
+    before = links.occupied()
+    other = replace(NETWORK, subnet6=None, gateway6=None)
+    links.ensure_network(other)
+    links.remove_network(other)
+    assert links.occupied() == before
