@@ -1,0 +1,76 @@
+"""`moorage agent`: where its configuration comes from."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from moorage.cli import main
+
+
+def agent_command(monkeypatch: pytest.MonkeyPatch, arguments: Sequence[str]) -> tuple[int, str, Any]:
+    """Run `moorage agent` with the service replaced; gives exit code, what was called, its configuration."""
+    called: list[tuple[str, Any]] = []
+    service = SimpleNamespace(
+        run=lambda config: called.append(("run", config)) or 0,
+        down=lambda config: called.append(("down", config)) or 0,
+    )
+    monkeypatch.setitem(sys.modules, "moorage.service", service)
+    code = main(["agent", *arguments])
+    return code, *(called[0] if called else ("", None))
+
+
+def test_flags_of_the_agent_go_before_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`agent` takes its configuration from the file and the flags, flags first."""
+    monkeypatch.delenv("MOORAGE_SOCKET", raising=False)
+    file = tmp_path / "moorage.toml"
+    file.write_text('bridge = "br7"\nsocket = "/run/a.sock"\nquarantine = 5\n')
+
+    code, what, config = agent_command(
+        monkeypatch,
+        ["--config", str(file), "--bridge", "br8", "--kernel", "memory", "--chaos", "--state", str(tmp_path)],
+    )
+
+    assert (code, what) == (0, "run")
+    assert (config.bridge, config.socket, config.quarantine) == ("br8", "/run/a.sock", 5)
+    assert (config.kernel, config.chaos, config.state) == ("memory", True, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "socket"),
+    [
+        (["--socket", "/run/b.sock"], "/run/c.sock", "/run/b.sock"),
+        ([], "/run/c.sock", "/run/c.sock"),
+        ([], "", None),
+    ],
+)
+def test_the_socket_is_the_flag_or_the_environment(
+    flags: list[str], environment: str, socket: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent listens where `--socket` says, else `$MOORAGE_SOCKET`."""
+    monkeypatch.setenv("MOORAGE_SOCKET", environment)
+
+    assert agent_command(monkeypatch, flags)[2].socket == socket
+
+
+def test_agent_down_is_another_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`agent --down` removes, with the configuration of the same flags."""
+    _, what, config = agent_command(monkeypatch, ["--down", "--bridge", "br8"])
+
+    assert (what, config.bridge) == ("down", "br8")
+
+
+@pytest.mark.parametrize("flag", [["--bridge", "a/b"], ["--kernel", "windows"], ["--subnet", "10.0.0.0"]])
+def test_a_wrong_flag_ends_the_start(
+    flag: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong value is refused, naming its key, and nothing is started."""
+    code, what, _ = agent_command(monkeypatch, flag)
+
+    assert (code, what) == (1, "")
+    assert flag[0].removeprefix("--") in capsys.readouterr().err

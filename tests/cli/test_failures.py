@@ -1,0 +1,80 @@
+"""What goes wrong, as exit codes and one sentence each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from moorage.errors import Code, Fault, Refused
+from moorage.rpc.codec import Notification, Response
+from scripted_agent import Hangup, ScriptedAgent
+
+Run = Callable[..., tuple[int, str, str]]
+"""Runs a command line with these answers; gives exit code, stdout, stderr."""
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "text"),
+    [
+        (
+            Refused(Code.PORT_IN_USE, "port 80 is\nheld by web"),
+            1,
+            "moorage: port_in_use: port 80 is\\nheld by web\n",
+        ),
+        (Fault("the journal died"), 4, "moorage: internal: the journal died\n"),
+    ],
+)
+def test_failures_are_one_sentence_and_an_exit_code(
+    answer: Exception, code: int, text: str, run: Run
+) -> None:
+    """A refusal exits with 1, a fault with 4, each with one line on stderr and nothing on stdout."""
+    assert run("publish web 80:80", answer, answer) == (code, "", text)
+
+
+def test_an_agent_that_cannot_be_reached_is_exit_3(run: Run, tmp_path: Path) -> None:
+    """Without an agent, or with one that hangs up, the exit code is 3."""
+    code, out, err = run(f"ps --socket {tmp_path}/none.sock")
+
+    assert (code, out) == (3, "")
+    assert err.startswith("moorage: unreachable: no agent answers at ")
+    assert run("ps", Hangup(), Hangup())[0] == 3
+
+
+@pytest.mark.parametrize("command", ["publish web 80:", "allocate -p 80/TCP", "unpublish web 1:2:3"])
+def test_a_bad_spec_is_refused_without_an_agent(command: str, run: Run, tmp_path: Path) -> None:
+    """A port spec that cannot be read exits with 1 and names it, whether or not an agent is there."""
+    code, _, err = run(f"{command} --socket {tmp_path}/none.sock")
+
+    assert code == 1
+    assert err.startswith("moorage: invalid: port spec ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["", "nonsense", "publish web", "release", "ps --jso", "networks create", "allocate --label a"],
+)
+def test_usage_errors_exit_with_2(arguments: str, run: Run, agent: ScriptedAgent) -> None:
+    """What is no command line exits with 2, having asked nothing."""
+    assert run(arguments)[0] == 2
+    assert agent.requests == []
+
+
+def test_a_bug_is_a_fault(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception that nobody foresaw shows its traceback and exits with 4, which is not "refused"."""
+    monkeypatch.setattr("moorage.cli.commands.print", lambda *_, **__: 1 / 0, raising=False)
+    code, _, err = run("ps", [])
+
+    assert code == 4
+    assert "ZeroDivisionError" in err
+
+
+def test_events_end_with_the_agent(run: Run) -> None:
+    """When the agent ends, `events` says so and exits with 3; as JSON each event is a line."""
+    event = {"event": "repaired", "time": "now", "what": "a rule"}
+    code, out, err = run("events --json", Hangup(Response(0, None, None), Notification("event", [event])))
+
+    assert (code, json.loads(out)) == (3, event)
+    assert err.startswith("moorage: unreachable: ")
