@@ -111,7 +111,9 @@ class Change:
 
     async def _revert(self, key: RequestKey | None) -> None:
         """The record is there and the kernel refused: take the record back, and make the kernel follow that."""
-        back: Operation = DropInterface(self._subject.id) if self._before is None else PutInterface(self._before)
+        back: Operation = (
+            DropInterface(self._subject.id) if self._before is None else PutInterface(self._before)
+        )
         forget = (ForgetRequest(key.request),) if key else ()
         await persist(self._address("journal"), Append(Commit((back, *forget)), self._author))
         reverse = Change(self._address, self._author, self._network, self._after, self._before)

@@ -10,7 +10,6 @@ from typing import Any
 from moorage.config import Config
 from moorage.kernel.protocol import Kernel
 from moorage.proxy.plane import DataPlane
-from moorage.store.lock import Lock
 from moorage.supervision.directory import Address, Directory
 from moorage.supervision.loop import EventLoop
 
@@ -47,7 +46,7 @@ class Context:
     directory: Directory
     events: EventLoop
     plane: DataPlane
-    lock: Lock
+
     started: str
     repaired: Tally = field(default_factory=Tally)
 

@@ -153,7 +153,9 @@ class InterfaceActor(LoopActor):
         if (interface := self._record) is not None:
             return await self._same(interface, message, namespace)
         network = self._network()
-        return await self._attempt(lambda taken: self._compose(network, message, namespace, taken), message.key)
+        return await self._attempt(
+            lambda taken: self._compose(network, message, namespace, taken), message.key
+        )
 
     async def _compose(
         self, network: Network, message: Allocate, namespace: Namespace | None, taken: Reservation
@@ -179,7 +181,8 @@ class InterfaceActor(LoopActor):
         """An interface that exists is given if all that is asked is already so."""
         if (other := _difference(interface, message, namespace)) is not None:
             raise Refused(
-                Code.EXISTS, f"the interface {self._id} exists with {other}: release it first, or take another id"
+                Code.EXISTS,
+                f"the interface {self._id} exists with {other}: release it first, or take another id",
             )
         return await self._unchanged(message.key)
 
@@ -219,7 +222,9 @@ class InterfaceActor(LoopActor):
         gone = interface.ports if specs is None else unpublished(specs, interface.ports, self._id)
         if not gone:
             return await self._unchanged(key)
-        return await self._change(replace(interface, ports=tuple(m for m in interface.ports if m not in gone)), key)
+        return await self._change(
+            replace(interface, ports=tuple(m for m in interface.ports if m not in gone)), key
+        )
 
     async def _release(self, key: RequestKey | None) -> Any:
         if self._record is None:
@@ -236,7 +241,9 @@ class InterfaceActor(LoopActor):
 
     # -- how they are done
 
-    async def _attempt(self, compose: Callable[[Reservation], Awaitable[Interface]], key: RequestKey | None) -> Any:
+    async def _attempt(
+        self, compose: Callable[[Reservation], Awaitable[Interface]], key: RequestKey | None
+    ) -> Any:
         """Reserve, change; undo if that is refused, and start over where another choice may do."""
         avoid: set[tuple[str, int]] = set()
         conflicts = 0

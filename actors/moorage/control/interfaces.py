@@ -28,7 +28,9 @@ class Interfaces(LoopSupervisor):
 
     def __init__(self, context: Context) -> None:
         """Begin with what the journal has."""
-        super().__init__(context.directory, "interfaces", context.events, restore=self._recorded, intensity=BURST)
+        super().__init__(
+            context.directory, "interfaces", context.events, restore=self._recorded, intensity=BURST
+        )
         self._context = context
 
     async def _recorded(self) -> Iterable[Child]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -99,7 +100,7 @@ class Links(ThreadActor):
     async def begin(self) -> None:
         """Open the links and make them as the journal has them."""
         self._kernel = self._context.kernel.open_links(self._remember)
-        await self._look()
+        await self._reconcile()
         self._kernel.watch(self._wake)
         self._schedule()
 
@@ -108,7 +109,7 @@ class Links(ThreadActor):
         if self._kernel is not None:
             self._kernel.close()
 
-    async def receive(self, message: Any) -> Any:  # noqa: C901, PLR0911 - one line for each message
+    async def receive(self, message: Any) -> Any:  # noqa: PLR0911 - one line for each message
         """Change links, or tell about them."""
         match message:
             case Attach(interface, network):
@@ -140,17 +141,21 @@ class Links(ThreadActor):
         return self._kernel
 
     async def _look(self) -> None:
+        """Put right what somebody else changed."""
+        for what in await self._reconcile():
+            self.log.info("repaired", what=what)
+            self._context.repaired.add()
+            self._context.emit("repaired", what=what)
+
+    async def _reconcile(self) -> Sequence[str]:
         journal = self.address("journal")
         networks = await journal.ask(GetNetworks())
         interfaces = await journal.ask(GetInterfaces())
         found = self.kernel.reconcile(networks, interfaces)
-        for what in found.repaired:
-            self.log.info("repaired", what=what)
-            self._context.repaired.add()
-            self._context.emit("repaired", what=what)
         inodes = {each.id: each.netns_inode for each in interfaces}
         for interface_id in found.vanished:
             self._tell_vanished(interface_id, inodes[interface_id])
+        return found.repaired
 
     def _tell_vanished(self, interface_id: str, inode: int) -> None:
         """The interface decides: it may have been attached elsewhere meanwhile."""

@@ -22,7 +22,15 @@ from moorage.errors import Code, MoorageError, Refused
 from moorage.kernel.protocol import Occupied
 from moorage.model.subnets import CANDIDATES, check_free, choose, parse_subnet
 from moorage.rpc.wire import network_to_wire
-from moorage.store.operations import Already, Commit, Conflict, DropNetwork, ForgetRequest, PutNetwork, RequestKey
+from moorage.store.operations import (
+    Already,
+    Commit,
+    Conflict,
+    DropNetwork,
+    ForgetRequest,
+    PutNetwork,
+    RequestKey,
+)
 from moorage.supervision.child import Child
 from moorage.supervision.directory import Address
 from moorage.supervision.messages import Halt, Start
@@ -193,7 +201,9 @@ def _check_names(name: str, bridge: str, others: list[Network]) -> None:
         if other.name == name:
             raise Refused(Code.EXISTS, f"the network {name} exists: remove it first, or take another name")
         if other.bridge == bridge:
-            raise Refused(Code.EXISTS, f"the bridge {bridge} is that of the network {other.name}: name another")
+            raise Refused(
+                Code.EXISTS, f"the bridge {bridge} is that of the network {other.name}: name another"
+            )
 
 
 def _is_of(occupied: Occupied, addresses: list[str]) -> bool:

@@ -197,7 +197,8 @@ class PortMapper(ThreadActor):
         for interface in await journal.ask(GetInterfaces()):
             desired.put(settle_interface(interface))
         self._desired = desired
-        self._install()
+        self.firewall.install(desired.all_elements())
+        self._keep_forwarding()
         await self._reload_reserved()
 
     async def _reload_reserved(self) -> None:
@@ -208,14 +209,13 @@ class PortMapper(ThreadActor):
         self.firewall.write_reserved(missing, ())
         await self._add_reserved(wanted - ours)
 
-    def _install(self) -> None:
+    def _look(self) -> None:
+        """Put right what somebody else changed."""
+        if not self.firewall.changed():
+            return
         for what in self.firewall.install(self._desired.all_elements()):
             self._report(what)
         self._keep_forwarding()
-
-    def _look(self) -> None:
-        if self.firewall.changed():
-            self._install()
 
     def _keep_forwarding(self) -> None:
         warnings = frozenset(self.firewall.keep_forwarding(self._desired.bridges()))

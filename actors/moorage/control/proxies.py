@@ -47,7 +47,9 @@ class Proxies(LoopSupervisor):
 
     def __init__(self, context: Context) -> None:
         """Begin with what the journal has."""
-        super().__init__(context.directory, "proxies", context.events, restore=self._recorded, intensity=BURST)
+        super().__init__(
+            context.directory, "proxies", context.events, restore=self._recorded, intensity=BURST
+        )
         self._context = context
         self._owners: dict[str, str] = {}
 

@@ -49,7 +49,7 @@ class Proxy(LoopActor):
     async def begin(self) -> None:
         """Open the listeners. A port held by another refuses a new mapping; one already promised waits for it."""
         try:
-            self._serve(await self._listen())
+            self._carry(await self._listen())
         except Refused as refusal:
             if not await self._is_recorded():
                 raise
@@ -75,7 +75,7 @@ class Proxy(LoopActor):
 
     async def _try_again(self) -> None:
         try:
-            self._serve(await self._listen())
+            self._carry(await self._listen())
             self.log.info("listener_ready")
         except Refused:
             self.events.loop.call_later(RETRY, self._retry)
@@ -102,10 +102,13 @@ class Proxy(LoopActor):
         """Name who holds the port, as far as the kernel tells."""
         holder = self._context.kernel.holder
         who = await asyncio.get_running_loop().run_in_executor(None, holder, busy.proto, busy.port)
-        text = f"port {busy.port}/{busy.proto} is held by {who or 'another process of the host'}"
-        return PortBusy(busy.proto, busy.port, f"{text}: stop it, or publish on another host port")
+        busy.text = (
+            f"port {busy.port}/{busy.proto} is held by {who or 'another process of the host'}: "
+            "stop it, or publish on another host port"
+        )
+        return busy
 
-    def _serve(self, sockets: list[socket.socket]) -> None:
+    def _carry(self, sockets: list[socket.socket]) -> None:
         first = self._mapping.container_port
         ports = range(first, first + self._mapping.count)
         self._token = self._context.plane.serve(self._mapping.proto, sockets, self._backend, ports)
@@ -113,5 +116,3 @@ class Proxy(LoopActor):
     async def _is_recorded(self) -> bool:
         opened: Opened = await self.address("journal").ask(Open(self._owner))
         return opened.interface is not None and self._mapping in opened.interface.ports
-
-

@@ -9,8 +9,6 @@ from typing import Any
 from moorage.values import Interface
 
 
-
-
 def mac_of(ip: str) -> str:
     """The MAC address of the interface with this IPv4 address: locally administered, unicast.
 

@@ -1,0 +1,181 @@
+"""The agent: the tree of actors as one object, and its methods for a program that embeds it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+from pykka import ActorRef
+
+from moorage.config import Config
+from moorage.control.context import Context, now
+from moorage.control.desk import Desk, answer
+from moorage.control.gateway import Join, Leave, Queue
+from moorage.control.tree import Root
+from moorage.errors import Code, MoorageError, Refused
+from moorage.kernel.protocol import Kernel
+from moorage.methods import EventStream, Methods
+from moorage.proxy.plane import DataPlane
+from moorage.rpc.schema import check
+from moorage.supervision.directory import Address, Directory, ask
+from moorage.supervision.loop import EventLoop
+from moorage.supervision.messages import Exit, Stop, Tick, Watch
+
+log = structlog.get_logger()
+
+TICK = 1.0
+"""Seconds between looks for actors that hang."""
+START = 300.0
+"""Seconds for the whole tree to be ready: more than the sum of its parts'."""
+STOP = 90.0
+"""Seconds for the whole tree to stop."""
+EVENTS = 4096
+"""Events that a subscriber in this process may leave unread."""
+
+
+class Agent(Methods):
+    """A running agent. Use it in a `with` statement, or `start` and `stop` it.
+
+    Without a `socket` in its configuration it listens in its state directory. Its actors are its own: a program
+    that embeds it, and that program's pykka actors, are not touched by a crash or the end of it.
+    """
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Make nothing yet."""
+        config = config or Config()
+        state = config.state_path
+        socket = config.socket if config.socket is not None else state / "moorage.sock"
+        self.config = replace(config, state=state, socket=socket)
+        self._context: Context | None = None
+        self._root: ActorRef[Root] | None = None
+        self._desk: Desk | None = None
+        self._clock = threading.Event()
+        self.ended = threading.Event()
+        """Set when the tree is over: stopped, or given up."""
+        self.reason: BaseException | None = None
+        """What the tree died of, if it gave up."""
+
+    @property
+    def socket(self) -> Path:
+        """Where clients reach it."""
+        return Path(str(self.config.socket))
+
+    def start(self) -> Self:
+        """Start the tree and wait until it is ready. Raises Refused or Fault, with nothing left running."""
+        context = self._context = _surroundings(self.config)
+        try:
+            self._start_tree(context)
+        except BaseException:
+            self.stop()
+            raise
+        self._clock.clear()
+        threading.Thread(target=self._tick, name="moorage-clock", daemon=True).start()
+        return self
+
+    def _start_tree(self, context: Context) -> None:
+        self._root = Root.start(context)
+        context.directory.enter("root", self._root, None, "supervisor")
+        ask(self._root, Watch(self._hear), START, "root").wait()
+        context.directory.mark("root", "running", self._root.actor_urn)
+        self._desk = Desk(context, lambda name: Address(context.directory, name))
+
+    def stop(self) -> None:
+        """Finish what is under way and stop the tree in reverse order; rules and links stay. Twice is no error."""
+        context, self._context = self._context, None
+        self._clock.set()
+        if context is None:
+            return
+        try:
+            if self._root is not None:
+                ask(self._root, Stop(), STOP, "root").wait()
+        finally:
+            context.plane.close()
+            context.events.close()
+
+    def subscribe(self, events: Iterable[str] | None = None) -> EventStream:
+        """Return a stream of these events, or of all; what happens after this call is in it."""
+        wanted = check("subscribe", [] if events is None else [{"events": list(events)}]).get("events")
+        return _Stream(self._running(), wanted)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _call(self, method: str, params: dict[str, Any]) -> Any:
+        context = self._running()
+        assert self._desk is not None  # noqa: S101 - made with the context
+        result, error = context.events.submit(answer(self._desk, method, [params])).result()
+        if error is not None:
+            raise error
+        return result
+
+    def _running(self) -> Context:
+        if self._context is None or self.ended.is_set():
+            raise Refused(Code.UNAVAILABLE, "the agent is not running: start it first")
+        return self._context
+
+    def _hear(self, exit_: Exit) -> None:
+        self.reason = exit_.reason
+        self.ended.set()
+
+    def _tick(self) -> None:
+        while not self._clock.wait(TICK):
+            root = self._root
+            context = self._context
+            if root is not None and context is not None:
+                Address(context.directory, "root").tell(Tick())
+
+
+class _Stream(EventStream):
+    """Events that the gateway puts into a queue."""
+
+    def __init__(self, context: Context, events: Iterable[str] | None) -> None:
+        from moorage.rpc.schema import EVENTS as ALL  # noqa: PLC0415
+
+        self._gateway = Address(context.directory, "gateway")
+        self._queue: Queue = queue.Queue(EVENTS)
+        self._gateway.ask(Join(self._queue, frozenset(ALL if events is None else events))).wait()
+
+    def __next__(self) -> dict[str, Any]:
+        event = self._queue.get()
+        if event is None:
+            raise StopIteration
+        return event
+
+    def close(self) -> None:
+        self._gateway.tell(Leave(self._queue))
+        self._queue.put(None)
+
+
+def _surroundings(config: Config) -> Context:
+    directory = Directory()
+    kernel = open_kernel(config)
+    plane = DataPlane()
+    plane.start()
+    context = Context(config, kernel, directory, EventLoop("moorage-loop").start(), plane, now())
+    directory.on_restart = lambda name, reason: context.emit("actor_restarted", actor=name, reason=reason)
+    return context
+
+
+def open_kernel(config: Config) -> Kernel:
+    """The kernel that a configuration names."""
+    if config.kernel == "memory":
+        from moorage.kernel.memory import MemoryKernel  # noqa: PLC0415 - whichever is not used is not loaded
+
+        return MemoryKernel()
+    from moorage.kernel.linux import LinuxKernel  # noqa: PLC0415
+
+    return LinuxKernel()
+
+
+__all__ = ["Agent", "MoorageError", "open_kernel"]

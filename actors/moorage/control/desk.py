@@ -1,0 +1,184 @@
+"""The desk: every method of the contract, from checked parameters to an answer in wire values."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from moorage.control import interface as messages
+from moorage.control.context import Context
+from moorage.control.interfaces import interface_child
+from moorage.control.journal import GetInterfaces, GetNetwork, GetNetworks, Open, Opened
+from moorage.control.networks import Networks
+from moorage.control.ports import parse_all
+from moorage.control.requests import key_of
+from moorage.errors import Code, Fault, MoorageError, Refused
+from moorage.rpc.schema import check
+from moorage.rpc.wire import interface_to_wire, network_to_wire
+from moorage.supervision.directory import Address
+from moorage.supervision.messages import Crash, Start
+from moorage.values import ActorInfo, Hello, Network, Status
+from moorage.version import VERSION
+
+API = 1
+
+PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Seconds between tries of what was answered `unavailable`: nothing was done, and a restart takes milliseconds."""
+
+Params = Mapping[str, Any]
+
+
+class Desk:
+    """Takes requests to the actors they concern. Its coroutines run on the loop, and hold no state between them."""
+
+    def __init__(self, context: Context, address: Callable[[str], Address]) -> None:
+        """`address` finds an actor."""
+        self._context = context
+        self._address = address
+        self._networks = Networks(context, address)
+        self._methods: dict[str, Callable[[Params], Awaitable[Any]]] = {
+            "hello": self._hello,
+            "allocate": self._allocate,
+            "attach": self._attach,
+            "detach": self._detach,
+            "publish": self._publish,
+            "unpublish": self._unpublish,
+            "release": self._release,
+            "inspect": self._inspect,
+            "list": self._list,
+            "create_network": self._networks.create,
+            "remove_network": self._networks.remove,
+            "networks": self._list_networks,
+            "tree": self._tree,
+            "status": self._status,
+            "why": self._why,
+            "crash": self._crash,
+        }
+
+    async def call(self, method: str, params: list[Any]) -> Any:
+        """Answer one request. Raises Refused, or Fault when something broke."""
+        checked = check(method, params)
+        handler = self._methods[method]
+        for pause in PAUSES:
+            try:
+                return await handler(checked)
+            except Refused as refusal:
+                if refusal.code is not Code.UNAVAILABLE:
+                    raise
+            await asyncio.sleep(pause)
+        return await handler(checked)
+
+    async def ensure_default(self) -> None:
+        """Make the default network, if the configuration wants it."""
+        await self._networks.ensure_default()
+
+    # -- interfaces
+
+    async def _allocate(self, params: Params) -> Any:
+        specs = tuple(parse_all(params.get("ports", ())))
+        rest = {name: params.get(name) for name in ("ip", "ipv6", "mac", "netns", "ifname", "labels")}
+        network = params.get("network", "default")
+        message = messages.Allocate(network, ports=specs, key=key_of("allocate", params), **rest)
+        return await self._ask_interface(params.get("id") or _new_id(params.get("request")), message)
+
+    async def _attach(self, params: Params) -> Any:
+        message = messages.Attach(params["netns"], params.get("ifname"), key_of("attach", params))
+        return await self._ask_interface(params["id"], message)
+
+    async def _detach(self, params: Params) -> Any:
+        return await self._ask_interface(params["id"], messages.Detach(key_of("detach", params)))
+
+    async def _publish(self, params: Params) -> Any:
+        specs = tuple(parse_all(params["ports"]))
+        return await self._ask_interface(params["id"], messages.Publish(specs, key_of("publish", params)))
+
+    async def _unpublish(self, params: Params) -> Any:
+        specs = tuple(parse_all(params["ports"])) if "ports" in params else None
+        return await self._ask_interface(params["id"], messages.Unpublish(specs, key_of("unpublish", params)))
+
+    async def _release(self, params: Params) -> Any:
+        return await self._ask_interface(params["id"], messages.Release(key_of("release", params)))
+
+    async def _ask_interface(self, interface_id: str, message: messages.Operation) -> Any:
+        name = f"interface:{interface_id}"
+        if self._context.directory.find(name) is None:
+            await self._address("interfaces").ask(Start(interface_child(self._context, interface_id)))
+        return await self._address(name).ask(message)
+
+    async def _inspect(self, params: Params) -> Any:
+        opened: Opened = await self._address("journal").ask(Open(params["id"]))
+        if opened.interface is None:
+            raise Refused(Code.NOT_FOUND, f"there is no interface {params['id']}")
+        return interface_to_wire(opened.interface)
+
+    async def _list(self, params: Params) -> Any:
+        name: str | None = params.get("network")
+        journal = self._address("journal")
+        if name is not None and await journal.ask(GetNetwork(name)) is None:
+            raise Refused(Code.NOT_FOUND, f"there is no network {name}")
+        return [interface_to_wire(each) for each in await journal.ask(GetInterfaces(name))]
+
+    # -- the agent itself
+
+    async def _list_networks(self, _params: Params) -> Any:
+        networks: list[Network] = await self._address("journal").ask(GetNetworks())
+        return [network_to_wire(network) for network in networks]
+
+    async def _hello(self, _params: Params) -> Any:
+        return asdict(Hello("moorage", VERSION, API, os.getpid(), self._context.started))
+
+    async def _tree(self, _params: Params) -> Any:
+        entries = self._context.directory.entries()
+        return [
+            asdict(ActorInfo(e.name, e.parent, e.kind, e.state, e.restarts, e.mailbox, e.since))
+            for e in entries
+        ]
+
+    async def _status(self, _params: Params) -> Any:
+        context = self._context
+        journal = self._address("journal")
+        interfaces = await journal.ask(GetInterfaces())
+        status = Status(
+            networks=len(await journal.ask(GetNetworks())),
+            interfaces=len(interfaces),
+            mappings=sum(len(each.ports) for each in interfaces),
+            proxies=sum(entry.name.startswith("proxy:") for entry in context.directory.entries()),
+            kernel=context.config.kernel,
+            restarts=context.directory.restarts,
+            repaired=context.repaired.count,
+            started=context.started,
+        )
+        return asdict(status)
+
+    async def _why(self, _params: Params) -> Any:
+        raise Refused(Code.UNSUPPORTED, "why is not there yet: this version cannot follow a port")
+
+    async def _crash(self, params: Params) -> None:
+        name = params["actor"]
+        if not self._context.config.chaos:
+            raise Refused(Code.DENIED, f"crash {name}: the configuration does not say chaos = true")
+        if self._context.directory.find(name) is None:
+            raise Refused(Code.NOT_FOUND, f"there is no actor {name}: see tree")
+        Address(self._context.directory, name).tell(Crash())
+
+
+async def answer(desk: Desk, method: str, params: list[Any]) -> tuple[Any, MoorageError | None]:
+    """One request's result, or its error; a bug of ours is a Fault like any other."""
+    try:
+        return await desk.call(method, params), None
+    except MoorageError as error:
+        return None, error
+    except Exception as bug:  # noqa: BLE001 - the client is told, and the next request is served
+        return None, Fault(f"{type(bug).__name__}: {bug}")
+
+
+def _new_id(request: str | None) -> str:
+    """An id nobody asked for: the same one when a request is repeated, so that one actor sees both."""
+    if request is None:
+        return f"i{secrets.token_hex(8)}"
+    return f"i{hashlib.blake2b(request.encode(), digest_size=8).hexdigest()}"

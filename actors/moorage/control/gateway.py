@@ -1,0 +1,134 @@
+"""The gateway: where clients come in and events go out. Last up, first down."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from moorage.control.context import Context, Event
+from moorage.control.desk import Desk, answer
+from moorage.errors import MoorageError, Refused
+from moorage.model.port_spec import PROTOCOLS
+from moorage.rpc.credentials import peer_of, refusal
+from moorage.rpc.listener import UnixListener
+from moorage.rpc.session import Session
+from moorage.rpc.wire import mapping_to_wire
+from moorage.supervision.loop import LoopActor
+from moorage.values import Mapping
+
+CLIENTS = 512
+"""Connections at a time; one more is closed at once."""
+
+FINISH = 4.0
+"""Seconds that requests under way have when the gateway stops."""
+
+Queue = queue.Queue[dict[str, Any] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Put events of these names into `queue`, None at the end; dropped when it is full."""
+
+    queue: Queue
+    events: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Put no more events into `queue`."""
+
+    queue: Queue
+
+
+class Gateway(LoopActor):
+    """Listens on the agent's socket, and tells subscribers what happens."""
+
+    role: ClassVar[str] = "gateway"
+    asks = frozenset(
+        {
+            *("journal", "allocators", "interfaces", "interface", "links", "port-mapper"),
+            *(f"{proto}-ports" for proto in PROTOCOLS),
+        }
+    )
+
+    def __init__(self, context: Context) -> None:
+        """Serve the desk of `context` on its socket."""
+        super().__init__(context.directory, "gateway", context.events)
+        self._context = context
+        self._desk = Desk(context, self.address)
+        self._listener: UnixListener | None = None
+        self._server: asyncio.Server | None = None
+        self._sessions: set[Session] = set()
+        self._queues: dict[int, Join] = {}
+
+    async def begin(self) -> None:
+        """Make the default network when the agent starts, and listen."""
+        if not self.directory.restarts_of(self.name):
+            await self._desk.ensure_default()
+        self._listener = UnixListener(Path(str(self._context.config.socket)))
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(self._session, sock=self._listener.socket)
+
+    async def end(self) -> None:
+        """Take no more clients, answer what is under way, and close."""
+        if self._server is not None:
+            self._server.close()
+        finishing = [asyncio.ensure_future(session.finish()) for session in self._sessions]
+        if finishing:
+            await asyncio.wait(finishing, timeout=FINISH)
+        for session in list(self._sessions):
+            session.transport.abort()
+        for join in self._queues.values():
+            _put(join.queue, None)
+        if self._listener is not None:
+            self._listener.close()
+
+    async def receive(self, message: Any) -> Any:
+        """Pass events on."""
+        match message:
+            case Event():
+                self._publish(message)
+            case Join(queue):
+                self._queues[id(queue)] = message
+            case Leave(queue):
+                self._queues.pop(id(queue), None)
+            case _:
+                return await super().receive(message)
+        return None
+
+    def _session(self) -> Session:
+        return Session(self._answer, self._admit, self._sessions.discard)
+
+    async def _answer(self, method: str, params: list[Any]) -> tuple[Any, MoorageError | None]:
+        """Shielded: a request goes on to its end when its client or this gateway does not."""
+        return await asyncio.shield(answer(self._desk, method, params))
+
+    def _admit(self, session: Session) -> Refused | None:
+        if len(self._sessions) >= CLIENTS:
+            session.transport.abort()
+        self._sessions.add(session)
+        sock = session.transport.get_extra_info("socket")
+        return refusal(peer_of(sock), self._context.config)
+
+    def _publish(self, event: Event) -> None:
+        body = {"event": event.event, "time": event.time, **event.fields}
+        body = {
+            key: mapping_to_wire(value) if isinstance(value, Mapping) else value
+            for key, value in body.items()
+        }
+        for session in list(self._sessions):
+            session.send_event(event.event, body)
+        for key, join in list(self._queues.items()):
+            if event.event in join.events and not _put(join.queue, body):
+                del self._queues[key]
+
+
+def _put(target: Queue, body: dict[str, Any] | None) -> bool:
+    try:
+        target.put_nowait(body)
+    except queue.Full:
+        return False
+    return True

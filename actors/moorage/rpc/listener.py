@@ -1,0 +1,122 @@
+"""The agent's own socket: bound in a directory that nobody else writes, and given back."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import stat
+from pathlib import Path
+
+from moorage.errors import Code, Refused
+
+BACKLOG = 512
+"""Clients that may wait to be accepted."""
+
+
+class UnixListener:
+    """A listening Unix socket of mode 0660, with a lock beside it so that one agent at a time has the path."""
+
+    def __init__(self, path: Path) -> None:
+        """Bind and listen, replacing a socket that a dead agent left.
+
+        Raises Refused: exists while another agent listens there; denied where the directory cannot be used or
+        others may write to it; invalid where something that is no socket has the name.
+        """
+        self._path = path
+        try:
+            self._directory = _open_directory(path.parent)
+        except OSError as error:
+            raise _unusable(path, error) from error
+        self._lock = -1
+        try:
+            self._lock = self._acquire()
+            self.socket = self._bind()
+        except OSError as error:
+            self._give_back()
+            raise _unusable(path, error) from error
+        except BaseException:
+            self._give_back()
+            raise
+        self._inode = self._stat().st_ino
+
+    def close(self) -> None:
+        """Stop listening, and remove the path unless somebody replaced it."""
+        self.socket.close()
+        try:
+            if self._stat().st_ino == self._inode:
+                os.unlink(self._path.name, dir_fd=self._directory)
+        except FileNotFoundError:
+            pass
+        self._give_back()
+
+    def _acquire(self) -> int:
+        name = f".{self._path.name}.lock"
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        lock = os.open(name, flags, 0o600, dir_fd=self._directory)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise Refused(
+                Code.EXISTS,
+                f"another agent listens on {self._path}: stop that one first, or give this one another socket",
+            ) from None
+        return lock
+
+    def _bind(self) -> socket.socket:
+        self._remove_stale()
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        former = os.umask(0o117)
+        try:
+            # through the opened directory: no link on the way is followed, and the path may be long
+            sock.bind(f"/proc/self/fd/{self._directory}/{self._path.name}")
+            sock.listen(BACKLOG)
+        except BaseException:
+            sock.close()
+            raise
+        finally:
+            os.umask(former)
+        return sock
+
+    def _remove_stale(self) -> None:
+        try:
+            found = self._stat()
+        except FileNotFoundError:
+            return
+        if not stat.S_ISSOCK(found.st_mode):
+            raise Refused(
+                Code.INVALID, f"{self._path} is there and is no socket: remove it, or name another path"
+            )
+        os.unlink(self._path.name, dir_fd=self._directory)
+
+    def _stat(self) -> os.stat_result:
+        return os.stat(self._path.name, dir_fd=self._directory, follow_symlinks=False)
+
+    def _give_back(self) -> None:
+        for descriptor in (self._lock, self._directory):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._lock = self._directory = -1
+
+
+def _open_directory(path: Path) -> int:
+    if not path.exists():
+        path.mkdir(mode=0o755, parents=True)
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    found = os.fstat(directory)
+    if (found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX) or found.st_uid not in {0, os.geteuid()}:
+        os.close(directory)
+        raise Refused(
+            Code.DENIED,
+            f"others may write to {path}, and could put their own socket in place: "
+            "run chmod go-w on it, or name another path",
+        )
+    return directory
+
+
+def _unusable(path: Path, error: OSError) -> Refused:
+    reason = (error.strerror or str(error)).lower()
+    return Refused(
+        Code.DENIED, f"the agent cannot listen on {path}: {reason}: name another path with --socket"
+    )

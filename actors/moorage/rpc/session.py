@@ -1,0 +1,166 @@
+"""A session: one client's connection, its requests under way, and its events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from moorage.errors import Fault, MoorageError, Refused
+from moorage.rpc.codec import Decoder, Notification, ProtocolError, Request, Response, encode
+from moorage.rpc.schema import EVENTS, check
+from moorage.rpc.wire import error_to_wire
+
+OUTSTANDING = 1024
+"""Requests of one client under way; past it nothing more is read until one is answered."""
+
+BACKLOG = 1 << 20
+"""Bytes of events and replies that a subscriber may leave unread before it is dropped."""
+
+Answer = Callable[[str, list[Any]], Awaitable[tuple[Any, MoorageError | None]]]
+
+
+class Session(asyncio.Protocol):
+    """Decodes requests, has them answered side by side, and sends the answers as they come."""
+
+    def __init__(
+        self, answer: Answer, refusal: Callable[[Session], Refused | None], closed: Callable[[Session], None]
+    ) -> None:
+        """`refusal(session)` says why this client is answered nothing, if so; `closed` is told of its end."""
+        self._answer = answer
+        self._refusal_of = refusal
+        self._closed = closed
+        self._decoder = Decoder()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._refusal: Refused | None = None
+        self._reading = True
+        self._writable = True
+        self._ending = False
+        self.transport: asyncio.Transport
+        self.events: frozenset[str] | None = None
+        """What it subscribed to; None for nothing."""
+
+    # -- asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is there."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream socket has one
+        self.transport = transport
+        transport.set_write_buffer_limits(high=BACKLOG // 4)
+        self._refusal = self._refusal_of(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came: do what they ask."""
+        self._decoder.feed(data)
+        self._pump()
+
+    def pause_writing(self) -> None:
+        """The client does not read: ask it nothing more."""
+        self._writable = False
+        self._steer()
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._writable = True
+        self._pump()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone; what it asked for is done nevertheless."""
+        self._closed(self)
+
+    # -- ours
+
+    def send_event(self, name: str, body: dict[str, Any]) -> None:
+        """Send an event if it is subscribed to; drop a client that leaves too much unread."""
+        if self.events is None or name not in self.events or self.transport.is_closing():
+            return
+        if self.transport.get_write_buffer_size() > BACKLOG:
+            self.transport.abort()
+            return
+        self.transport.write(encode(Notification("event", [body])))
+
+    async def finish(self) -> None:
+        """Read no more, answer what is under way, and close."""
+        self._ending = True
+        self._steer()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self.transport.close()
+
+    def _pump(self) -> None:
+        """Take messages while there is room for them."""
+        try:
+            while self._has_room() and (message := self._decoder.next_message()) is not None:
+                self._take(message)
+        except ProtocolError:
+            self.transport.close()
+            return
+        self._steer()
+
+    def _take(self, message: Request | Notification | Response) -> None:
+        match message:
+            case Request(msgid, method, params):
+                self._spawn(self._respond(msgid, method, params))
+            case Notification(method, params):
+                self._spawn(self._heed(method, params))
+            case Response():
+                raise ProtocolError("a response was sent to the agent, which asked nothing")
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not self._reading and not self._ending:
+            self._pump()
+
+    async def _respond(self, msgid: int, method: str, params: list[Any]) -> None:
+        result, error = await self._ask(method, params)
+        if self.transport.is_closing():
+            return
+        response = Response(msgid, None if error is None else error_to_wire(error), result)
+        self.transport.write(_encoded(response))
+
+    async def _heed(self, method: str, params: list[Any]) -> None:
+        await self._ask(method, params)
+
+    async def _ask(self, method: str, params: list[Any]) -> tuple[Any, MoorageError | None]:
+        if self._refusal is not None:
+            return None, self._refusal
+        if method == "subscribe":
+            return self._subscribe(params)
+        return await self._answer(method, params)
+
+    def _subscribe(self, params: list[Any]) -> tuple[Any, MoorageError | None]:
+
+        try:
+            wanted = check("subscribe", params).get("events")
+        except Refused as refusal:
+            return None, refusal
+        self.events = frozenset(EVENTS if wanted is None else wanted)
+        return None, None
+
+    def _has_room(self) -> bool:
+        return (
+            len(self._tasks) < OUTSTANDING
+            and self._writable
+            and not self._ending
+            and not self.transport.is_closing()
+        )
+
+    def _steer(self) -> None:
+        """Read exactly while there is room."""
+        if self.transport.is_closing() or self._reading == self._has_room():
+            return
+        self._reading = not self._reading
+        (self.transport.resume_reading if self._reading else self.transport.pause_reading)()
+
+
+def _encoded(response: Response) -> bytes:
+    try:
+        return encode(response)
+    except (ValueError, TypeError, OverflowError) as error:
+        fault = Fault(f"the answer cannot be sent: {error}")
+        return encode(Response(response.msgid, error_to_wire(fault), None))
