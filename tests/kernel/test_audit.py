@@ -48,11 +48,11 @@ def test_the_definitions_of_the_ruleset_are_read_from_it() -> None:
 
 def test_a_change_deletes_before_it_adds() -> None:
     """A value is replaced by deleting its key first; interface names are quoted."""
-    text = ruleset.change([published(80, 81), Element("samebr", ("m-0", "m-0"))], [published(80, 80)])
-    assert text.splitlines() == [
-        "delete element inet moorage pub4_any { tcp . 80 }",
-        "add element inet moorage pub4_any { tcp . 80 : 10.0.42.2 . 81 }",
-        'add element inet moorage samebr { "m-0" . "m-0" }',
+    commands = ruleset.change([published(80, 81), Element("samebr", ("m-0", "m-0"))], [published(80, 80)])
+    assert commands == [
+        "delete element inet moorage pub4_any { tcp . 80 }\n",
+        "add element inet moorage pub4_any { tcp . 80 : 10.0.42.2 . 81 }\n",
+        'add element inet moorage samebr { "m-0" . "m-0" }\n',
     ]
 
 

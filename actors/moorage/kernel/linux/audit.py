@@ -38,18 +38,18 @@ def complete(present: Listing) -> bool:
     } == ruleset.names()
 
 
-def rebuild(elements: Collection[Element]) -> str:
+def rebuild(elements: Collection[Element]) -> list[str]:
     """Replace the table, whatever it is, by ours: a packet meets the old one or the new one."""
     table = f"table {ruleset.TABLE}\n"
-    return f"{table}delete {table}{ruleset.rules()}{ruleset.change(elements, ())}"
+    return [f"{table}delete {table}{ruleset.rules()}", *ruleset.change(elements, ())]
 
 
-def rewrite(wanted: Collection[Element], present: Collection[Element]) -> str:
+def rewrite(wanted: Collection[Element], present: Collection[Element]) -> list[str]:
     """Replace the rules and adjust the elements, in a table whose sets and chains are ours."""
-    return f"flush table {ruleset.TABLE}\n{ruleset.rules()}{adjust(wanted, present)}"
+    return [f"flush table {ruleset.TABLE}\n{ruleset.rules()}", *adjust(wanted, present)]
 
 
-def adjust(wanted: Collection[Element], present: Collection[Element]) -> str:
+def adjust(wanted: Collection[Element], present: Collection[Element]) -> list[str]:
     """Remove the elements that should not be there and add those that are missing."""
     ours, there = set(wanted), set(present)
     return ruleset.change(sorted(ours - there, key=repr), sorted(there - ours, key=repr))

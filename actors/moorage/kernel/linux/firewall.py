@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import audit, elements, generation, reserved, ruleset
 from moorage.kernel.linux.conntrack import Conntrack
 from moorage.kernel.linux.forward import Forwarding
 from moorage.kernel.linux.nfnetlink import Netlink
-from moorage.kernel.linux.nftables import Nftables, NftablesError
+from moorage.kernel.linux.nftables import Nftables, NftablesError, TooLongError
 from moorage.kernel.protocol import Element, Flow
 
 Key = tuple[str, tuple[str | int, ...]]
@@ -31,7 +31,7 @@ class LinuxFirewall:
         self._nftables = Nftables()
         self._netlink = _open()
         self._conntrack = Conntrack(self._netlink)
-        self._forwarding = Forwarding(self._nftables.list, self._run)
+        self._forwarding = Forwarding(self._nftables.list, self._transact)
         self._elements: dict[Key, Element] = {}
         self._reference: audit.Listing | None = None
         self._generation = -1
@@ -95,7 +95,7 @@ class LinuxFirewall:
     def remove(self) -> None:
         """See `Firewall.remove`. Raises Refused (denied)."""
         self._forwarding.keep(())
-        self._run(f"table {ruleset.TABLE}\ndelete table {ruleset.TABLE}\n")
+        self._run([f"table {ruleset.TABLE}\ndelete table {ruleset.TABLE}\n"])
         self._elements, self._reference = {}, None
 
     def close(self) -> None:
@@ -125,7 +125,7 @@ class LinuxFirewall:
             return audit.complete(before)
         return audit.structure(before) == audit.structure(self._reference)
 
-    def _attempt(self, commands: str, wanted: Elements) -> None:
+    def _attempt(self, commands: list[str], wanted: Elements) -> None:
         """Run `commands`, or replace all: another version may have used the same names with other types."""
         try:
             self._run(commands)
@@ -139,10 +139,20 @@ class LinuxFirewall:
             text = f"the kernel did not take the nftables table {ruleset.TABLE}, nothing was changed: {error}"
             raise Refused(Code.UNSUPPORTED, text) from error
 
-    def _run(self, commands: str) -> None:
-        """Run a transaction; where it is the only one since we last looked, the generation stays known."""
+    def _run(self, commands: Sequence[str]) -> None:
+        """Run one transaction; only where the kernel takes no message so long, one for each command."""
         if not commands:
             return
+        try:
+            self._transact("".join(commands))
+        except TooLongError:
+            if len(commands) == 1:
+                raise
+            for command in commands:
+                self._transact(command)
+
+    def _transact(self, commands: str) -> None:
+        """Run a transaction; where it is the only one since we last looked, the generation stays known."""
         self._nftables.run(commands)
         now = generation.read(self._netlink)
         if (now - self._generation) % (1 << 32) <= 1:

@@ -7,6 +7,7 @@ from typing import Any
 
 from moorage.kernel.linux import ruleset
 from moorage.kernel.linux.legacy import LegacyForwarding
+from moorage.kernel.linux.nftables import NftablesError
 
 CHAIN = "MOORAGE"
 _FAMILIES = ("ip", "ip6")
@@ -30,10 +31,8 @@ class Forwarding:
     def keep(self, bridges: Collection[str]) -> list[str]:
         """See `Firewall.keep_forwarding`."""
         chains = [entry["chain"] for entry in self._show("chains") if "chain" in entry]
-        for family in _FAMILIES:
-            wanted = bridges if any(_iptables(chain, family) and _drops(chain) for chain in chains) else ()
-            self._keep(family, wanted, present=any(_named(chain, family, CHAIN) for chain in chains))
-        warnings = [warning for legacy in self._legacy for warning in legacy.keep(bridges)]
+        warnings = [line for family in _FAMILIES for line in self._keep(family, bridges, chains)]
+        warnings += [line for legacy in self._legacy for line in legacy.keep(bridges)]
         self._seen = self._fingerprints()
         return [*warnings, *(_overridden(chains) if bridges else ())]
 
@@ -49,7 +48,16 @@ class Forwarding:
     def _fingerprints(self) -> list[int]:
         return [legacy.fingerprint() for legacy in self._legacy]
 
-    def _keep(self, family: str, bridges: Collection[str], *, present: bool) -> None:
+    def _keep(self, family: str, bridges: Collection[str], chains: Objects) -> list[str]:
+        wanted = bridges if any(_iptables(chain, family) and _drops(chain) for chain in chains) else ()
+        present = any(_named(chain, family, CHAIN) for chain in chains)
+        try:
+            self._put(family, wanted, present=present)
+        except NftablesError as error:
+            return [f"chain FORWARD of nftables table {family} filter could not be changed: {error}"]
+        return []
+
+    def _put(self, family: str, bridges: Collection[str], *, present: bool) -> None:
         if not bridges and not present:
             return
         jumps = list(_jumps(self._show(f"chain {family} filter FORWARD")))

@@ -61,14 +61,17 @@ class LegacyForwarding:
         return hash((table.rules, table.drops)) if table else 0
 
     def keep(self, bridges: Collection[str]) -> list[str]:
-        """Do for this table what `Firewall.keep_forwarding` asks; a sentence where the program is missing."""
+        """Do for this table what `Firewall.keep_forwarding` asks; a sentence where the program fails."""
         table = _read(self._layout)
         if table is None:
             return []
         wanted = frozenset(bridges if table.drops else ())
         if self._kept == (self.fingerprint(), wanted) or not (wanted or CHAIN.encode() in table.rules):
             return []
-        return self._change(wanted)
+        try:
+            return self._change(wanted)
+        except Refused as refused:
+            return [refused.text]
 
     def _change(self, bridges: frozenset[str]) -> list[str]:
         program = shutil.which(self._layout.program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")

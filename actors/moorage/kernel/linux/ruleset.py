@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -11,6 +11,9 @@ from importlib.resources import files
 from moorage.kernel.protocol import Element
 
 TABLE = "inet moorage"
+
+_PART = 1000
+"""Elements in a command, some 60 KB of netlink: a send buffer takes 208 KiB by default."""
 
 _CONTAINER = re.compile(
     r"^\t(?:set|map) (\w+) +\{ type ([\w .]+?)(?: : ([\w .]+?))?;( flags interval;)? \}", re.MULTILINE
@@ -49,11 +52,10 @@ def names() -> frozenset[tuple[str, str]]:
     return frozenset(kinds | {("chain", name) for name in _CHAIN.findall(rules())})
 
 
-def change(add: Iterable[Element], remove: Iterable[Element]) -> str:
-    """The commands that first remove the keys of `remove`, then add `add`: one for each container."""
+def change(add: Iterable[Element], remove: Iterable[Element]) -> list[str]:
+    """The commands that first remove the keys of `remove`, then add `add`: for 1,000 elements at most each."""
     lines = [_command("delete", name, map(_key, part)) for name, part in _grouped(remove)]
-    lines += [_command("add", name, map(_whole, part)) for name, part in _grouped(add)]
-    return "".join(lines)
+    return lines + [_command("add", name, map(_whole, part)) for name, part in _grouped(add)]
 
 
 def describe(element: Element) -> str:
@@ -66,11 +68,13 @@ def _types(text: str) -> tuple[str, ...]:
     return tuple(text.split(" . ")) if text else ()
 
 
-def _grouped(elements: Iterable[Element]) -> list[tuple[str, list[Element]]]:
+def _grouped(elements: Iterable[Element]) -> Iterator[tuple[str, list[Element]]]:
     groups: dict[str, list[Element]] = {}
     for element in elements:
         groups.setdefault(element.container, []).append(element)
-    return sorted(groups.items())
+    for name, group in sorted(groups.items()):
+        for first in range(0, len(group), _PART):
+            yield name, group[first : first + _PART]
 
 
 def _command(verb: str, name: str, parts: Iterable[str]) -> str:
