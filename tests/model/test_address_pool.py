@@ -122,6 +122,13 @@ def test_wanted_addresses_that_can_not_be_given(want: str, code: Code, reason: s
     assert pool.held() == {"10.0.0.2": "web"}
 
 
+def test_a_wanted_address_does_not_move_the_cursor() -> None:
+    """After an address was asked for by name, the others go on in turn, and pass it over."""
+    pool = AddressPool("10.0.0.0/29", "10.0.0.1")
+    pool.acquire("a", 0, "10.0.0.4")
+    assert [pool.acquire("a", 0) for _ in range(3)] == ["10.0.0.2", "10.0.0.3", "10.0.0.5"]
+
+
 def test_a_scope_is_no_part_of_an_address() -> None:
     """An IPv6 address with a scope is refused."""
     assert refused_code(AddressPool("fd00::/64", "fd00::1").acquire, "a", 0, "fd00::5%eth0") == Code.INVALID
@@ -187,6 +194,23 @@ def test_a_clock_set_back() -> None:
     pool.acquire("a", 60)
     assert pool.quarantined() == {}
     assert pool.free == 3
+
+
+def test_a_release_after_the_clock_was_set_back() -> None:
+    """A release tells of a clock set back as well as an acquisition does."""
+    pool = AddressPool("10.0.0.0/29", "10.0.0.1", quarantine=60)
+    pool.take("a", "10.0.0.2")
+    pool.take("a", "10.0.0.3")
+    pool.release("a", "10.0.0.2", 1000)
+    pool.release("a", "10.0.0.3", 10)
+    assert pool.quarantined() == {"10.0.0.2": 10, "10.0.0.3": 10}
+
+
+def test_a_restored_quarantine_is_passed_over() -> None:
+    """The address that would have been the next one is not, when it is restored to quarantine."""
+    pool = AddressPool("10.0.0.0/29", "10.0.0.1", quarantine=60)
+    pool.restore_quarantine({"10.0.0.2": 10})
+    assert pool.acquire("a", 20) == "10.0.0.3"
 
 
 def test_rebuilt_from_records() -> None:

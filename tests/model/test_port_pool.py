@@ -75,6 +75,13 @@ def test_runs_are_consecutive_and_do_not_wrap() -> None:
     assert pool.acquire("a", "", 0) == 103
 
 
+def test_a_fixed_run_may_be_longer_than_the_automatic_range() -> None:
+    """A fixed run is bounded by 65535 only."""
+    pool = PortPool("tcp", 100, 109)
+    assert pool.acquire("a", "", 1, 65535) == 1
+    assert pool.holder("::1", 65535) == "a"
+
+
 def test_a_run_avoids_every_reserved_port_within() -> None:
     """A run is moved on past a reserved port that is not its first."""
     pool = PortPool("tcp", 100, 109)

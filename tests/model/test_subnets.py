@@ -170,6 +170,14 @@ def test_other_types_are_refused(text: object, gateway: object) -> None:
     assert refused.value.code == Code.INVALID
 
 
+def test_a_subnet_of_the_other_family_is_refused() -> None:
+    """Where a subnet of one IP version is asked for, one of the other is refused."""
+    assert parse_subnet("10.0.0.0/24", version=4).gateway == "10.0.0.1"
+    assert parse_subnet("fd00::/64", version=6).gateway == "fd00::1"
+    with pytest.raises(Refused, match="fd00::/64 is IPv6, and one of IPv4"):
+        parse_subnet("fd00::/64", version=4)
+
+
 def test_the_first_candidates_are_the_seeds() -> None:
     """The three subnets of the seed come first, and larger ones follow."""
     assert CANDIDATES[:3] == ("172.16.42.1/24", "10.0.42.1/24", "192.168.42.1/24")

@@ -126,7 +126,7 @@ class PortPool:
 
     def resume_after(self, port: int) -> None:
         """Begin the next search for automatic ports after this one, which was given last."""
-        self._cursor = port + 1 if port + 1 in self._range else self._range.start
+        self._cursor = port + 1
 
     def _validate(self, asked: HostPorts) -> None:
         if asked.count < 1:

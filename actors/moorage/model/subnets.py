@@ -70,16 +70,20 @@ def networks_overlap(a: str, b: str) -> bool:
     return _network(a).overlaps(_network(b))
 
 
-def parse_subnet(text: str, gateway: str | None = None) -> Subnet:
+def parse_subnet(text: str, gateway: str | None = None, *, version: int | None = None) -> Subnet:
     """Read `172.16.42.1/24`, whose host part is the gateway, or `172.16.42.0/24`, whose first address is.
 
     The first address of a /31 or /127 is the network's own. `gateway` names another, and must agree with a
     host part. Raises Refused (invalid) for what is no subnet, is larger than a
     /8 (IPv6: a /64) or smaller than a /31 (/127), overlaps a block with another use, or has a gateway that is
-    outside or at an end of it.
+    outside or at an end of it, or is not of IP `version` when that is given.
     """
     interface = _parse_interface(text)
     network = interface.network
+    if version not in (None, network.version):
+        raise _invalid(
+            f"the subnet {network} is IPv{network.version}, and one of IPv{version} was asked for here"
+        )
     _check_size(network)
     _check_use(network)
     chosen = _choose_gateway(interface, gateway)
