@@ -14,6 +14,16 @@ if TYPE_CHECKING:
 
 SPEC = "[[host_ip:][host_port]:]container_port[/proto]"
 
+_NETNS = "a path, a name under /run/netns, or pid:N"
+_WANTED = {
+    "network": "the network it is on (default: default)",
+    "ip": "this IPv4 address, not a free one",
+    "ipv6": "this IPv6 address, not a free one",
+    "mac": "this MAC address, not one made of the IPv4 address",
+    "netns": f"attach it there too: {_NETNS}",
+    "ifname": "the link's name in there",
+}
+
 
 def make_parser() -> ArgumentParser:
     """Return the parser; what it parses has `run`, a function of the options that gives an exit code."""
@@ -52,15 +62,15 @@ def _add_changes(group: Commands) -> None:
     allocate.add_argument(
         "-p", "--publish", dest="ports", metavar="SPEC", action="append", default=[], help=SPEC
     )
-    for name in ("network", "ip", "ipv6", "mac", "netns", "ifname"):
-        allocate.add_argument(f"--{name}")
+    for name, text in _WANTED.items():
+        allocate.add_argument(f"--{name}", help=text)
     allocate.add_argument(
         "--label", dest="labels", metavar="KEY=VALUE", action="append", default=[], type=_label
     )
     attach = _ask(group, "attach", "put an interface into a namespace", commands.attach)
     attach.add_argument("id")
-    attach.add_argument("netns", help="a path, a name under /run/netns, or pid:N")
-    attach.add_argument("--ifname")
+    attach.add_argument("netns", help=_NETNS)
+    attach.add_argument("--ifname", help=_WANTED["ifname"])
     detach = _ask(group, "detach", "take an interface out of its namespace", commands.detach)
     detach.add_argument("id")
     publish = _ask(group, "publish", "publish ports on the host", commands.publish)

@@ -74,7 +74,7 @@ class Frame:
         Raises ProtocolError as soon as a header promises more than the limits allow, or begins an extension
         type.
         """
-        size, still = len(buffer), self._open
+        size, still = len(buffer), self._open  # one loop for all, as it runs for every value
         while still and self._at < size:
             token = _SHORT[buffer[self._at]] or self._long(buffer)
             if token is None:
