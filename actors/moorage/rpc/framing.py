@@ -74,7 +74,7 @@ class Frame:
         Raises ProtocolError as soon as a header promises more than the limits allow, or begins an extension
         type.
         """
-        size, still = len(buffer), self._open  # one loop for all, as it runs for every value
+        size, still = len(buffer), self._open
         while still and self._at < size:
             token = _SHORT[buffer[self._at]] or self._long(buffer)
             if token is None:
@@ -86,14 +86,8 @@ class Frame:
                 self._check(values)
             if values:
                 still.append(values)
-                continue
-            still[-1] -= 1
-            while (
-                still and not still[-1]
-            ):  # a container is full, and so one value fewer is to come outside it
-                still.pop()
-                if still:
-                    still[-1] -= 1
+            else:
+                _count_down(still)
         return None if still or self._at > size else self._at
 
     def _long(self, buffer: bytearray) -> tuple[int, int] | None:
@@ -115,3 +109,13 @@ class Frame:
             raise ProtocolError(f"a frame holds more than {self._limits.values} values")
         if values and len(self._open) > self._limits.depth:
             raise ProtocolError(f"a frame is nested deeper than {self._limits.depth} arrays and maps")
+
+
+def _count_down(still: list[int]) -> None:
+    """A value has ended, and with it every container whose last one it was."""
+    still[-1] -= 1
+    while not still[-1]:
+        still.pop()
+        if not still:
+            return
+        still[-1] -= 1
