@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from moorage.errors import Fault, MoorageError, Refused
-from moorage.version import VERSION as __version__
+from moorage.version import VERSION
 
 if TYPE_CHECKING:
     from moorage.agent import Agent
@@ -28,6 +28,8 @@ __all__ = [
     "__version__",
     "parse_port_spec",
 ]
+
+__version__ = VERSION
 
 _HOMES = {
     "Agent": "moorage.agent",

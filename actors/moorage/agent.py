@@ -18,10 +18,11 @@ from moorage.control.context import Context, now
 from moorage.control.desk import Desk, answer
 from moorage.control.gateway import Join, Leave, Queue
 from moorage.control.tree import Root
-from moorage.errors import Code, MoorageError, Refused
+from moorage.errors import Code, Refused
 from moorage.kernel.protocol import Kernel
 from moorage.methods import EventStream, Methods
 from moorage.proxy.plane import DataPlane
+from moorage.rpc.schema import EVENTS as ALL_EVENTS
 from moorage.rpc.schema import check
 from moorage.supervision.directory import Address, Directory, ask
 from moorage.supervision.loop import EventLoop
@@ -140,11 +141,9 @@ class _Stream(EventStream):
     """Events that the gateway puts into a queue."""
 
     def __init__(self, context: Context, events: Iterable[str] | None) -> None:
-        from moorage.rpc.schema import EVENTS as ALL  # noqa: PLC0415
-
         self._gateway = Address(context.directory, "gateway")
         self._queue: Queue = queue.Queue(EVENTS)
-        self._gateway.ask(Join(self._queue, frozenset(ALL if events is None else events))).wait()
+        self._gateway.ask(Join(self._queue, frozenset(ALL_EVENTS if events is None else events))).wait()
 
     def __next__(self) -> dict[str, Any]:
         event = self._queue.get()
@@ -173,9 +172,6 @@ def open_kernel(config: Config) -> Kernel:
         from moorage.kernel.memory import MemoryKernel  # noqa: PLC0415 - whichever is not used is not loaded
 
         return MemoryKernel()
-    from moorage.kernel.linux import LinuxKernel  # noqa: PLC0415
+    from moorage.kernel.linux.kernel import LinuxKernel  # noqa: PLC0415
 
     return LinuxKernel()
-
-
-__all__ = ["Agent", "MoorageError", "open_kernel"]

@@ -124,7 +124,7 @@ class InterfaceActor(LoopActor):
             if self._opened is not None and self._opened.interface is None:
                 self.finish()
 
-    async def _operate(self, message: Operation | Collect) -> Any:
+    async def _operate(self, message: Operation | Collect) -> Any:  # noqa: PLR0911 - one line for each message
         if isinstance(message, Collect):
             return await self._collect(message)
         network = message.network if isinstance(message, Allocate) else None

@@ -152,7 +152,7 @@ class Journal(ThreadActor):
         except Refused as refusal:
             return refusal
 
-    def _read(self, query: Any) -> Any:
+    def _read(self, query: Any) -> Any:  # noqa: PLR0911 - one line for each query
         store = self._store
         assert store is not None  # noqa: S101 - `begin` opened it
         match query:

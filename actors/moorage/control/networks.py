@@ -164,8 +164,8 @@ class Networks:
             raise Refused(Code.UNSUPPORTED, f"{params['subnet6']} needs IPv6, which this host does not have")
         taken = [Occupied(each.subnet6, f"network {each.name}") for each in others if each.subnet6]
         network, gateway = parse_subnet(params["subnet6"], params.get("gateway6"))
-        check_free(str(network), [*occupied, *taken])
-        return str(network), str(gateway)
+        check_free(network, [*occupied, *taken])
+        return network, gateway
 
 
 def _subnet(
@@ -176,8 +176,8 @@ def _subnet(
     asked = params.get("subnet") or choose(CANDIDATES, occupied)
     network, gateway = parse_subnet(asked, params.get("gateway"))
     if "subnet" in params:
-        check_free(str(network), occupied)
-    return str(network), str(gateway)
+        check_free(network, occupied)
+    return network, gateway
 
 
 def _adopted(params: Mapping[str, Any], bridge: str, found: list[str]) -> tuple[str, str]:
@@ -186,8 +186,8 @@ def _adopted(params: Mapping[str, Any], bridge: str, found: list[str]) -> tuple[
         log.warning("bridge_has_more_addresses", bridge=bridge, taken=found[0], others=found[1:])
     address = ip_interface(found[0])
     if "subnet" in params:
-        network, gateway = parse_subnet(params["subnet"], params.get("gateway"))
-        if (network, gateway) != (address.network, address.ip):
+        asked = parse_subnet(params["subnet"], params.get("gateway"))
+        if asked != (str(address.network), str(address.ip)):
             raise Refused(
                 Code.ADDRESS_IN_USE,
                 f"{params['subnet']} was asked for, and the bridge {bridge} is there with {found[0]}: "
@@ -207,15 +207,16 @@ def _check_names(name: str, bridge: str, others: list[Network]) -> None:
 
 
 def _is_of(occupied: Occupied, addresses: list[str]) -> bool:
-    """Whether it is the bridge's own subnet, of one of its addresses."""
-    return any(ip_network(occupied.subnet, strict=False).subnet_of(ip_interface(a).network)  # type: ignore[arg-type]  # same family
-               for a in addresses if ip_interface(a).version == ip_network(occupied.subnet, strict=False).version)  # fmt: skip
+    """Whether it is a subnet of the bridge's own, by one of its addresses."""
+    subnet = ip_network(occupied.subnet, strict=False)
+    networks = [ip_network(address, strict=False) for address in addresses]
+    return any(isinstance(each, type(subnet)) and subnet.subnet_of(each) for each in networks)  # type: ignore[arg-type]  # of one family
 
 
 def _is_as_asked(existing: Network, asked: Mapping[str, str]) -> bool:
     if existing.bridge != asked["bridge"]:
         return False
-    return "subnet" not in asked or str(parse_subnet(asked["subnet"])[0]) == existing.subnet
+    return "subnet" not in asked or parse_subnet(asked["subnet"])[0] == existing.subnet
 
 
 def _bridge_name(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from moorage.control.context import Context
 from moorage.control.journal import Append, GetInterfaces, GetNetworks, GetReserved
@@ -14,6 +14,8 @@ from moorage.model.elements import mapping_elements, network_elements
 from moorage.store.operations import Commit, Reserve, Unreserve
 from moorage.supervision.actor import ThreadActor
 from moorage.values import Interface, Mapping, Network
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +50,8 @@ class Desired:
     ports: dict[str, frozenset[int]] = field(default_factory=dict)
 
     def put(self, settle: Settle) -> None:
-        for table, value in ((self.elements, settle.elements), (self.ports, settle.ports)):
-            if value:
-                table[settle.owner] = value
-            else:
-                table.pop(settle.owner, None)
+        _put(self.elements, settle.owner, settle.elements)
+        _put(self.ports, settle.owner, settle.ports)
 
     def all_elements(self) -> list[Element]:
         return [element for owned in self.elements.values() for element in owned]
@@ -233,6 +232,13 @@ class PortMapper(ThreadActor):
         if not self._looking:
             self._looking = True
             self.actor_ref.tell(Look())
+
+
+def _put(table: dict[str, frozenset[T]], owner: str, value: frozenset[T]) -> None:
+    if value:
+        table[owner] = value
+    else:
+        table.pop(owner, None)
 
 
 def _of_network(messages: list[Settle]) -> bool:

@@ -22,7 +22,8 @@ def key_of(method: str, params: Mapping[str, Any]) -> RequestKey | None:
 
 def pack_reply(reply: Any) -> bytes:
     """An answer as it is remembered."""
-    return msgpack.packb(reply)
+    packed: bytes = msgpack.packb(reply)
+    return packed
 
 
 def unpack_reply(reply: bytes) -> Any:
@@ -32,7 +33,8 @@ def unpack_reply(reply: bytes) -> Any:
 
 def _canonical(params: Mapping[str, Any]) -> bytes:
     """The same bytes for the same parameters, whatever the order they came in."""
-    return msgpack.packb([(name, _sorted(value)) for name, value in sorted(params.items())])
+    packed: bytes = msgpack.packb([(name, _sorted(value)) for name, value in sorted(params.items())])
+    return packed
 
 
 def _sorted(value: Any) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from pykka import ActorRef
 
 from moorage.control.context import Context
 from moorage.control.gateway import Gateway
@@ -69,5 +71,5 @@ class Root(ThreadSupervisor):
         super().__init__(context.directory, "root", children=children, intensity=ROOT)
 
 
-def _supervisor(name: str, start: partial[object]) -> Child:
-    return Child(name, start, kind="supervisor", ready=RESTORING, shutdown=30.0, patience=RESTORING)  # type: ignore[arg-type]  # an ActorRef
+def _supervisor(name: str, start: Callable[[], ActorRef[Any]]) -> Child:
+    return Child(name, start, kind="supervisor", ready=RESTORING, shutdown=30.0, patience=RESTORING)

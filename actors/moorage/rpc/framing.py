@@ -86,8 +86,10 @@ class Frame:
                 self._check(values)
             if values:
                 still.append(values)
-            else:
-                _count_down(still)
+                continue
+            still[-1] -= 1
+            if not still[-1]:
+                _leave(still)
         return None if still or self._at > size else self._at
 
     def _long(self, buffer: bytearray) -> tuple[int, int] | None:
@@ -111,9 +113,8 @@ class Frame:
             raise ProtocolError(f"a frame is nested deeper than {self._limits.depth} arrays and maps")
 
 
-def _count_down(still: list[int]) -> None:
-    """A value has ended, and with it every container whose last one it was."""
-    still[-1] -= 1
+def _leave(still: list[int]) -> None:
+    """The last value of a container has ended, and with it every container whose last value that was."""
     while not still[-1]:
         still.pop()
         if not still:

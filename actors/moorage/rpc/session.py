@@ -64,7 +64,7 @@ class Session(asyncio.Protocol):
         self._writable = True
         self._pump()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _error: Exception | None) -> None:
         """The client is gone; what it asked for is done nevertheless."""
         self._closed(self)
 
