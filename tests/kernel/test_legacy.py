@@ -18,7 +18,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory for stand-ins of iptables-legacy, searched alone, beside a table whose policy is drop."""
     table = legacy._Table(b"rules, and a chain MOORAGE", drops=True)
     monkeypatch.setattr(legacy, "_read", lambda layout: table)
-    monkeypatch.setattr(legacy.shutil, "which", lambda name, path: _existing(tmp_path / name))
+    monkeypatch.setattr("shutil.which", lambda name, path: _existing(tmp_path / name))
     return tmp_path
 
 
@@ -33,7 +33,7 @@ def write(directory: Path, status: int = 0) -> None:
 
 
 def test_the_chain_is_replaced_in_one_step_and_not_again(programs: Path) -> None:
-    """An old jump makes room for a new chain and jump in one restore; while nothing changes, nothing is run."""
+    """An old jump makes room for a new chain and jump in one restore; unchanged, nothing is run."""
     write(programs)
     forwarding = LegacyForwarding("ip")
     assert forwarding.keep(["m1", "m0"]) == forwarding.keep(["m0", "m1"]) == []

@@ -129,4 +129,4 @@ def test_reserved_ports_flows_and_forwarding_are_remembered(kernel: MemoryKernel
     flow = Flow("udp", "", 53, 53, ("10.0.42.2",), 53)
     firewall.flush_flows([flow])
     assert firewall.keep_forwarding(["moorage0"]) == []
-    assert (kernel.flushed, kernel.forwarding) == ([flow], {"moorage0"})
+    assert (kernel.flushed, kernel.forwarding) == ([flow], frozenset({"moorage0"}))

@@ -53,7 +53,7 @@ def names() -> frozenset[tuple[str, str]]:
 
 
 def change(add: Iterable[Element], remove: Iterable[Element]) -> list[str]:
-    """The commands that first remove the keys of `remove`, then add `add`: for 1,000 elements at most each."""
+    """The commands that first remove the keys of `remove`, then add `add`, up to 1,000 elements each."""
     lines = [_command("delete", name, map(_key, part)) for name, part in _grouped(remove)]
     return lines + [_command("add", name, map(_whole, part)) for name, part in _grouped(add)]
 
