@@ -92,7 +92,7 @@ class IpAllocator(LoopActor):
                 for address in addresses:
                     self._release(owner, address)
             case Settle(owner, keep):
-                for address in [a for pool in self._pools for a, o in pool.held().items() if o == owner]:
+                for address in [each for pool in self._pools for each in pool.owned(owner)]:
                     if address not in keep:
                         self._release(owner, address)
             case Reload():

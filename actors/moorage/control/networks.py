@@ -163,7 +163,7 @@ class Networks:
         if not await self._address("links").ask(links.GetHostIpv6()):
             raise Refused(Code.UNSUPPORTED, f"{params['subnet6']} needs IPv6, which this host does not have")
         taken = [Occupied(each.subnet6, f"network {each.name}") for each in others if each.subnet6]
-        network, gateway = parse_subnet(params["subnet6"], params.get("gateway6"))
+        network, gateway = parse_subnet(params["subnet6"], params.get("gateway6"), version=6)
         check_free(network, [*occupied, *taken])
         return network, gateway
 
@@ -174,7 +174,7 @@ def _subnet(
     if found:
         return _adopted(params, bridge, found)
     asked = params.get("subnet") or choose(CANDIDATES, occupied)
-    network, gateway = parse_subnet(asked, params.get("gateway"))
+    network, gateway = parse_subnet(asked, params.get("gateway"), version=4)
     if "subnet" in params:
         check_free(network, occupied)
     return network, gateway
@@ -186,7 +186,7 @@ def _adopted(params: Mapping[str, Any], bridge: str, found: list[str]) -> tuple[
         log.warning("bridge_has_more_addresses", bridge=bridge, taken=found[0], others=found[1:])
     address = ip_interface(found[0])
     if "subnet" in params:
-        asked = parse_subnet(params["subnet"], params.get("gateway"))
+        asked = parse_subnet(params["subnet"], params.get("gateway"), version=4)
         if asked != (str(address.network), str(address.ip)):
             raise Refused(
                 Code.ADDRESS_IN_USE,
