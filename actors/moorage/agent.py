@@ -17,16 +17,16 @@ from moorage.config import Config
 from moorage.control.context import Context, now
 from moorage.control.desk import Desk, answer
 from moorage.control.gateway import Join, Leave, Queue
+from moorage.control.plane import Plane
 from moorage.control.tree import Root
 from moorage.errors import Code, Refused
 from moorage.kernel.protocol import Kernel
 from moorage.methods import EventStream, Methods
-from moorage.proxy.plane import DataPlane
 from moorage.rpc.schema import EVENTS as ALL_EVENTS
 from moorage.rpc.schema import check
 from moorage.supervision.directory import Address, Directory, ask
 from moorage.supervision.loop import EventLoop
-from moorage.supervision.messages import Exit, Stop, Tick, Watch
+from moorage.supervision.messages import Crash, Exit, Stop, Tick, Watch
 
 log = structlog.get_logger()
 
@@ -159,8 +159,8 @@ class _Stream(EventStream):
 def _surroundings(config: Config) -> Context:
     directory = Directory()
     kernel = open_kernel(config)
-    plane = DataPlane()
-    plane.start()
+    proxies = Address(directory, "proxies")
+    plane = Plane(lambda _error: proxies.tell(Crash()))
     context = Context(config, kernel, directory, EventLoop("moorage-loop").start(), plane, now())
     directory.on_restart = lambda name, reason: context.emit("actor_restarted", actor=name, reason=reason)
     return context

@@ -28,6 +28,10 @@ class Mapping:
         """The host address as collisions see it: "" for any of both families."""
         return "" if self.dual else self.host_ip
 
+    def __str__(self) -> str:
+        last = f"-{self.container_port + self.count - 1}" if self.count > 1 else ""
+        return f"{self.name}->{self.container_port}{last}"
+
     @property
     def name(self) -> str:
         """`tcp/0.0.0.0:8080`, `tcp/[::1]:8080`, `udp/0.0.0.0:8000-8009`."""

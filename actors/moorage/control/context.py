@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from moorage.config import Config
+from moorage.control.plane import Plane
 from moorage.kernel.protocol import Kernel
-from moorage.proxy.plane import DataPlane
 from moorage.supervision.directory import Address, Directory
 from moorage.supervision.loop import EventLoop
 
@@ -45,7 +45,7 @@ class Context:
     kernel: Kernel
     directory: Directory
     events: EventLoop
-    plane: DataPlane
+    plane: Plane
 
     started: str
     repaired: Tally = field(default_factory=Tally)

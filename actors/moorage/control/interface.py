@@ -316,7 +316,7 @@ class InterfaceActor(LoopActor):
         return self._opened.network
 
     def _announce(self, event: str, **fields: Any) -> None:
-        self.log.info(event, id=self._id, **fields)
+        self.log.info(event, id=self._id, **{name: str(value) for name, value in fields.items()})
         self._context.emit(event, id=self._id, **fields)
 
 

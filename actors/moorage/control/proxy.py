@@ -11,6 +11,7 @@ from moorage.control.context import Context
 from moorage.control.journal import Open, Opened
 from moorage.errors import Refused
 from moorage.proxy.listeners import PortBusy, open_listeners
+from moorage.proxy.plane import DataPlane
 from moorage.supervision.loop import LoopActor
 from moorage.values import Mapping
 
@@ -44,7 +45,8 @@ class Proxy(LoopActor):
         self._owner = owner
         self._mapping = mapping
         self._backend = backend
-        self._token: int | None = None
+        self._plane: DataPlane | None = None
+        self._token = 0
 
     async def begin(self) -> None:
         """Open the listeners. A port held by another refuses a new mapping; one already promised waits for it."""
@@ -58,15 +60,15 @@ class Proxy(LoopActor):
 
     async def end(self) -> None:
         """Close the listeners, and end the connections through them."""
-        if self._token is not None:
-            await asyncio.wrap_future(self._context.plane.stop(self._token))
+        if self._plane is not None:
+            await asyncio.wrap_future(self._plane.stop(self._token))
 
     async def receive(self, message: Any) -> Any:
         """End connections, or try again to listen."""
         match message:
             case Disconnect():
-                if self._token is not None:
-                    await asyncio.wrap_future(self._context.plane.disconnect(self._token))
+                if self._plane is not None:
+                    await asyncio.wrap_future(self._plane.disconnect(self._token))
             case Retry():
                 await self._try_again()
             case _:
@@ -111,7 +113,8 @@ class Proxy(LoopActor):
     def _carry(self, sockets: list[socket.socket]) -> None:
         first = self._mapping.container_port
         ports = range(first, first + self._mapping.count)
-        self._token = self._context.plane.serve(self._mapping.proto, sockets, self._backend, ports)
+        self._plane = self._context.plane.current()
+        self._token = self._plane.serve(self._mapping.proto, sockets, self._backend, ports)
 
     async def _is_recorded(self) -> bool:
         opened: Opened = await self.address("journal").ask(Open(self._owner))
