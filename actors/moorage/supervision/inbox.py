@@ -84,9 +84,9 @@ class Inbox(ABC):
         """Wait for the next, as the actor's runtime waits."""
 
     def take_more(self, kind: tuple[type, ...], limit: int) -> list[Envelope[Any]]:
-        """What waits at the front of the same kind, at most `limit`, without waiting; gives all under way."""
+        """Take what waits at the front of the same kind, without waiting; gives all under way, at most `limit`."""
         with self._lock:
-            while len(self.under_way) <= limit and self._envelopes:
+            while len(self.under_way) < limit and self._envelopes:
                 if not isinstance(self._envelopes[0].message, kind):
                     break
                 self.under_way.append(self._envelopes.popleft())
