@@ -191,3 +191,13 @@ def test_no_namespace_is_kept_alive(links: HostLinks) -> None:
         if line.startswith("Deleted") and port_name("web") in line:
             break
     assert ports(links) == []
+
+
+def test_the_hosts_own_namespace_is_refused(links: HostLinks) -> None:
+    """A container that shares the host's network cannot be attached, and the host is not touched."""
+    path = links.lab.path("host")
+    own = links.interface("web", 2, netns=path, netns_inode=Path(path).stat().st_ino, ifname="eth9")
+    with pytest.raises(Refused, match="the host's own") as caught:
+        links.attach(own, NETWORK)
+    assert caught.value.code == Code.INVALID
+    assert "eth9" not in links.ip("link")

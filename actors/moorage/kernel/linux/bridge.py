@@ -10,6 +10,7 @@ from socket import AF_INET, AF_INET6
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import sysctl
 from moorage.kernel.linux.names import LINK_LOCAL, bridge_mac, check_link_name, link_local
+from moorage.kernel.linux.readiness import await_addresses
 from moorage.kernel.linux.rtdump import Link
 from moorage.kernel.linux.rtnetlink import IFA_F_NODAD, OURS, Rtnetlink, ignoring, refusing
 from moorage.kernel.linux.sysctl import Sysctls
@@ -57,7 +58,10 @@ class Bridges:
         found = self.find(network.bridge)
         with refusing(f"set up the bridge {network.bridge}"):
             if found is not None:
-                return self._settle(network, found)
+                done = self._settle(network, found)
+                if done and found.carrier:
+                    await_addresses(self._reader, found.ifindex)
+                return done
             return self._make(network)
 
     def remove(self, network: Network) -> None:

@@ -13,6 +13,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import netns
+from moorage.kernel.linux.readiness import await_addresses
 from moorage.kernel.linux.rtdump import Link, Reader
 from moorage.kernel.linux.rtnetlink import IFA_F_NODAD, ignoring, open_iproute
 from moorage.kernel.linux.sysctl import settle
@@ -81,6 +82,8 @@ class Container:
         for place in _places(interface):
             done += self._add_address(link, place)
             done += self._add_route(link, place)
+        if done:
+            await_addresses(self._reader, link.ifindex)
         return [f"{interface.id}: {sentence}" for sentence in done]
 
     @property

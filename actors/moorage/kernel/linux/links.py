@@ -11,7 +11,7 @@ from moorage.kernel.linux.names import check_link_name
 from moorage.kernel.linux.netns import find as find_namespace
 from moorage.kernel.linux.reconciliation import Audit
 from moorage.kernel.linux.rtdump import Link
-from moorage.kernel.linux.rtnetlink import Rtnetlink
+from moorage.kernel.linux.rtnetlink import Rtnetlink, refusing
 from moorage.kernel.linux.sysctl import Sysctls
 from moorage.kernel.linux.veth import Veths
 from moorage.kernel.linux.watch import Watch
@@ -47,7 +47,8 @@ class LinuxLinks:
         Raises Refused (invalid) when the link is not a bridge.
         """
         link = self._bridges.find(bridge)
-        return None if link is None else routes.bridge_addresses(self._netlink.reader, link)
+        with refusing(f"read the addresses of {bridge}"):
+            return None if link is None else routes.bridge_addresses(self._netlink.reader, link)
 
     def ensure_network(self, network: Network) -> list[str]:
         """Make the bridge what `network` says, and return a sentence for each thing that had to be changed.

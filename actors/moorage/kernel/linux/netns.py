@@ -90,6 +90,11 @@ def _check_type(fd: int, path: str) -> None:
         raise Refused(Code.INVALID, f"{path} is not a network namespace")
 
 
+def here() -> int:
+    """The inode of the calling thread's network namespace."""
+    return Path(_HERE).stat().st_ino
+
+
 def is_gone(namespace: Namespace) -> bool:
     """Whether the path leads nowhere now, or to another namespace; one stat, nothing is opened."""
     try:

@@ -24,6 +24,7 @@ class Audit:
         self._veths = veths
         self._seen: set[tuple[str, int]] = set()
         self._failures: dict[str, str] = {}
+        self._told: dict[str, str] = {}
 
     def run(
         self,
@@ -32,9 +33,11 @@ class Audit:
         changed: Collection[int] | None,
     ) -> Reconciled:
         """Audit these; `changed` holds the nsids of containers that changed, None for perhaps any."""
+        self._told, self._failures = self._failures, {}
         attached = {interface.id: interface for interface in interfaces if interface.netns}
         repaired = [sentence for network in networks for sentence in self._ensure_network(network)]
         links = {link.name: link for link in self._reader.links()}
+        self._seen &= {(link.alias.removeprefix(names.ALIAS), link.ifindex) for link in links.values()}
         by_name = {network.name: network for network in networks if network.bridge in links}
         vanished = []
         for interface in attached.values():
@@ -46,11 +49,9 @@ class Audit:
 
     def _ensure_network(self, network: Network) -> list[str]:
         try:
-            done = self._bridges.ensure(network)
+            return self._bridges.ensure(network)
         except Refused as refused:
             return self._tell(f"bridge {network.bridge}", refused)
-        self._failures.pop(f"bridge {network.bridge}", None)
-        return done
 
     def _ensure_interface(
         self, interface: Interface, network: Network, links: Links, changed: Collection[int] | None
@@ -62,7 +63,6 @@ class Audit:
             done = self._veths.ensure(interface, network, bridge)
         except Refused as refused:
             return self._tell(f"veth of {interface.id}", refused)
-        self._failures.pop(f"veth of {interface.id}", None)
         if port is not None:
             self._seen.add((interface.id, port.ifindex))
         return done
@@ -82,10 +82,11 @@ class Audit:
 
     def _tell(self, what: str, refused: Refused) -> list[str]:
         """A failure stops no other repair and is told once; what went away meanwhile is the next audit's."""
-        transient = refused.code in {Code.UNAVAILABLE, Code.NOT_FOUND}
-        if transient or self._failures.get(what) == refused.text:
+        if refused.code in {Code.UNAVAILABLE, Code.NOT_FOUND}:
             return []
         self._failures[what] = refused.text
+        if self._told.get(what) == refused.text:
+            return []
         return [f"{what} cannot be put right: {refused.text}"]
 
     def _sweep(self, links: Links, wanted: Collection[str]) -> list[str]:

@@ -48,6 +48,7 @@ class Link(NamedTuple):
     kind: str
     alias: str
     hairpin: bool
+    forwarding: bool
     nsid: int
     peer: int
 
@@ -60,6 +61,7 @@ class Address(NamedTuple):
     remote: IPv4Address | IPv6Address
     prefix: int
     proto: int
+    nodad: bool
 
 
 class Route(NamedTuple):
@@ -180,13 +182,14 @@ def _link(payload: bytes) -> Link:
         kind=_text(info.get(1)),
         alias=_text(found.get(20)),
         hairpin=port.get(4) == b"\1",  # IFLA_BRPORT_MODE
+        forwarding=port.get(1) == b"\3",  # IFLA_BRPORT_STATE, BR_STATE_FORWARDING
         nsid=_number(found.get(37), -1),
         peer=_number(found.get(5)),
     )
 
 
 def _address(payload: bytes) -> Address:
-    _, prefix, _, _, index = _ADDRESS.unpack_from(payload)
+    _, prefix, flags, _, index = _ADDRESS.unpack_from(payload)
     found = attributes(payload, 8)
     remote = found.get(1) or found[2]
     return Address(
@@ -195,6 +198,7 @@ def _address(payload: bytes) -> Address:
         remote=ip_address(remote),
         prefix=prefix,
         proto=_number(found.get(11)),
+        nodad=bool(flags & 0x02),  # IFA_F_NODAD
     )
 
 

@@ -12,6 +12,7 @@ from moorage.errors import Code, Refused
 from moorage.kernel.linux import names, netns
 from moorage.kernel.linux.announce import announce
 from moorage.kernel.linux.container import Container
+from moorage.kernel.linux.readiness import await_addresses, await_forwarding
 from moorage.kernel.linux.rtdump import Link
 from moorage.kernel.linux.rtnetlink import Rtnetlink, ignoring, refusing
 from moorage.kernel.linux.sysctl import settle
@@ -51,14 +52,21 @@ class Veths:
             if port is not None:
                 with Container(fd) as container:
                     if container.holds(interface, port):
-                        return self.settle_port(interface, network, bridge, port) + container.settle(
-                            interface, network
-                        )
+                        return self._settle(interface, network, bridge, port, container)
                 self._delete(port)
             self._make(interface, network, bridge, fd)
             return [f"veth of {interface.id} was {'missing' if port is None else 'broken'}, made"]
 
-    def settle_port(self, interface: Interface, network: Network, bridge: Link, port: Link) -> list[str]:
+    def _settle(
+        self, interface: Interface, network: Network, bridge: Link, port: Link, container: Container
+    ) -> list[str]:
+        done = self._settle_port(interface, network, bridge, port) + container.settle(interface, network)
+        if done:
+            await_forwarding(self._reader, port.name)
+            await_addresses(self._reader, bridge.ifindex)
+        return done
+
+    def _settle_port(self, interface: Interface, network: Network, bridge: Link, port: Link) -> list[str]:
         """Make the host's end a port of the bridge as it should be; returns a sentence for each change."""
         change: dict[str, object] = {}
         if port.master != bridge.ifindex:
@@ -91,10 +99,9 @@ class Veths:
             assert port is not None  # noqa: S101 - made above
             # no link-local address of its own: a port needs none
             settle(f"net/ipv6/conf/{port.name}/addr_gen_mode", "1")
-            self.settle_port(interface, network, bridge, port)
             self._forget_neighbours(interface, bridge)
             with Container(fd) as container:
-                container.settle(interface, network)
+                self._settle(interface, network, bridge, port, container)
             announce(bridge.name, interface.mac, *filter(None, (interface.ip, interface.ipv6)))
         except BaseException:
             self.remove(interface.id)
@@ -138,9 +145,15 @@ class Veths:
 
 
 def _check_inode(fd: int, interface: Interface) -> None:
-    if os.fstat(fd).st_ino != interface.netns_inode:
+    inode = os.fstat(fd).st_ino
+    if inode != interface.netns_inode:
         raise Refused(
             Code.NOT_FOUND,
             f"{interface.netns} is another network namespace than the one that {interface.id} was to be "
             "attached to, which is gone",
+        )
+    if inode == netns.here():
+        raise Refused(
+            Code.INVALID,
+            f"{interface.netns} is the host's own network namespace: attach {interface.id} to a container's",
         )

@@ -1,0 +1,41 @@
+"""Waiting for what the kernel does after it has answered: a port forwards, an address is its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from socket import AF_INET6
+
+from moorage.kernel.linux.rtdump import Reader
+
+_LOCAL_TABLE = 255  # RT_TABLE_LOCAL
+_PATIENCE = 0.2
+"""Seconds; it takes 1 to 10 ms, and longer only where it will not come at all, such as a link held down."""
+_STEP = 0.0005
+
+
+def await_forwarding(reader: Reader, port: str) -> None:
+    """Wait until the bridge forwards to `port`: what is sent earlier is lost, and sent again after 1 s."""
+    _until(lambda: (link := reader.link(port)) is None or link.forwarding)
+
+
+def await_addresses(reader: Reader, ifindex: int) -> None:
+    """Wait until the host knows the IPv6 addresses we gave to that link as its own.
+
+    The kernel adds the local route after it has answered; what arrives before is lost, and sent again
+    after 1 s.
+    """
+    given = {f"{held.local}/128" for held in reader.addresses(ifindex) if held.nodad}
+    _until(lambda: not given or given <= _local(reader, ifindex))
+
+
+def _local(reader: Reader, ifindex: int) -> set[str]:
+    return {route.subnet for route in reader.routes(AF_INET6, ifindex) if route.table == _LOCAL_TABLE}
+
+
+def _until(ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    with suppress(OSError):  # it went away, and with it the reason to wait
+        while not ready() and time.monotonic() < deadline:
+            time.sleep(_STEP)
