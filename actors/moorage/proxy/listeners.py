@@ -8,11 +8,15 @@ import socket
 from typing import NoReturn
 
 from moorage.errors import Code, Refused
-from moorage.proxy.service import EXHAUSTED, PROTOCOLS
+from moorage.proxy.service import EXHAUSTED, PROTOCOLS, set_buffer
+from moorage.values import ANY
 
 _BACKLOG = 4096
 """Clients the kernel holds until they are accepted; `net.core.somaxconn`, 4096 by default, may say fewer."""
-
+_UDP_BUFFER = 4 << 20
+"""Bytes of datagrams the kernel may hold for a port: a limit, no memory is set aside."""
+_IP_PKTINFO = 8
+"""ip(7); Python's socket module does not name it."""
 _UNSUPPORTED = frozenset({errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT})
 
 
@@ -105,13 +109,27 @@ def _open(proto: str, family: socket.AddressFamily, address: str, port: int, *, 
 def _bind(sock: socket.socket, proto: str, address: str, port: int, *, dual: bool) -> None:
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
-    if proto == "udp":  # SO_REUSEADDR would let another process take over a UDP port
+    if proto == "udp":
+        _prepare_udp(sock, address)
         sock.bind((address, port))
         return
     # connections of a former agent in TIME_WAIT do not stand in the way; one that listens does
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind((address, port))
     sock.listen(_BACKLOG)
+
+
+def _prepare_udp(sock: socket.socket, address: str) -> None:
+    """Set what the first datagram already needs: room, and that it says which of several addresses it was for.
+
+    Never SO_REUSEADDR, with which another process could take over the port.
+    """
+    set_buffer(sock, socket.SO_RCVBUF, _UDP_BUFFER)
+    set_buffer(sock, socket.SO_SNDBUF, _UDP_BUFFER)
+    if address == "::":
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    elif address == ANY:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
 
 
 def _kind(proto: str) -> socket.SocketKind:

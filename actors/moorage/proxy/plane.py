@@ -52,7 +52,7 @@ class DataPlane:
         self._board = Switchboard(self._reactor, udp_idle, udp_clients)
         self._services: dict[int, Service] = {}
         self._tokens = itertools.count(1)
-        self._on_death = on_death
+        self._on_death = on_death or (lambda _error: None)
         self._running = True
         self._thread = threading.Thread(target=self._run, name="moorage-data-plane", daemon=True)
 
@@ -70,7 +70,7 @@ class DataPlane:
     ) -> int:
         """Carry clients of each of `sockets` to the backend port of the same place; the token is for `stop`.
 
-        The sockets are the plane's from now on. They are bound, and for tcp and sctp they listen. Raises
+        The sockets, made by `open_listeners`, are the plane's from now on. Raises
         ValueError for what is no address or no pair, Refused (unavailable) when the plane is closed or dead;
         then the sockets are still the caller's.
         """
@@ -110,8 +110,9 @@ class DataPlane:
                 self._reactor.turn()
         except BaseException as error:
             log.exception("data_plane_died")
-            self._finish()
-            if self._on_death is not None:
+            try:
+                self._finish()
+            finally:
                 self._on_death(error)
         else:
             self._finish()

@@ -92,8 +92,8 @@ class Reactor:
                 handler.ready(events)
             except Exception:  # noqa: BLE001 - logged there; a bug ends what it touched and nothing else
                 _give_up(handler)
-        self._calls.run()
         self._expire()
+        self._calls.run()
 
     def refuse(self) -> None:
         """Take no more calls, and make those already taken, whatever they raise."""

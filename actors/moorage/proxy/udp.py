@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
 
-from moorage.proxy.service import EXHAUSTED
+from moorage.proxy.service import EXHAUSTED, set_buffer
 
 if TYPE_CHECKING:
     from moorage.proxy.expiry import Expiry
@@ -20,13 +20,8 @@ _BATCH = 16
 """Datagrams read from one socket in one wake-up."""
 _DATAGRAM_SIZE = 1 << 16
 """More than any datagram: 65,507 bytes over IPv4, 65,527 over IPv6."""
-_LISTENER_BUFFER = 4 << 20
 _CLIENT_BUFFER = 1 << 20
 """Bytes that may wait in the kernel: a limit, no memory is set aside. What fits in no buffer is lost."""
-_IP_PKTINFO = 8
-_SO_SNDBUFFORCE = 32
-_SO_RCVBUFFORCE = 33
-"""ip(7) and socket(7); Python's socket module lacks the names."""
 _CONTROL_SIZE = socket.CMSG_SPACE(20)
 """Room for one in6_pktinfo: an address of 16 bytes and an interface index of 4."""
 
@@ -80,15 +75,14 @@ class DatagramListener:
     __slots__ = ("_backend", "_board", "_clients", "_control_size", "_service", "_sock")
 
     def __init__(self, board: Switchboard, service: Service, sock: socket.socket, backend: Backend) -> None:
-        """Own the bound `sock`."""
+        """Own the bound `sock`, made by `open_listeners`."""
         self._board = board
         self._service = service
         self._sock = sock
         self._backend = backend
         self._clients: dict[tuple[Address, bytes], DatagramClient] = {}
         sock.setblocking(False)
-        _enlarge(sock, _LISTENER_BUFFER)
-        self._control_size = _tell_destinations(sock)
+        self._control_size = _control_room(sock)
 
     def start(self) -> None:
         """Begin to wait for datagrams."""
@@ -129,7 +123,7 @@ class DatagramListener:
             log.debug("datagram_dropped", client=address[0], reason=error.strerror)
 
     def _client(self, address: Address, controls: list[Control]) -> DatagramClient | None:
-        key = (address, controls[0][2] if controls else b"")
+        key = (address, _destination(controls))
         client = self._clients.get(key)
         if client is None:
             client = self._welcome(key, controls)
@@ -216,7 +210,8 @@ class DatagramClient:
 def _connect(backend: Backend) -> socket.socket:
     sock = backend.open()
     try:
-        _enlarge(sock, _CLIENT_BUFFER)
+        set_buffer(sock, socket.SO_RCVBUF, _CLIENT_BUFFER)
+        set_buffer(sock, socket.SO_SNDBUF, _CLIENT_BUFFER)
         sock.connect(backend.address)
     except OSError:
         sock.close()
@@ -224,24 +219,18 @@ def _connect(backend: Backend) -> socket.socket:
     return sock
 
 
-def _enlarge(sock: socket.socket, size: int) -> None:
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
-        sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, size)
-    except PermissionError:  # then as much as net.core.rmem_max allows
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+def _control_room(sock: socket.socket) -> int:
+    """The room that a datagram's destination takes: none where there can be but one."""
+    several = ipaddress.ip_address(sock.getsockname()[0]).is_unspecified
+    return _CONTROL_SIZE if several else 0
 
 
-def _tell_destinations(sock: socket.socket) -> int:
-    """Have each datagram say what address it was sent to, where there can be several; the room that takes."""
-    if not ipaddress.ip_address(sock.getsockname()[0]).is_unspecified:
-        return 0
-    if sock.family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-    else:
-        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-    return _CONTROL_SIZE
+def _destination(controls: list[Control]) -> bytes:
+    """The address a datagram was sent to, out of struct in_pktinfo or in6_pktinfo."""
+    if not controls:
+        return b""
+    data = controls[0][2]
+    return data[:16] if controls[0][0] == socket.IPPROTO_IPV6 else data[4:8]
 
 
 def _source(control: Control) -> Control:

@@ -1,0 +1,219 @@
+"""Datagrams find their backend, and replies their client."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pyroute2 import IPRoute
+
+from moorage.proxy.listeners import open_listeners
+from moorage.proxy.udp import DatagramClient
+from moorage.values import ANY
+from proxy.harness import PATIENCE, HandClock, Harness, echo_datagram
+
+IDLE = 90.0
+
+
+@pytest.mark.parametrize("size", [0, 1, 1472, 65_507])
+def test_every_size(harness: Harness, size: int) -> None:
+    """Datagrams of every size, the empty and the largest included, go both ways as they are."""
+    route = harness.route("udp")
+    client = harness.datagrams(route.address)
+    payload = b"\xa5" * size
+    client.send(payload)
+    assert echo_datagram(route.backend)[0] == payload
+    assert client.recv(1 << 16) == payload
+
+
+def test_clients_apart(harness: Harness) -> None:
+    """Each client has a port of its own at the backend, keeps it, and gets its own replies."""
+    route = harness.route("udp")
+    clients = [harness.datagrams(route.address) for _ in range(20)]
+    seen = []
+    for number, client in enumerate(clients):
+        client.send(b"%d" % number)
+        seen.append(echo_datagram(route.backend)[1])
+    assert len(set(seen)) == len(clients)
+    for number, client in enumerate(clients):
+        assert client.recv(100) == b"%d" % number
+        client.send(b"again")
+        assert route.backend.recvfrom(100) == (b"again", seen[number])
+    assert harness.plane.connections(route.token) == len(clients)
+
+
+def test_unasked_datagrams(harness: Harness) -> None:
+    """A backend may send to a client as often as it likes."""
+    route = harness.route("udp")
+    client = harness.datagrams(route.address)
+    client.send(b"subscribe")
+    _, address = route.backend.recvfrom(100)
+    for number in range(100):
+        route.backend.sendto(b"%d" % number, address)
+        assert client.recv(100) == b"%d" % number
+
+
+def test_stranger_to_the_flow(harness: Harness) -> None:
+    """What another socket than the backend's sends into a client's flow does not reach the client."""
+    route = harness.route("udp")
+    client = harness.datagrams(route.address)
+    client.send(b"hello")
+    _, address = route.backend.recvfrom(100)
+    harness.bind(socket.SOCK_DGRAM).sendto(b"forged", address)
+    route.backend.sendto(b"genuine", address)
+    assert client.recv(100) == b"genuine"
+
+
+def test_idle_limit(make_harness: Callable[..., Harness]) -> None:
+    """A client is forgotten 90 s after the last datagram in either direction, and not before."""
+    clock = HandClock()
+    harness = make_harness(clock=clock)
+    route = harness.route("udp")
+    client = harness.datagrams(route.address)
+    client.send(b"one")
+    _, address = route.backend.recvfrom(100)
+    clock.now += IDLE - 1
+    route.backend.sendto(b"two", address)
+    assert client.recv(100) == b"two"
+    clock.now += IDLE - 1
+    client.send(b"three")
+    assert route.backend.recvfrom(100) == (b"three", address)
+    clock.now += IDLE - 1
+    harness.settle()
+    assert harness.plane.connections(route.token) == 1
+    clock.now += 1
+    harness.settle()
+    assert harness.plane.connections(route.token) == 0
+    client.send(b"four")
+    assert route.backend.recvfrom(100)[0] == b"four"
+
+
+def test_idle_limit_by_the_real_clock(
+    make_harness: Callable[..., Harness], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread wakes by itself to forget an idle client, and its port at the backend is closed."""
+    forgotten = threading.Event()
+    reset = DatagramClient.reset
+
+    def tell(client: DatagramClient) -> None:
+        reset(client)
+        forgotten.set()
+
+    monkeypatch.setattr(DatagramClient, "reset", tell)
+    harness = make_harness(udp_idle=0.05)
+    route = harness.route("udp")
+    harness.datagrams(route.address).send(b"one")
+    _, address = route.backend.recvfrom(100)
+    assert forgotten.wait(PATIENCE)
+    route.backend.connect(address)
+    route.backend.send(b"anybody there?")
+    with pytest.raises(ConnectionRefusedError):
+        route.backend.recv(100)
+
+
+def test_least_recent_client_makes_room(make_harness: Callable[..., Harness]) -> None:
+    """Past the cap the client that was silent longest is forgotten, and no other."""
+    harness = make_harness(udp_clients=2)
+    route = harness.route("udp")
+    first, second, third = (harness.datagrams(route.address) for _ in range(3))
+    addresses = []
+    for client in (first, second, first, third):
+        client.send(b"hello")
+        addresses.append(route.backend.recvfrom(100)[1])
+    assert harness.plane.connections(route.token) == 2
+    assert addresses[0] == addresses[2]
+    for client, address in ((first, addresses[0]), (third, addresses[3])):
+        route.backend.sendto(b"still here", address)
+        assert client.recv(100) == b"still here"
+    route.backend.connect(addresses[1])
+    route.backend.send(b"anybody there?")
+    with pytest.raises(ConnectionRefusedError):
+        route.backend.recv(100)
+
+
+@pytest.mark.parametrize(("ip", "backend_ip"), [("127.0.0.1", "::1"), ("::1", "127.0.0.1")])
+def test_other_family(harness: Harness, ip: str, backend_ip: str) -> None:
+    """A client of one family is carried to a backend of the other."""
+    route = harness.route("udp", ip, backend_ip)
+    client = harness.datagrams(route.address)
+    client.send(b"across")
+    assert echo_datagram(route.backend)[1][0] == backend_ip
+    assert client.recv(100) == b"across"
+
+
+def test_burst(harness: Harness) -> None:
+    """A burst that fits the enlarged buffers loses nothing."""
+    route = harness.route("udp")
+    client = harness.datagrams(route.address)
+    for number in range(100):
+        client.send(b"%d" % number)
+    assert [route.backend.recv(100) for _ in range(100)] == [b"%d" % number for number in range(100)]
+
+
+def test_buffers(harness: Harness) -> None:
+    """The listening socket has the larger receive buffer asked for, as far as the system grants it."""
+    backend = harness.bind(socket.SOCK_DGRAM)
+    sockets = open_listeners("udp", "127.0.0.1", 0, 1, dual=False)
+    harness.plane.serve("udp", sockets, "127.0.0.1", [backend.getsockname()[1]])
+    harness.settle()
+    granted = int(Path("/proc/sys/net/core/rmem_max").read_text())
+    assert sockets[0].getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= 2 * min(4 << 20, granted)
+
+
+@pytest.fixture
+def more_addresses() -> Iterator[None]:
+    """Two more addresses on loopback."""
+    with IPRoute() as route:
+        lo = route.link_lookup(ifname="lo")[0]
+        added = [("fd00::5", 128), ("192.0.2.5", 32)]
+        for address, prefix in added:
+            route.addr("add", index=lo, address=address, prefixlen=prefix, flags=0x02)
+        yield
+        for address, prefix in added:
+            route.addr("del", index=lo, address=address, prefixlen=prefix)
+
+
+@pytest.mark.system
+@pytest.mark.usefixtures("more_addresses")
+@pytest.mark.parametrize(
+    ("listen", "dual", "target"),
+    [
+        (ANY, False, "127.0.0.5"),
+        (ANY, False, "192.0.2.5"),
+        ("::", False, "fd00::5"),
+        (ANY, True, "127.0.0.5"),
+        (ANY, True, "192.0.2.5"),
+        (ANY, True, "fd00::5"),
+    ],
+)
+def test_reply_from_the_address_asked(harness: Harness, listen: str, dual: bool, target: str) -> None:
+    """A reply leaves from the very address its client sent to, whichever of the host's that was."""
+    backend = harness.bind(socket.SOCK_DGRAM)
+    sockets = open_listeners("udp", listen, 0, 1, dual=dual)
+    port = sockets[0].getsockname()[1]
+    harness.plane.serve("udp", sockets, "127.0.0.1", [backend.getsockname()[1]])
+    # bound to another address than the target, which the routing table would answer from
+    client = harness.bind(socket.SOCK_DGRAM, "::1" if ":" in target else "127.0.0.1")
+    client.sendto(b"who is it?", (target, port))
+    echo_datagram(backend)
+    data, address = client.recvfrom(100)
+    assert (data, address[:2]) == (b"who is it?", (target, port))
+
+
+@pytest.mark.system
+@pytest.mark.usefixtures("more_addresses")
+def test_two_addresses_of_one_client(harness: Harness) -> None:
+    """One client socket that sends to two of the host's addresses gets each answer from the right one."""
+    backend = harness.bind(socket.SOCK_DGRAM)
+    sockets = open_listeners("udp", ANY, 0, 1, dual=True)
+    port = sockets[0].getsockname()[1]
+    token = harness.plane.serve("udp", sockets, "127.0.0.1", [backend.getsockname()[1]])
+    client = harness.bind(socket.SOCK_DGRAM)
+    for target in ("127.0.0.5", "192.0.2.5", "127.0.0.5"):
+        client.sendto(target.encode(), (target, port))
+        echo_datagram(backend)
+        assert client.recvfrom(100) == (target.encode(), (target, port))
+    assert harness.plane.connections(token) == 2
