@@ -1,0 +1,284 @@
+"""Connecting a container and publishing two ports, against netavark and CNI: `python bench/control.py`.
+
+Every contestant has a network namespace of its own. At each fill the contestants take turns, round by round, at
+connecting one more container with a TCP and a UDP port, and taking it back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple, Protocol
+
+import peers
+from rooms import Container, Room, go_private
+from service import Service
+
+from moorage import Client
+
+SUBNET = "10.98.0.1/16"
+CLI = Path(__file__).resolve().parent.parent / "bin" / "moorage"
+FILLS, QUICK_FILLS = (0, 100, 500), (0, 2)
+NAMES = ("moorage", "moorage-cli", "netavark", "cni")
+
+
+class Contestant(Protocol):
+    """Something that connects containers; `serial` sets the host ports of different containers apart."""
+
+    name: str
+
+    def add(self, container: Container, serial: int) -> None:
+        """Connect a container and publish its ports."""
+
+    def remove(self, container: Container, serial: int) -> None:
+        """Take it back."""
+
+    def close(self) -> None:
+        """Give back what it holds."""
+
+
+class Moorage:
+    """An agent, and a client whose connection stays open, as that of a daemon would."""
+
+    name = "moorage"
+
+    def __init__(self, directory: Path) -> None:
+        """Start the agent."""
+        home = directory / "moorage"
+        home.mkdir()
+        self._exit = ExitStack()
+        room = Room()
+        self._exit.callback(room.close)
+        self.service = self._exit.enter_context(Service(room, home, subnet=SUBNET))
+        self._client = self._exit.enter_context(Client(self.service.socket))
+
+    def add(self, container: Container, serial: int) -> None:
+        """Connect a container and publish its ports."""
+        self._client.allocate(container.name, netns=str(container.path), ports=specs(serial))
+
+    def remove(self, container: Container, serial: int) -> None:  # noqa: ARG002 - the agent knows the ports
+        """Take it back."""
+        self._client.release(container.name)
+
+    def close(self) -> None:
+        """End the agent."""
+        self._exit.close()
+
+
+class CommandLine:
+    """The same agent by way of its command line: a process for each step, as with the others."""
+
+    name = "moorage-cli"
+
+    def __init__(self, service: Service) -> None:
+        """Use a running agent."""
+        self._socket = str(service.socket)
+
+    def add(self, container: Container, serial: int) -> None:
+        """Connect a container and publish its ports."""
+        ports = [option for spec in specs(serial) for option in ("-p", spec)]
+        self._run("allocate", container.name, "--netns", str(container.path), *ports)
+
+    def remove(self, container: Container, serial: int) -> None:  # noqa: ARG002 - the agent knows the ports
+        """Take it back."""
+        self._run("release", container.name)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def _run(self, *arguments: str) -> None:
+        argv = [str(CLI), *arguments, "--socket", self._socket]
+        subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+
+
+class Row(NamedTuple):
+    """Medians of one contestant at one fill, in milliseconds."""
+
+    contestant: str
+    attached: int
+    set_up_ms: float
+    release_ms: float
+
+    @property
+    def total_ms(self) -> float:
+        """Both together."""
+        return self.set_up_ms + self.release_ms
+
+
+class Course:
+    """The contestants with the containers they hold; those that share a host are filled once."""
+
+    def __init__(self, contestants: Sequence[Contestant]) -> None:
+        """Begin with nothing attached."""
+        self._contestants = contestants
+        self._held: dict[str, list[Container]] = {each.name: [] for each in contestants}
+
+    def fill(self, attached: int) -> None:
+        """Connect containers until every host has that many."""
+        for contestant in self._contestants:
+            held = self._held[contestant.name]
+            while len(held) < attached and not isinstance(contestant, CommandLine):
+                serial = len(held) + 1
+                held.append(Container(f"{contestant.name}-{serial}"))
+                contestant.add(held[-1], serial)
+            say(f"{contestant.name}: {len(held)} attached")
+
+    def run(self, attached: int, rounds: int) -> list[Row]:
+        """Measure every contestant, in turns, `rounds` times and once to warm up."""
+        times: dict[str, list[tuple[float, float]]] = {each.name: [] for each in self._contestants}
+        for number in range(rounds + 1):
+            for contestant in self._contestants:
+                spent = turn(contestant)
+                if number:
+                    times[contestant.name].append(spent)
+        return [
+            Row(name, attached, median(up for up, _ in spent), median(down for _, down in spent))
+            for name, spent in times.items()
+        ]
+
+
+def specs(serial: int) -> list[str]:
+    """The measured ports in our notation."""
+    return [f"{host}:{inside}/{proto}" for host, inside, proto in peers.host_ports(serial)]
+
+
+def turn(contestant: Contestant) -> tuple[float, float]:
+    """Connect a container and take it back; milliseconds of each."""
+    container = Container(f"{contestant.name}-measured")
+    try:
+        up = timed(lambda: contestant.add(container, 0))
+        return up, timed(lambda: contestant.remove(container, 0))
+    finally:
+        container.remove()
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Milliseconds that it takes."""
+    began = time.perf_counter()
+    work()
+    return (time.perf_counter() - began) * 1e3
+
+
+def churn(contestant: Moorage, cycles: int) -> dict[str, float]:
+    """What the agent grows by when containers come and go, after a tenth of them to warm up."""
+    for _ in range(cycles // 10):
+        turn(contestant)
+    before = contestant.service.memory()[0]
+    for _ in range(cycles):
+        turn(contestant)
+    grown = contestant.service.memory()[0] - before
+    return {"cycles": cycles, "rss_growth_kib": grown, "bytes_per_cycle": grown * 1024 / cycles}
+
+
+def weigh(before: tuple[int, int], after: tuple[int, int], attached: int) -> dict[str, float]:
+    """Memory of the agent, KiB, in all and for each container."""
+    return {
+        "rss_kib": after[0],
+        "pss_kib": after[1],
+        "rss_per_container_kib": (after[0] - before[0]) / attached,
+        "pss_per_container_kib": (after[1] - before[1]) / attached,
+    }
+
+
+def enter(names: Sequence[str], directory: Path, leaving: ExitStack) -> list[Contestant]:
+    """Start the contestants of these names; the command line uses the agent that is there."""
+    entered: list[Contestant] = []
+    for name in names:
+        match name:
+            case "moorage":
+                entered.append(Moorage(directory))
+            case "moorage-cli":
+                entered.append(CommandLine(_ours(entered).service))
+            case "netavark":
+                entered.append(peers.Netavark(directory))
+            case "cni":
+                entered.append(peers.Cni(directory))
+        leaving.callback(entered[-1].close)
+    return entered
+
+
+def _ours(contestants: Sequence[Contestant]) -> Moorage:
+    found = next((each for each in contestants if isinstance(each, Moorage)), None)
+    if found is None:
+        raise SystemExit("moorage itself must be among the contestants")
+    return found
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Everything, as JSON takes it."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as leaving:
+        contestants = enter(options.only, Path(name), leaving)
+        ours, course = _ours(contestants), Course(contestants)
+        rows: list[Row] = []
+        before = ours.service.memory()
+        for attached in options.fills:
+            course.fill(attached)
+            rows += course.run(attached, options.rounds)
+        result: dict[str, Any] = {"rows": [row._asdict() for row in rows]}
+        result["memory"] = weigh(before, ours.service.memory(), max(options.fills))
+        if options.churn:
+            result["churn"] = churn(ours, options.churn)
+    return result
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the tables."""
+    rows = [Row(**row) for row in result["rows"]]
+    ours = {row.attached: row.total_ms for row in rows if row.contestant == "moorage"}
+    print(f"{'attached':>8}  {'contestant':12} {'set-up ms':>10} {'release ms':>10} {'x ours':>7}")
+    for row in rows:
+        ratio = row.total_ms / ours[row.attached]
+        print(
+            f"{row.attached:8}  {row.contestant:12} {row.set_up_ms:10.1f} {row.release_ms:10.1f} {ratio:7.1f}"
+        )
+    last = max(ours)
+    print(f"\nours with {last} attached is {ours[last] / ours[min(ours)]:.2f} times ours with {min(ours)}")
+    for section in ("memory", "churn"):
+        for key, value in result.get(section, {}).items():
+            print(f"{section} {key}: {value:,.1f}")
+
+
+def say(text: str) -> None:
+    """Tell how far it is."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def arguments() -> argparse.Namespace:
+    """What was asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    parser.add_argument("--quick", action="store_true", help="a smoke run: two containers, one round")
+    parser.add_argument("--rounds", type=int, default=7, help="how many times each is measured at each fill")
+    parser.add_argument("--fills", type=int, nargs="+", default=FILLS, help="containers attached meanwhile")
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, help="contestants")
+    parser.add_argument("--churn", type=int, default=0, metavar="N", help="then look for leaks, N times")
+    options = parser.parse_args()
+    if options.quick:
+        options.fills, options.rounds = QUICK_FILLS, 1
+    return options
+
+
+def main() -> None:
+    """Fetch the others, go private, measure."""
+    options = arguments()
+    if {"netavark", "cni"} & set(options.only):
+        peers.fetch()
+    go_private()
+    result = measure(options)
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1))
+    show(result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""Debian's netavark and CNI plugins, unpacked beside the project and not installed: `.peers/`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from ipaddress import ip_network
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from rooms import Container, Room
+
+ROOT = Path(__file__).resolve().parent.parent / ".peers"
+PACKAGES = (
+    *("netavark", "containernetworking-plugins"),
+    # which both of them execute, and the libraries that come from its source or that only it needs
+    *("iptables", "libip4tc2", "libip6tc2", "libxtables12", "libnetfilter-conntrack3", "libnfnetlink0"),
+    *("libnftnl11", "libmnl0"),
+)
+TOOLS = ("iptables", "ip6tables", "iptables-save", "ip6tables-save", "iptables-restore", "ip6tables-restore")
+SUBNET, GATEWAY = "10.99.0.0/16", "10.99.0.1"
+PORTS = ((8080, 80, "tcp"), (5353, 53, "udp"))
+"""What every contestant publishes for the measured container: host port, container port, protocol."""
+
+
+def fetch() -> None:
+    """Download and unpack what is not there yet. Raises CalledProcessError without apt or a network."""
+    if (ROOT / "bin").is_dir():
+        return
+    downloads = ROOT / "downloads"
+    downloads.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["apt-get", "-q", "download", *PACKAGES], cwd=downloads, check=True, capture_output=True)
+    for package in downloads.glob("*.deb"):
+        subprocess.run(["dpkg", "-x", str(package), str(ROOT)], check=True)
+    _link_tools(ROOT / "bin.new")
+    (ROOT / "bin.new").rename(ROOT / "bin")
+
+
+def _link_tools(directory: Path) -> None:
+    """Names for iptables as the package's maintainer scripts make them: the nftables kind."""
+    directory.mkdir(exist_ok=True)
+    for tool in TOOLS:
+        (directory / tool).unlink(missing_ok=True)
+        (directory / tool).symlink_to("../usr/sbin/xtables-nft-multi")
+
+
+def _environment() -> dict[str, str]:
+    libraries = next((ROOT / "usr/lib").glob("*-linux-gnu"))
+    return os.environ | {
+        "PATH": f"{ROOT / 'bin'}:{os.environ['PATH']}",
+        "LD_LIBRARY_PATH": str(libraries),
+        "XTABLES_LIBDIR": str(libraries / "xtables"),
+    }
+
+
+def host_ports(serial: int) -> list[tuple[int, int, str]]:
+    """The ports of the container with this number; 0 is the measured one."""
+    return [(host + serial, container, proto) for host, container, proto in PORTS]
+
+
+class Netavark:
+    """netavark's bridge driver as podman runs it: one process for set-up, one for teardown.
+
+    Choosing the address is podman's part and not measured.
+    """
+
+    name = "netavark"
+
+    def __init__(self, directory: Path) -> None:
+        """Keep its state in `directory`."""
+        self._room = Room()
+        self._config = directory / "netavark"
+        self._config.mkdir()
+        self._environment = _environment()
+        self._addresses: Iterator[str] = map(str, islice(ip_network(SUBNET).hosts(), 1, None))
+        self._given: dict[str, str] = {}
+
+    def add(self, container: Container, serial: int) -> None:
+        """Connect a container and publish its ports."""
+        self._given[container.name] = next(self._addresses)
+        self._run("setup", container, serial)
+
+    def remove(self, container: Container, serial: int) -> None:
+        """Take it back."""
+        self._run("teardown", container, serial)
+
+    def close(self) -> None:
+        """Leave the room."""
+        self._room.close()
+
+    def _run(self, command: str, container: Container, serial: int) -> None:
+        argv = [str(ROOT / "usr/lib/podman/netavark"), "--config", str(self._config), command]
+        options = json.dumps(self._options(container, serial)).encode()
+        self._room.call(_run, [*argv, str(container.path)], options, self._environment)
+
+    def _options(self, container: Container, serial: int) -> dict[str, Any]:
+        ports = [
+            {"host_ip": "", "host_port": host, "container_port": inside, "protocol": proto, "range": 1}
+            for host, inside, proto in host_ports(serial)
+        ]
+        network = {
+            "name": "bench",
+            "id": "b" * 64,
+            "driver": "bridge",
+            "network_interface": "bench0",
+            "subnets": [{"subnet": SUBNET, "gateway": GATEWAY}],
+            "ipv6_enabled": False,
+            "internal": False,
+            "dns_enabled": False,
+            "ipam_options": {"driver": "host-local"},
+        }
+        place = {"interface_name": "eth0", "static_ips": [self._given[container.name]]}
+        return {
+            "container_id": container.name.ljust(64, "0"),
+            "container_name": container.name,
+            "port_mappings": ports,
+            "networks": {"bench": place},
+            "network_info": {"bench": network},
+        }
+
+
+class Cni:
+    """The plugins bridge, host-local and portmap, chained as a runtime's library does it."""
+
+    name = "cni"
+
+    def __init__(self, directory: Path) -> None:
+        """Keep the leases in `directory`."""
+        self._room = Room()
+        self._plugins = ROOT / "usr/lib/cni"
+        self._environment = _environment() | {"CNI_PATH": str(self._plugins), "CNI_IFNAME": "eth0"}
+        self._results: dict[str, Any] = {}
+        ranges = [[{"subnet": SUBNET, "gateway": GATEWAY}]]
+        ipam = {
+            "type": "host-local",
+            "ranges": ranges,
+            "dataDir": str(directory / "cni"),
+            "routes": [{"dst": "0.0.0.0/0"}],
+        }
+        self._bridge = {
+            "type": "bridge",
+            "bridge": "cni0",
+            "isGateway": True,
+            "ipMasq": True,
+            "hairpinMode": True,
+            "ipam": ipam,
+        }
+
+    def add(self, container: Container, serial: int) -> None:
+        """Connect a container and publish its ports."""
+        result = self._run("ADD", container, self._bridge)
+        self._results[container.name] = self._run("ADD", container, self._portmap(serial), result)
+
+    def remove(self, container: Container, serial: int) -> None:
+        """Take it back, in reverse order."""
+        result = self._results.pop(container.name)
+        self._run("DEL", container, self._portmap(serial), result)
+        self._run("DEL", container, self._bridge, result)
+
+    def close(self) -> None:
+        """Leave the room."""
+        self._room.close()
+
+    def _portmap(self, serial: int) -> dict[str, Any]:
+        ports = [
+            {"hostPort": host, "containerPort": inside, "protocol": proto}
+            for host, inside, proto in host_ports(serial)
+        ]
+        capabilities = {"portMappings": True}
+        return {
+            "type": "portmap",
+            "capabilities": capabilities,
+            "snat": True,
+            "runtimeConfig": {"portMappings": ports},
+        }
+
+    def _run(self, command: str, container: Container, plugin: dict[str, Any], previous: Any = None) -> Any:
+        config = {"cniVersion": "1.0.0", "name": "bench", **plugin}
+        if previous is not None:
+            config["prevResult"] = previous
+        environment = self._environment | {
+            "CNI_COMMAND": command,
+            "CNI_CONTAINERID": container.name,
+            "CNI_NETNS": str(container.path),
+        }
+        argv = [str(self._plugins / str(plugin["type"]))]
+        output = self._room.call(_run, argv, json.dumps(config).encode(), environment)
+        return json.loads(output) if output else None
+
+
+def _run(argv: list[str], stdin: bytes, environment: dict[str, str]) -> bytes:
+    done = subprocess.run(argv, input=stdin, env=environment, capture_output=True, check=False)
+    if done.returncode:
+        text = (done.stdout + done.stderr).decode(errors="replace")
+        raise SystemExit(f"{Path(argv[0]).name} failed with {done.returncode}: {text}")
+    return done.stdout

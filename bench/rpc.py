@@ -1,0 +1,191 @@
+"""What the agent answers in a second, how fast, and what a range of ports costs: `python bench/rpc.py`.
+
+`allocate` is durable when it is answered, so this machine's rate of commits is measured beside it: no client that
+waits for each answer can be faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sqlite3
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import count
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+from pipeline import Pipeline
+from rooms import Room, go_private
+from service import Service
+
+SUBNET = "10.98.0.1/16"
+OUTSTANDING = 256
+CLIENTS = (1, 8)
+RANGES = (1_000, 10_000)
+FIRST_PORT = 20_000
+"""Below the automatic range, and what else this machine may use."""
+
+_names = (f"i{number}" for number in count())
+
+
+def commits_per_second(directory: Path, seconds: float) -> float:
+    """How often SQLite can make a small commit durable, one at a time, with the store's settings."""
+    database = sqlite3.connect(directory / "calibration.db", isolation_level=None)
+    database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE t(x)")
+    began, done = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        database.execute("INSERT INTO t VALUES(zeroblob(300))")
+        done += 1
+    rate = done / (time.perf_counter() - began)
+    database.close()
+    return rate
+
+
+def rate(service: Service, clients: int, requests: int) -> dict[str, float]:
+    """Allocates per second of that many clients, each with `OUTSTANDING` under way, the releases after, and the CPU of the agent."""
+    names = [[next(_names) for _ in range(requests // clients)] for _ in range(clients)]
+    before = service.cpu()
+    allocated = _all_at_once(service, [[("allocate", {"id": each}) for each in mine] for mine in names])
+    released = _all_at_once(service, [[("release", {"id": each}) for each in mine] for mine in names])
+    spent = service.cpu() - before
+    return {
+        "allocates_per_second": allocated,
+        "releases_per_second": released,
+        "cpu_us_of_both": spent / len(names) / len(names[0]) * 1e6,
+    }
+
+
+def _all_at_once(service: Service, work: list[list[tuple[str, dict[str, Any]]]]) -> float:
+    """Requests per second of a client for each list."""
+    with ExitStack() as exit_stack:
+        clients = [exit_stack.enter_context(Pipeline(service.socket)) for _ in work]
+        threads = [
+            threading.Thread(target=client.run, args=(requests, OUTSTANDING))
+            for client, requests in zip(clients, work, strict=True)
+        ]
+        took = _timed(lambda: _run(threads))
+    return sum(map(len, work)) / took
+
+
+def _run(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def latency(service: Service, requests: int) -> dict[str, float]:
+    """Milliseconds of one `allocate` and one `release` at a time."""
+    with Pipeline(service.socket) as client:
+        names = [next(_names) for _ in range(requests)]
+        allocates = [client.timed("allocate", id=name) * 1e3 for name in names]
+        releases = [client.timed("release", id=name) * 1e3 for name in names]
+    return {
+        "allocate_p50_ms": median(allocates),
+        "allocate_p99_ms": quantiles(allocates, n=100)[98],
+        "release_p50_ms": median(releases),
+        "release_p99_ms": quantiles(releases, n=100)[98],
+    }
+
+
+def port_range(service: Service, ports: int) -> dict[str, float]:
+    """Seconds to publish and take back a range, and the agent's resident size in between."""
+    spec = f"{FIRST_PORT}-{FIRST_PORT + ports - 1}:{FIRST_PORT}-{FIRST_PORT + ports - 1}"
+    with Pipeline(service.socket) as client:
+        name = next(_names)
+        client.call("allocate", id=name)
+        published = client.timed("publish", id=name, ports=[spec])
+        resident = service.memory()[0]
+        unpublished = client.timed("unpublish", id=name)
+        client.call("release", id=name)
+    return {"publish_s": published, "unpublish_s": unpublished, "rss_mib": resident / 1024}
+
+
+@contextmanager
+def agent(kernel: str, directory: Path) -> Iterator[Service]:
+    """An agent in a room of its own."""
+    home = directory / f"{kernel}-{next(_names)}"
+    home.mkdir()
+    room = Room()
+    try:
+        with Service(room, home, kernel=kernel, subnet=SUBNET) as service:
+            yield service
+    finally:
+        room.close()
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Everything, as JSON takes it."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        result: dict[str, Any] = {
+            "commits_per_second": commits_per_second(directory, 0.1 if options.quick else 2)
+        }
+        for kernel in ("memory", "linux"):
+            say(f"kernel {kernel}")
+            with agent(kernel, directory) as service:
+                result[kernel] = {
+                    **{f"{n}_clients": rate(service, n, options.requests) for n in CLIENTS},
+                    "one_at_a_time": latency(service, max(20, options.requests // 20)),
+                }
+        for ports in options.ranges:
+            say(f"range of {ports}")
+            with agent("linux", directory) as service:
+                result[f"range_{ports}"] = port_range(service, ports)
+    return result
+
+
+def show(result: dict[str, Any], indent: str = "") -> None:
+    """Print the figures."""
+    for key, value in result.items():
+        if isinstance(value, dict):
+            print(f"{indent}{key.replace('_', ' ')}:")
+            show(value, indent + "  ")
+        else:
+            print(f"{indent}{key.replace('_', ' ')}: {value:,.2f}")
+
+
+def say(text: str) -> None:
+    """Tell how far it is."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def arguments() -> argparse.Namespace:
+    """What was asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    parser.add_argument("--quick", action="store_true", help="a smoke run: few requests, small ranges")
+    parser.add_argument("--requests", type=int, default=8_000, help="allocates for each number of clients")
+    parser.add_argument("--ranges", type=int, nargs="+", default=RANGES, help="ports published at once")
+    options = parser.parse_args()
+    if options.quick:
+        options.requests, options.ranges = 64, (20,)
+    return options
+
+
+def main() -> None:
+    """Go private, measure."""
+    options = arguments()
+    go_private()
+    result = measure(options)
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1))
+    show(result)
+
+
+if __name__ == "__main__":
+    main()
