@@ -102,6 +102,7 @@ class LinuxLinks:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
+        self._veths.close()
         self._netlink.close()
 
     def _bridge(self, network: Network) -> Link:
