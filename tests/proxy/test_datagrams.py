@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 from pyroute2 import IPRoute
 
+from moorage.proxy import udp
 from moorage.proxy.listeners import open_listeners
+from moorage.proxy.service import Backend
 from moorage.proxy.udp import DatagramClient
 from moorage.values import ANY
 from proxy.harness import PATIENCE, HandClock, Harness, echo_datagram
@@ -132,6 +135,25 @@ def test_least_recent_client_makes_room(make_harness: Callable[..., Harness]) ->
     route.backend.send(b"anybody there?")
     with pytest.raises(ConnectionRefusedError):
         route.backend.recv(100)
+
+
+def test_no_descriptor_for_a_client(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that there is no descriptor for takes the place of the one that was silent longest."""
+    route = harness.route("udp")
+    first, second = (harness.datagrams(route.address) for _ in range(2))
+    first.send(b"one")
+    route.backend.recv(100)
+    connect = udp._connect
+
+    def full(backend: Backend) -> socket.socket:
+        if harness.plane.connections():
+            raise OSError(errno.EMFILE, "too many open files")
+        return connect(backend)
+
+    monkeypatch.setattr(udp, "_connect", full)
+    second.send(b"two")
+    assert route.backend.recv(100) == b"two"
+    assert harness.plane.connections() == 1
 
 
 @pytest.mark.parametrize(("ip", "backend_ip"), [("127.0.0.1", "::1"), ("::1", "127.0.0.1")])

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from moorage.proxy import pipes
 from moorage.proxy.pipes import Pipe, PipePool
 
 
@@ -34,7 +33,7 @@ def test_bounded_number() -> None:
     """Past the limit nobody is lent a pipe; one given back can be lent again."""
     pool = PipePool()
     lent = [pipe for pipe in (pool.borrow() for _ in range(200)) if pipe is not None]
-    assert len(lent) == pipes._MOST_PIPES
+    assert len(lent) == PipePool.most
     pool.give_back(lent.pop())
     again = pool.borrow()
     assert again is not None

@@ -62,6 +62,25 @@ def test_port_is_free_after_stop(harness: Harness) -> None:
         harness.join(route)
 
 
+@pytest.mark.parametrize("proto", ["tcp", "udp"])
+def test_disconnect(harness: Harness, proto: str) -> None:
+    """Disconnecting a mapping ends all it carries, and its port goes on answering."""
+    route = harness.route(proto)
+    for _ in range(2):
+        if proto == "tcp":
+            client, _server = harness.join(route)
+        else:
+            harness.datagrams(route.address).send(b"hello")
+            route.backend.recvfrom(100)
+        assert harness.plane.connections(route.token) == 1
+        harness.plane.disconnect(route.token).result(PATIENCE)
+        assert harness.plane.connections(route.token) == 0
+        if proto == "tcp":
+            with pytest.raises(ConnectionResetError):
+                client.recv(1)
+    harness.plane.disconnect(4711).result(PATIENCE)
+
+
 def test_stop_twice(harness: Harness) -> None:
     """Stopping again, or a token that never was, is done at once and changes nothing."""
     route = harness.route("tcp")
@@ -79,6 +98,13 @@ def test_ranges(harness: Harness) -> None:
         client = harness.connect(address)
         harness.accept(backend).sendall(b"here")
         assert read_exactly(client, 4) == b"here"
+
+
+def test_no_sockets(harness: Harness) -> None:
+    """A mapping without sockets, as one of SCTP where the kernel has none, carries nothing and can be stopped."""
+    token = harness.plane.serve("sctp", [], "127.0.0.1", range(9000, 9010))
+    assert harness.plane.connections(token) == 0
+    harness.plane.stop(token).result(PATIENCE)
 
 
 def test_pairs_must_match(harness: Harness) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -47,6 +48,22 @@ def test_answer_before_reset(harness: Harness) -> None:
     server.sendall(b"413 too large")
     assert read_exactly(client, 13) == b"413 too large"
     server.close()
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+
+
+def test_answer_and_reset_at_once(harness: Harness) -> None:
+    """An answer is delivered even when more of the request meets the reset behind it first."""
+    client, server = harness.join()
+    client.sendall(b"request")
+    assert server.recv(1) == b"r"
+    hold = threading.Event()
+    harness.plane._reactor.post(hold.wait)
+    client.sendall(b"more")
+    server.sendall(b"413 too large")
+    server.close()
+    hold.set()
+    assert read_exactly(client, 13) == b"413 too large"
     with pytest.raises(ConnectionResetError):
         client.recv(1)
 

@@ -9,14 +9,21 @@ from pathlib import Path
 
 import pytest
 
+from moorage.proxy.pipes import Pipe, PipePool
 from proxy.harness import Harness, Sender, read_all, read_exactly
 
 MEGABYTE = 1 << 20
 
 
-@pytest.mark.parametrize("megabytes", [32])
-def test_bulk_both_ways(harness: Harness, megabytes: int) -> None:
+@pytest.mark.parametrize(("pipes", "megabytes"), [(64, 100), (0, 32)], ids=["spliced", "copied"])
+def test_bulk_both_ways(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, pipes: int, megabytes: int
+) -> None:
     """Many megabytes at once in both directions arrive unchanged, and then the end of each."""
+    lent = []
+    drain = Pipe.drain
+    monkeypatch.setattr(Pipe, "drain", lambda pipe, fd: lent.append(pipe) or drain(pipe, fd))
+    monkeypatch.setattr(PipePool, "most", pipes)
     client, server = harness.join()
     up, down = Sender(client, megabytes * MEGABYTE), Sender(server, megabytes * MEGABYTE)
     up.start()
@@ -28,6 +35,7 @@ def test_bulk_both_ways(harness: Harness, megabytes: int) -> None:
     for thread in (reader, up, down):
         thread.join()
     assert received == [(megabytes * MEGABYTE, up.digest)]
+    assert bool(lent) is bool(pipes)
 
 
 @pytest.mark.parametrize("first", ["client", "server"])
@@ -101,7 +109,7 @@ def test_finished_before_accepted(harness: Harness) -> None:
 def test_slow_reader(harness: Harness) -> None:
     """A client that does not read costs the kernel's send buffer and 4 MiB at most, and then gets every byte."""
     backend = harness.keep(socket.socket())
-    backend.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32 << 10)
+    backend.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 256 << 10)
     backend.bind(("127.0.0.1", 0))
     backend.listen()
     address, _token = harness.serve("tcp", *backend.getsockname())

@@ -9,8 +9,6 @@ PIPE_SIZE = 1 << 20
 """Bytes a pipe holds: the most an ordinary user may ask for (`fs.pipe-max-size`)."""
 _LEAST_SIZE = 1 << 16
 """Below this copying is as good; a user beyond `fs.pipe-user-pages-soft` is given a page or two."""
-_MOST_PIPES = 64
-"""What slow readers can keep in pipes: 64 MiB in all. Those who find none left copy instead."""
 _MOST_IDLE = 8
 _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 
@@ -53,6 +51,9 @@ class Pipe:
 class PipePool:
     """Lends pipes, and keeps a few open for the next transfer."""
 
+    most = 64
+    """Pipes that can be open, so that slow readers keep 64 MiB in them at most. Those who find none left copy."""
+
     def __init__(self) -> None:
         self._idle: list[Pipe] = []
         self._open = 0
@@ -61,7 +62,7 @@ class PipePool:
         """An empty pipe; None where none worth having is left: copy then."""
         if self._idle:
             return self._idle.pop()
-        return self._make() if self._open < _MOST_PIPES else None
+        return self._make() if self._open < self.most else None
 
     def give_back(self, pipe: Pipe) -> None:
         """Take a pipe back. One that still holds bytes is closed, as the next borrower would deliver them."""

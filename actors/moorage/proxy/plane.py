@@ -16,7 +16,7 @@ from moorage.errors import Code, Refused
 from moorage.proxy.connection import Relay
 from moorage.proxy.pipes import PipePool
 from moorage.proxy.reactor import Reactor
-from moorage.proxy.service import Backend, Listener, Service
+from moorage.proxy.service import Backend, Listener, Service, backends
 from moorage.proxy.tcp import Doorman, StreamListener
 from moorage.proxy.udp import DatagramListener, Switchboard
 
@@ -70,12 +70,11 @@ class DataPlane:
     ) -> int:
         """Carry clients of each of `sockets` to the backend port of the same place; the token is for `stop`.
 
-        The sockets, made by `open_listeners`, are the plane's from now on. Raises
+        No sockets at all, as for SCTP on a kernel without it, carry nothing. The sockets, made by `open_listeners`, are the plane's from now on. Raises
         ValueError for what is no address or no pair, Refused (unavailable) when the plane is closed or dead;
         then the sockets are still the caller's.
         """
-        backends = [Backend.at(proto, backend_ip, port) for port in backend_ports]
-        pairs = list(zip(sockets, backends, strict=True))
+        pairs = list(zip(sockets, backends(proto, backend_ip, backend_ports if sockets else ()), strict=True))
         token = next(self._tokens)
         if not self._reactor.post(partial(self._open, token, proto, pairs)):
             raise Refused(Code.UNAVAILABLE, "the data plane is not running; try again")
@@ -86,10 +85,11 @@ class DataPlane:
 
         All is closed when the future is done.
         """
-        done: Future[None] = Future()
-        if not self._reactor.post(partial(self._stop, token, done)):
-            done.set_result(None)
-        return done
+        return self._post(partial(self._stop, token))
+
+    def disconnect(self, token: int) -> Future[None]:
+        """Reset what `token` carries, and go on listening; done when the future is."""
+        return self._post(partial(self._disconnect, token))
 
     def connections(self, token: int | None = None) -> int:
         """How many connections and UDP clients `token` has at this moment, or all have."""
@@ -137,7 +137,7 @@ class DataPlane:
             for listener in service.listeners:
                 listener.start()
         except Exception:
-            log.exception("proxy_not_served", backend=pairs[0][1].address)
+            log.exception("proxy_not_served", token=token)
             service.close()
             for sock, _ in pairs:
                 sock.close()
@@ -149,12 +149,27 @@ class DataPlane:
             return DatagramListener(self._board, service, sock, backend)
         return StreamListener(self._doorman, service, sock, backend)
 
-    def _stop(self, token: int, done: Future[None]) -> None:
-        try:
-            service = self._services.pop(token, None)
-            if service is not None:
-                service.close()
-        except Exception as error:
-            done.set_exception(error)
-            raise
-        done.set_result(None)
+    def _stop(self, token: int) -> None:
+        service = self._services.pop(token, None)
+        if service is not None:
+            service.close()
+
+    def _disconnect(self, token: int) -> None:
+        service = self._services.get(token)
+        if service is not None:
+            service.reset()
+
+    def _post(self, call: Callable[[], None]) -> Future[None]:
+        done: Future[None] = Future()
+        if not self._reactor.post(partial(_complete, call, done)):
+            done.set_result(None)  # all that could be ended has been, or is being, with the plane itself
+        return done
+
+
+def _complete(call: Callable[[], None], done: Future[None]) -> None:
+    try:
+        call()
+    except Exception as error:
+        done.set_exception(error)
+        raise
+    done.set_result(None)
