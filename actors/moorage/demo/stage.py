@@ -11,7 +11,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from moorage.client import Client
 from moorage.demo.account import Failed
@@ -45,6 +45,8 @@ class Guest:
 class Agent:
     """`moorage agent` as a process, with its state and socket in `directory`."""
 
+    flags: ClassVar[tuple[str, ...]] = ("--chaos",)
+
     def __init__(self, directory: Path) -> None:
         """Nothing is started yet."""
         self.socket = directory / "moorage.sock"
@@ -59,7 +61,7 @@ class Agent:
             self._notify.unlink(missing_ok=True)
             ready.bind(str(self._notify))
             ready.settimeout(0.2)
-            self._process = self._launch("--chaos")
+            self._process = self._launch(*self.flags)
             while not _is_told(ready):
                 if self._process.poll() is not None:
                     raise Failed(f"the agent ended instead of getting ready:\n{self.log()}")
