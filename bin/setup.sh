@@ -76,14 +76,16 @@ namespace_flags() {
         "user.max_user_namespaces=10000"
 }
 
-# Replaces the shell by a command that can change neither the host's network nor its /run.
+# Replaces the shell by a command that can change neither the host's network nor its /run. Temporary files are on the
+# private /run too: outside, those of the host's root would be in the way of a user who is root within.
 run_privately() {
     local flags
     case $root/ in /run/*) die "the clone must not be under /run, which the private namespace hides" ;; esac
     flags=$(namespace_flags)
     # shellcheck disable=SC2016 # the inner shell expands
-    exec env -u NOTIFY_SOCKET MOORAGE_TEST_NAMESPACE=1 XDG_RUNTIME_DIR=/run unshare "$flags" sh -euc '
+    exec env -u NOTIFY_SOCKET MOORAGE_TEST_NAMESPACE=1 XDG_RUNTIME_DIR=/run TMPDIR=/run/tmp unshare "$flags" sh -euc '
         mount -t tmpfs -o mode=0755 tmpfs /run
+        mkdir -m 1777 /run/tmp
         ip link set lo up
         exec "$@"' sh "$@"
 }

@@ -119,7 +119,7 @@ def test_first_start_on_a_full_disk_is_refused(disk: Path) -> None:
 def test_read_only_disk_is_refused(disk: Path) -> None:
     """A directory on a read-only file system is refused as denied."""
     open_store(disk).close()
-    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", disk], check=True)
     with pytest.raises(Refused) as caught:
         open_store(disk)
     assert caught.value.code is Code.DENIED
