@@ -29,7 +29,7 @@ class Running:
     state: Literal["starting", "running", "stopping", "over"] = "over"
     ref: ActorRef[Any] | None = None
     since: float = 0.0
-    readiness: Reply = field(default_factory=Reply)
+    readiness: Reply = field(init=False)
     pinged: float | None = None
     starters: list[Reply] = field(default_factory=list)
     halters: list[Reply] = field(default_factory=list)
