@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import queue
+import threading
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -205,3 +207,48 @@ class Stage:
         found = self.directory.find(name)
         assert found is not None, f"{name} is not there"
         return found
+
+
+class Gate:
+    """Holds an actor in its begin or end, on either runtime, until it is opened."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.entered = threading.Event()
+        self._open = threading.Event()
+        self._waiter: asyncio.Future[None] | None = None
+
+    def __call__(self, _actor: Any) -> Any:
+        self.entered.set()
+        return self._open.wait(PATIENCE) if self.stage.threads else self._hold()
+
+    async def _hold(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        if not self._open.is_set():
+            await self._waiter
+
+    def wait(self) -> None:
+        assert self.entered.wait(PATIENCE)
+
+    def open(self) -> None:
+        self._open.set()
+        self.stage.events.loop.call_soon_threadsafe(self._release)
+
+    def _release(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+def enter(stage: Stage, name: str, script: Script | None = None) -> Any:
+    """An actor without a supervisor, ready."""
+    ref = stage.start(name, script)
+    stage.directory.enter(name, ref, None, "worker")
+    return ref
+
+
+def hold(stage: Stage, name: str) -> Gate:
+    """Keep an actor busy, so that messages gather."""
+    gate = Gate(stage)
+    stage.tell(name, Do(gate))
+    gate.wait()
+    return gate

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import subprocess
-import sys
 import threading
 import weakref
 from typing import Any
@@ -15,20 +13,12 @@ import pytest
 from pykka._envelope import Envelope
 
 from moorage.errors import Code, Fault, Refused
-from moorage.supervision.actor import BATCH, DEFERRED, ThreadActor
+from moorage.supervision.actor import ThreadActor
 from moorage.supervision.directory import Directory, ask
 from moorage.supervision.inbox import FAIR
 from moorage.supervision.messages import Crash, Ping, Pong, Stop, Watch
 from moorage.supervision.reply import Unanswered
-from supervision.rig import PATIENCE, Do, LoopWorker, Many, Script, Stage, raise_
-from supervision.test_dynamic import Gate
-
-
-def enter(stage: Stage, name: str, script: Script | None = None) -> Any:
-    """An actor without a supervisor, ready."""
-    ref = stage.start(name, script)
-    stage.directory.enter(name, ref, None, "worker")
-    return ref
+from supervision.rig import PATIENCE, Do, Gate, LoopWorker, Script, Stage, enter, hold, raise_
 
 
 def test_refusal_does_not_kill(stage: Stage) -> None:
@@ -151,103 +141,6 @@ def test_asks_have_deadlines(stage: Stage) -> None:
     assert slow.answered
 
 
-def test_defer(stage: Stage) -> None:
-    """A deferred answer is given later, while others are answered before."""
-    enter(stage, "a")
-    kept: list[Any] = []
-
-    def keep(actor: Any) -> Any:
-        kept.append(actor.defer())
-        return DEFERRED
-
-    later = stage.ask("a", Do(keep))
-    assert stage.ask("a", "first").wait() == "first"
-    assert not later.answered
-    assert stage.do("a", lambda _: kept[0].set("later")) is None
-    assert later.wait() == "later"
-
-
-def test_deferred_to_the_grave(stage: Stage) -> None:
-    """What an actor put off and never answered is answered when it ends."""
-    enter(stage, "a")
-
-    def keep(actor: Any) -> Any:
-        actor.defer()
-        return DEFERRED
-
-    later = stage.ask("a", Do(keep))
-    stage.ask("a", Stop()).wait()
-    with pytest.raises(Fault, match="a ended before it answered: the outcome is unknown"):
-        later.wait()
-
-
-def test_defer_under_a_tell(stage: Stage) -> None:
-    """Who was only told may put the answer off all the same; nobody gets it."""
-    enter(stage, "a")
-    stage.tell("a", Do(lambda actor: actor.defer().set("nobody")))
-    assert stage.ask("a", "alive?").wait() == "alive?"
-
-
-def hold(stage: Stage, name: str) -> Gate:
-    """Keep an actor busy, so that messages gather."""
-    gate = Gate(stage)
-    stage.tell(name, Do(gate))
-    gate.wait()
-    return gate
-
-
-def test_batch_in_order(stage: Stage) -> None:
-    """Neighbours of a batched kind are handled at once, in order; others part them; no batch is too large."""
-    enter(stage, "a")
-    gate = hold(stage, "a")
-    replies = [stage.ask("a", Many(number)) for number in range(3)]
-    between = stage.ask("a", "between")
-    replies += [stage.ask("a", Many(number)) for number in range(3, 4 + BATCH)]
-    gate.open()
-    assert [reply.wait() for reply in replies] == list(range(4 + BATCH))
-    assert between.wait() == "between"
-    assert stage.story[1:] == [("batch", 3), ("batch", BATCH), ("batch", 1)]
-
-
-def test_refusal_among_a_batch(stage: Stage) -> None:
-    """One message of a batch is refused and its neighbours are answered."""
-    enter(stage, "a")
-    gate = hold(stage, "a")
-    replies = [
-        stage.ask("a", Many(1)),
-        stage.ask("a", Many(Refused(Code.DENIED, "no"))),
-        stage.ask("a", Many(3)),
-    ]
-    gate.open()
-    assert (replies[0].wait(), replies[2].wait()) == (1, 3)
-    with pytest.raises(Refused, match="denied: no"):
-        replies[1].wait()
-    assert stage.ask("a", "alive?").wait() == "alive?"
-
-
-@pytest.mark.parametrize(
-    ("deed", "answer", "dies"),
-    [
-        (raise_(Refused(Code.DENIED, "all of you")), (Refused, "denied: all of you"), False),
-        (raise_(ValueError("boom")), (Fault, "a died of ValueError: boom"), True),
-        (lambda messages: messages[:1], (Fault, "a gave 1 answers to 3 messages"), True),
-    ],
-)
-def test_batch_that_fails(stage: Stage, deed: Any, answer: tuple[type[Exception], str], dies: bool) -> None:
-    """A refusal, a bug and a wrong number of answers go to every asker of the batch; bugs kill."""
-    exits = stage.ready(enter(stage, "a"))
-    gate = hold(stage, "a")
-    replies = [stage.ask("a", Many(value)) for value in (1, 2, deed)]
-    gate.open()
-    for reply in replies:
-        with pytest.raises(answer[0], match=answer[1]):
-            reply.wait()
-    if dies:
-        assert exits.get(timeout=PATIENCE).reason is not None
-    else:
-        assert stage.ask("a", "alive?").wait() == "alive?"
-
-
 def test_ping_is_answered_behind_the_mailbox(stage: Stage) -> None:
     """A Pong comes when what was there before the Ping is done, from that very incarnation."""
     ref = enter(stage, "a")
@@ -303,66 +196,6 @@ def test_busy_loop_actor_lets_others_live(loops: Stage) -> None:
     loops.ask("busy", "barrier").wait()
     loops.ask("other", "barrier").wait()
     assert order.index("other") <= FAIR
-
-
-def test_pykka_stops_us(stage: Stage) -> None:
-    """ActorRegistry.stop_all, as an embedding program calls it, ends a tree in order, and nothing comes again."""
-    inner = stage.nested("inner", stage.child("b"), stage.child("c"))
-    _, exits = stage.running("root", stage.child("a"), inner)
-    assert pykka.ActorRegistry.stop_all(timeout=PATIENCE) == [True]
-    assert exits.get(timeout=PATIENCE).reason is None
-    assert [name for what, name in stage.story if what == "end"] == ["c", "b", "a"]
-    assert stage.directory.restarts == 0
-    assert pykka.ActorRegistry.get_all() == []
-
-
-def test_pykka_stop_of_a_child_is_an_exit(stage: Stage) -> None:
-    """A permanent child that pykka's stop() ends comes again."""
-    child = stage.child("a")
-    stage.running("top", child)
-    assert stage.next_life("a").actor_ref.stop() is True
-    stage.next_life("a")
-    stage.settled("top", child)
-    assert stage.directory.restarts == 1
-
-
-def test_pykka_tell_and_ask(stage: Stage) -> None:
-    """References work as pykka's do."""
-    ref = enter(stage, "a")
-    ref.tell("hello")
-    assert ref.ask("hello") == "hello"
-    assert ref.ask("hello", block=False).get(timeout=PATIENCE) == "hello"
-    with pytest.raises(Refused, match="no"):
-        ref.ask(Do(raise_(Refused(Code.DENIED, "no"))))
-
-
-@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
-def test_system_exit_of_ours_leaves_others_alone(stage: Stage, error: type[BaseException]) -> None:
-    """SystemExit in an actor of ours ends that actor, not the actors of an embedding program."""
-    bystander = pykka.ThreadingActor.start()
-    exits = stage.ready(enter(stage, "a"))
-    with pytest.raises(Fault, match=error.__name__):
-        stage.do("a", raise_(error()))
-    assert isinstance(exits.get(timeout=PATIENCE).reason, error)
-    assert bystander.is_alive()
-    bystander.stop()
-
-
-def test_a_hang_does_not_keep_the_program() -> None:
-    """A program ends though an actor of it hangs: their threads are daemons."""
-    program = """
-import threading
-from moorage.supervision.actor import ThreadActor
-from moorage.supervision.directory import Directory
-started = threading.Event()
-class Hangs(ThreadActor):
-    async def begin(self):
-        started.set()
-        threading.Event().wait()
-Hangs.start(Directory(), "a")
-started.wait()
-"""
-    subprocess.run([sys.executable, "-c", program], timeout=60, check=True)
 
 
 def test_dead_actors_are_freed_without_the_collector(stage: Stage) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import queue
-import threading
 from typing import Any
 
 import pytest
@@ -14,37 +12,7 @@ from moorage.errors import Code, Fault, Refused
 from moorage.supervision.child import Child
 from moorage.supervision.messages import Crash, Exit, Halt, Start, Watch
 from moorage.supervision.policy import Intensity, Restart
-from supervision.rig import PATIENCE, Script, Stage, first, raise_
-
-
-class Gate:
-    """Holds an actor in its begin or end, on either runtime, until it is opened."""
-
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
-        self.entered = threading.Event()
-        self._open = threading.Event()
-        self._waiter: asyncio.Future[None] | None = None
-
-    def __call__(self, _actor: Any) -> Any:
-        self.entered.set()
-        return self._open.wait(PATIENCE) if self.stage.threads else self._hold()
-
-    async def _hold(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        if not self._open.is_set():
-            await self._waiter
-
-    def wait(self) -> None:
-        assert self.entered.wait(PATIENCE)
-
-    def open(self) -> None:
-        self._open.set()
-        self.stage.events.loop.call_soon_threadsafe(self._release)
-
-    def _release(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+from supervision.rig import PATIENCE, Gate, Script, Stage, first, raise_
 
 
 def test_start_and_halt(stage: Stage) -> None:

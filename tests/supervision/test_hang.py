@@ -14,8 +14,7 @@ from moorage.supervision.child import Child
 from moorage.supervision.messages import Start, Tick
 from moorage.supervision.policy import Intensity
 from moorage.supervision.supervisor import ABANDONED_LIMIT, GaveUp
-from supervision.rig import PATIENCE, Do, Many, Stage, raise_
-from supervision.test_dynamic import Gate
+from supervision.rig import PATIENCE, Do, Gate, Many, Stage, raise_
 
 GENEROUS = Intensity(100, 30.0)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import queue
@@ -230,43 +229,6 @@ def test_slow_on_stop_counts_as_dead() -> None:
     assert not ref.is_alive()
     held.set()
     assert stop.get(timeout=PATIENCE) is True
-
-
-def test_self_ask_deadlocks() -> None:
-    """An actor that asks itself waits for ever."""
-    ref = Life.start()
-    with pytest.raises(pykka.Timeout):
-        ref.ask(lambda actor: actor.actor_ref.ask("me", timeout=0.05))
-
-
-def test_mutual_ask_deadlocks() -> None:
-    """Two actors that ask each other wait for ever."""
-    one, other = Life.start(), Life.start()
-    with pytest.raises(pykka.Timeout):
-        one.ask(lambda _: other.ask(lambda _: one.ask("you", timeout=0.05)))
-
-
-def test_await_blocks_the_event_loop() -> None:
-    """Awaiting a future of pykka holds the whole loop until it is answered."""
-    future: pykka.ThreadingFuture[str] = pykka.ThreadingFuture()
-    order: list[str] = []
-
-    async def waits() -> None:
-        order.append(await future)
-
-    async def other() -> None:
-        for _ in range(3):
-            await asyncio.sleep(0)
-        order.append("other")
-
-    async def both() -> None:
-        timer.start()
-        await asyncio.gather(waits(), other())
-
-    timer = threading.Timer(0.05, future.set, ["answer"])
-    asyncio.run(both())
-    timer.join()
-    assert order == ["answer", "other"]
 
 
 def test_only_one_registry_and_no_names() -> None:

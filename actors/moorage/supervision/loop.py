@@ -1,4 +1,4 @@
-"""Many actors on one event loop: 2.6 KB and 75 µs each, where a thread takes 22 KB and 0.9 ms."""
+"""Many actors on one event loop: 5 KB and 60 µs each to start and stop, where a thread takes 22 KB and 0.9 ms."""
 
 from __future__ import annotations
 
