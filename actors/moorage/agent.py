@@ -10,7 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import structlog
 from pykka import ActorRef
 
 from moorage.config import Config
@@ -21,6 +20,7 @@ from moorage.control.plane import Plane
 from moorage.control.tree import Root
 from moorage.errors import Code, Refused
 from moorage.kernel.protocol import Kernel
+from moorage.log import Log
 from moorage.methods import EventStream, Methods
 from moorage.rpc.schema import EVENTS as ALL_EVENTS
 from moorage.rpc.schema import check
@@ -28,7 +28,7 @@ from moorage.supervision.directory import Address, Directory, ask
 from moorage.supervision.loop import EventLoop
 from moorage.supervision.messages import Crash, Exit, Stop, Tick, Watch
 
-log = structlog.get_logger()
+log = Log()
 
 TICK = 1.0
 """Seconds between looks for actors that hang."""

@@ -20,12 +20,13 @@ import structlog
 from moorage.agent import Agent
 from moorage.config import Config
 from moorage.errors import MoorageError
+from moorage.log import Log
 from moorage.removal import remove_all
 
 SWITCH = 0.001
 """Seconds a thread computes before another may: answers hop between threads, and 5 ms a hop would be felt."""
 
-log = structlog.get_logger()
+log = Log()
 
 
 def run(config: Config) -> int:

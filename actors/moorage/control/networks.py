@@ -9,8 +9,6 @@ from functools import partial
 from ipaddress import ip_interface, ip_network
 from typing import Any
 
-import structlog
-
 from moorage.control import links
 from moorage.control.context import Context
 from moorage.control.ip_allocator import IpAllocator
@@ -20,6 +18,7 @@ from moorage.control.port_mapper import Settle, settle_network
 from moorage.control.requests import key_of, pack_reply, unpack_reply
 from moorage.errors import Code, MoorageError, Refused
 from moorage.kernel.protocol import Occupied
+from moorage.log import Log
 from moorage.model.subnets import CANDIDATES, check_free, choose, parse_subnet
 from moorage.rpc.wire import network_to_wire
 from moorage.store.operations import (
@@ -36,7 +35,7 @@ from moorage.supervision.directory import Address
 from moorage.supervision.messages import Halt, Start
 from moorage.values import Network
 
-log = structlog.get_logger()
+log = Log()
 
 IFNAMSIZ = 15
 """Bytes of a link's name (linux/if.h, less the final zero)."""

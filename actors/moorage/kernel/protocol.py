@@ -78,7 +78,9 @@ class Links(Protocol):
         """Resolve a path, a name under `/run/netns`, or `pid:N`. Raises Refused (not_found, invalid)."""
 
     def attach(self, interface: Interface, network: Network) -> None:
-        """Make the veth pair of an interface whose `netns`, `netns_inode` and `ifname` are set: idempotent, all or nothing.
+        """Make the veth pair of an interface whose `netns`, `netns_inode` and `ifname` are set.
+
+        Idempotent, and all or nothing.
 
         Raises Refused: not_found for a namespace that is gone, exists for an ifname taken there.
         """
@@ -87,7 +89,7 @@ class Links(Protocol):
         """Remove the veth pair of that interface. Nothing to remove is no error."""
 
     def reconcile(self, networks: Collection[Network], interfaces: Collection[Interface]) -> Reconciled:
-        """Put right all links, addresses, routes and sysctls of these, and remove veths of ours that none of them names."""
+        """Put right all links, addresses, routes and sysctls of these, and remove veths of ours that none names."""
 
     def watch(self, wake: Callable[[], None]) -> None:
         """Call `wake` (from any thread, often) whenever links, addresses or routes changed, until `close`."""
@@ -103,13 +105,16 @@ class Firewall(Protocol):
     """The nftables table, conntrack and reserved ports. Used by one thread, which opened it."""
 
     def install(self, elements: Collection[Element]) -> list[str]:
-        """Make the table hold our rules and exactly these elements, in one transaction that leaves what is right alone.
+        """Make the table hold our rules and exactly these elements, in one transaction.
 
-        Returns a sentence for each thing that was not so; empty when all was as it should be.
+        What is right is left alone. Returns a sentence for each thing that was not so.
         """
 
     def change(self, add: Collection[Element], remove: Collection[Element]) -> None:
-        """Add and remove elements in one transaction. Adding replaces another value of the key; removing what is absent is no error."""
+        """Add and remove elements in one transaction.
+
+        Adding replaces another value of the key; removing what is absent is no error.
+        """
 
     def changed(self) -> bool:
         """Whether anybody else changed any nftables table since our last transaction or the last call. Cheap."""
@@ -118,9 +123,9 @@ class Firewall(Protocol):
         """Forget the conntrack entries of these mappings, so that new ones are translated and old ones end."""
 
     def keep_forwarding(self, bridges: Collection[str]) -> list[str]:
-        """Let the traffic of these bridges pass FORWARD chains of iptables (either kind) whose policy drops it, and take out what we put there for other bridges.
+        """Let the traffic of these bridges pass FORWARD chains of iptables (either kind) whose policy drops it.
 
-        Returns a warning for each chain that drops it and cannot be overridden.
+        What was put there for other bridges is taken out. Returns a warning for each chain that drops it and cannot be overridden.
         """
 
     def read_reserved(self) -> frozenset[int]:
@@ -143,7 +148,10 @@ class Firewall(Protocol):
 
 
 class Kernel(Protocol):
-    """Where links and firewalls are opened, and facts that any thread may ask for. Raises Refused when the right or a part is missing."""
+    """Where links and firewalls are opened, and facts that any thread may ask for.
+
+    Raises Refused when the right to change it, or a part of it, is missing.
+    """
 
     @property
     def real(self) -> bool:
