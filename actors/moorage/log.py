@@ -29,6 +29,6 @@ class Log:
         self._fields = fields
 
     def __getattr__(self, level: str) -> Any:
-        """The method of a level: `info`, `warning`, …"""
+        """The method of a level, such as `info`."""
         logger = structlog.get_logger() if structlog.is_configured() else _PLAIN
         return getattr(logger.bind(**self._fields), level)

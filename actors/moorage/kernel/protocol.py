@@ -18,8 +18,11 @@ class Element(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """The connections of one mapping, as conntrack knows them: to `host_ip:first..last` on the host, or to
-    `backend:port` in a container. `host_ip` is "" for every address of the host."""
+    """The connections of one mapping, as conntrack knows them.
+
+    They go to `host_ip:first..last` on the host, or to `backend:port` in a container. `host_ip` is "" for
+    every address of the host.
+    """
 
     proto: str
     host_ip: str
@@ -54,7 +57,7 @@ class Reconciled(NamedTuple):
 
 
 class Links(Protocol):
-    """Bridges, veth pairs, addresses, routes and the sysctls that belong to them. Used by one thread, which opened it."""
+    """Bridges, veth pairs, addresses, routes and the sysctls that belong to them. Used by the thread that opened it."""
 
     def host_has_ipv6(self) -> bool:
         """Whether the host has IPv6 at all."""
@@ -125,7 +128,8 @@ class Firewall(Protocol):
     def keep_forwarding(self, bridges: Collection[str]) -> list[str]:
         """Let the traffic of these bridges pass FORWARD chains of iptables (either kind) whose policy drops it.
 
-        What was put there for other bridges is taken out. Returns a warning for each chain that drops it and cannot be overridden.
+        What was put there for other bridges is taken out. Returns a warning for each chain that drops it and
+        cannot be overridden.
         """
 
     def read_reserved(self) -> frozenset[int]:
