@@ -9,7 +9,7 @@ from typing import Any
 from moorage.control import links
 from moorage.control.ip_allocator import Settle as SettleAddresses
 from moorage.control.journal import Append, Opened
-from moorage.control.persist import persist
+from moorage.control.persist import give_back, persist
 from moorage.control.port_allocator import Settle as SettlePorts
 from moorage.control.port_mapper import Settle as SettleRules
 from moorage.control.port_mapper import flow_of, settle_interface
@@ -149,7 +149,8 @@ async def settle(address: Callable[[str], Address], owner: str, opened: Opened, 
         await persist(address(f"{proto}-ports"), SettlePorts(owner, keep))
     held = () if record is None else tuple(filter(None, (record.ip, record.ipv6)))
     for network in networks:
-        await persist(address(f"ip:{network}"), SettleAddresses(owner, held))
+        here = record is not None and record.network == network
+        await give_back(address(f"ip:{network}"), SettleAddresses(owner, held if here else ()))
     running = await persist(address("proxies"), GetOwned(owner))
     await stop_names(address("proxies"), set(running).difference(f"proxy:{m.name}" for m in ports))
     if record is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -49,6 +50,8 @@ class Context:
 
     started: str
     repaired: Tally = field(default_factory=Tally)
+    changing_networks: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by whoever makes or removes a network, which several actors must follow before the next one."""
 
     def emit(self, event: str, **fields: Any) -> None:
         """Tell subscribers; nobody waits for it, and with nobody there it is gone."""

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from moorage.control import interface as messages
+from moorage.control import operation as messages
 from moorage.control.context import Context
 from moorage.control.interfaces import interface_child
 from moorage.control.journal import GetInterfaces, GetNetwork, GetNetworks, Open, Opened

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from collections.abc import Mapping as MappingABC
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from moorage.control.change import Change, settle
 from moorage.control.context import Context, now
 from moorage.control.journal import Append, GetNetworks, Open, Opened
 from moorage.control.links import Collect, FindNamespace
+from moorage.control.operation import Allocate, Attach, Detach, Look, Operation, Publish, Release, Unpublish
 from moorage.control.persist import persist
 from moorage.control.ports import missing, unpublished
 from moorage.control.requests import pack_reply, unpack_reply
@@ -31,63 +31,6 @@ IFNAME = "eth0"
 
 ATTEMPTS = 8
 """How often an operation starts over where the journal knew better than an allocator that had just restarted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Allocate:
-    """Give the interface what is asked, or, when it exists, tell whether it has it."""
-
-    network: str
-    ip: str | None = None
-    ipv6: str | None = None
-    mac: str | None = None
-    netns: str | None = None
-    ifname: str | None = None
-    ports: tuple[PortSpec, ...] = ()
-    labels: MappingABC[str, str] | None = None
-    key: RequestKey | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Attach:
-    """Connect the interface to a namespace."""
-
-    netns: str
-    ifname: str | None
-    key: RequestKey | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Detach:
-    """Take the interface out of its namespace."""
-
-    key: RequestKey | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """Publish ports of the container."""
-
-    ports: tuple[PortSpec, ...]
-    key: RequestKey | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unpublish:
-    """Take back published ports; None for all."""
-
-    ports: tuple[PortSpec, ...] | None
-    key: RequestKey | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """Give everything back."""
-
-    key: RequestKey | None = None
-
-
-Operation = Allocate | Attach | Detach | Publish | Unpublish | Release
 
 
 class InterfaceActor(LoopActor):
@@ -112,6 +55,7 @@ class InterfaceActor(LoopActor):
         """Read the record; after a crash, make everything else agree with it."""
         if self.directory.restarts_of(self.name):
             await self._settle()
+            self.actor_ref.tell(Look())
 
     async def receive(self, message: Any) -> Any:
         """Do one operation, and be gone when there is no interface after it."""
@@ -120,19 +64,26 @@ class InterfaceActor(LoopActor):
         except Fault:
             await self._settle()
             raise
+        except Refused:
+            if self._opened is None:
+                self._opened = await persist(self.address("journal"), Open(self._id))
+            raise
         finally:
             if self._opened is not None and self._opened.interface is None:
                 self.finish()
 
-    async def _operate(self, message: Operation | Collect) -> Any:  # noqa: PLR0911 - one line for each message
+    async def _operate(self, message: Operation | Collect | Look) -> Any:  # noqa: PLR0911 - one line for each message
         if isinstance(message, Collect):
             return await self._collect(message)
         network = message.network if isinstance(message, Allocate) else None
-        opened: Opened = await self.address("journal").ask(Open(self._id, message.key, network))
+        key = None if isinstance(message, Look) else message.key
+        opened: Opened = await self.address("journal").ask(Open(self._id, key, network))
         self._opened = opened
         if opened.reply is not None:
             return unpack_reply(opened.reply)
         match message:
+            case Look():
+                return None
             case Allocate():
                 return await self._allocate(message)
             case Attach():
@@ -152,7 +103,7 @@ class InterfaceActor(LoopActor):
         namespace = await self._find(message.netns)
         if (interface := self._record) is not None:
             return await self._same(interface, message, namespace)
-        network = self._network()
+        network = self._network(message.network)
         return await self._attempt(
             lambda taken: self._compose(network, message, namespace, taken), message.key
         )
@@ -256,9 +207,9 @@ class InterfaceActor(LoopActor):
                 if not taken.is_automatic(busy.proto, busy.port):
                     raise
                 avoid.add((busy.proto, busy.port))
-            except Conflict:
+            except Conflict as conflict:
                 await taken.undo()
-                await taken.reload()
+                await taken.learn(conflict.holder)
                 conflicts += 1
                 if conflicts == ATTEMPTS:
                     raise
@@ -310,9 +261,9 @@ class InterfaceActor(LoopActor):
             raise Refused(Code.NOT_FOUND, f"there is no interface {self._id}: allocate it first")
         return record
 
-    def _network(self) -> Network:
+    def _network(self, name: str | None = None) -> Network:
         if self._opened is None or self._opened.network is None:
-            raise Refused(Code.NOT_FOUND, f"there is no such network for {self._id}: create it first")
+            raise Refused(Code.NOT_FOUND, f"there is no network {name} for {self._id}: create it first")
         return self._opened.network
 
     def _announce(self, event: str, **fields: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -39,8 +40,16 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """The journal says that `owner` has these; what another was promised meanwhile stays his, to be refused there."""
+
+    owner: str
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Settle:
-    """Take back all that `owner` holds but these."""
+    """Let `owner` hold these, which the journal has, and no others."""
 
     owner: str
     keep: tuple[str, ...] = ()
@@ -95,16 +104,27 @@ class IpAllocator(LoopActor):
                 for address in [each for pool in self._pools for each in pool.owned(owner)]:
                     if address not in keep:
                         self._release(owner, address)
+                self._hold(owner, keep)
+            case Hold(owner, addresses):
+                self._hold(owner, addresses)
             case Reload():
                 await self.begin()
             case _:
                 return await super().receive(message)
         return None
 
+    def _hold(self, owner: str, addresses: tuple[str, ...]) -> None:
+        for address in addresses:
+            with suppress(Refused):
+                self._pool_of(address).take(owner, address)
+
     def _release(self, owner: str, address: str) -> None:
-        pool = self._pools[-1] if ":" in address else self._pools[0]
+        pool = self._pool_of(address)
         if pool.holder(address) == owner:
             pool.release(owner, address, time.time())
+
+    def _pool_of(self, address: str) -> AddressPool:
+        return self._pools[-1] if ":" in address else self._pools[0]
 
     def _acquire(self, owner: str, ip: str | None, ipv6: str | None) -> Lease:
         if ipv6 is not None and len(self._pools) == 1:

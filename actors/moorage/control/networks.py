@@ -12,7 +12,7 @@ from typing import Any
 from moorage.control import links
 from moorage.control.context import Context
 from moorage.control.ip_allocator import IpAllocator
-from moorage.control.journal import Append, GetInterfaces, GetNetwork, GetNetworks
+from moorage.control.journal import Append, GetInterfaces, GetNetwork, GetNetworks, Recall
 from moorage.control.persist import persist
 from moorage.control.port_mapper import Settle, settle_network
 from moorage.control.requests import key_of, pack_reply, unpack_reply
@@ -24,7 +24,6 @@ from moorage.rpc.wire import network_to_wire
 from moorage.store.operations import (
     Already,
     Commit,
-    Conflict,
     DropNetwork,
     ForgetRequest,
     PutNetwork,
@@ -59,34 +58,13 @@ class Networks:
 
     async def create(self, params: Mapping[str, Any]) -> Any:
         """Make a network. Raises Refused with nothing done."""
-        key = key_of("create_network", params)
-        while True:
-            network = await self._plan(params)
-            reply = network_to_wire(network)
-            try:
-                outcome = await self._append(PutNetwork(network), key, reply)
-            except Conflict as conflict:
-                if "subnet" in params or conflict.code is not Code.ADDRESS_IN_USE:
-                    raise
-                continue  # another network took the subnet since it was chosen
-            if isinstance(outcome, Already):
-                return unpack_reply(outcome.reply)
-            await self._make(network, key)
-            self._announce("network_created", network)
-            return reply
+        async with self._context.changing_networks:
+            return await self._create(params)
 
     async def remove(self, params: Mapping[str, Any]) -> Any:
         """Remove a network without interfaces, and say whether there was one."""
-        key, name = key_of("remove_network", params), params["name"]
-        network = await self._address("journal").ask(GetNetwork(name))
-        reply = {"removed": network is not None}
-        outcome = await self._append(DropNetwork(name), key, reply)
-        if isinstance(outcome, Already):
-            return unpack_reply(outcome.reply)
-        if network is not None:
-            await self._unmake(network)
-            self._announce("network_removed", network)
-        return reply
+        async with self._context.changing_networks:
+            return await self._remove(params)
 
     async def ensure_default(self) -> None:
         """Make the default network as configured, once; one that is there already is kept if it may be."""
@@ -109,6 +87,29 @@ class Networks:
             await self.create(asked)
 
     # -- how they are done
+
+    async def _create(self, params: Mapping[str, Any]) -> Any:
+        key = key_of("create_network", params)
+        if key is not None and (first := await self._address("journal").ask(Recall(key))) is not None:
+            return unpack_reply(first)
+        network = await self._plan(params)
+        reply = network_to_wire(network)
+        await self._append(PutNetwork(network), key, reply)
+        await self._make(network, key)
+        self._announce("network_created", network)
+        return reply
+
+    async def _remove(self, params: Mapping[str, Any]) -> Any:
+        key, name = key_of("remove_network", params), params["name"]
+        network = await self._address("journal").ask(GetNetwork(name))
+        reply = {"removed": network is not None}
+        outcome = await self._append(DropNetwork(name), key, reply)
+        if isinstance(outcome, Already):
+            return unpack_reply(outcome.reply)
+        if network is not None:
+            await self._unmake(network)
+            self._announce("network_removed", network)
+        return reply
 
     async def _append(self, operation: PutNetwork | DropNetwork, key: RequestKey | None, reply: Any) -> Any:
         commit = Commit((operation,), key, pack_reply(reply) if key else b"")

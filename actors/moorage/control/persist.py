@@ -22,3 +22,19 @@ async def persist(address: Address, message: Any) -> Any:
                 raise
         await asyncio.sleep(pause)
     return await address.ask(message)
+
+
+async def give_back(allocator: Address, message: Any) -> None:
+    """Ask an allocator as `persist` does, and be done when it is gone for good, its network removed."""
+    for pause in PAUSES:
+        if allocator.directory.find(allocator.name) is None:
+            return
+        try:
+            await allocator.ask(message)
+        except Refused as refusal:
+            if refusal.code is not Code.UNAVAILABLE:
+                raise
+        else:
+            return
+        await asyncio.sleep(pause)
+    await allocator.ask(message)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from moorage.control.context import Context
 from moorage.control.journal import GetPorts, GetReserved
+from moorage.errors import Refused
 from moorage.model.port_pool import PortPool
 from moorage.model.port_table import HostPorts
 from moorage.supervision.loop import LoopActor
@@ -33,8 +35,16 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """The journal says that `owner` has these; what another was promised meanwhile stays his, to be refused there."""
+
+    owner: str
+    ports: tuple[HostPorts, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Settle:
-    """Take back all that `owner` holds but these."""
+    """Let `owner` hold these, which the journal has, and no others."""
 
     owner: str
     keep: tuple[HostPorts, ...] = ()
@@ -83,11 +93,19 @@ class PortAllocator(LoopActor):
                 self._pool.release_owner(owner, keep=frozenset(held).difference(ports))
             case Settle(owner, keep):
                 self._pool.release_owner(owner, keep)
+                self._hold(owner, keep)
+            case Hold(owner, ports):
+                self._hold(owner, ports)
             case Reload():
                 await self.begin()
             case _:
                 return await super().receive(message)
         return None
+
+    def _hold(self, owner: str, ports: tuple[HostPorts, ...]) -> None:
+        for each in ports:
+            with suppress(Refused):
+                self._pool.take(owner, each.key_ip, each.port, each.count)
 
     async def _reserve(self, owner: str, wanted: tuple[HostPorts, ...], avoid: frozenset[int]) -> list[int]:
         if any(each.port == 0 for each in wanted):

@@ -12,7 +12,8 @@ from moorage.control.context import Context
 from moorage.control.journal import GetInterfaces
 from moorage.control.persist import persist
 from moorage.control.proxy import Proxy
-from moorage.errors import Code, Refused
+from moorage.errors import Refused
+from moorage.proxy.listeners import PortBusy
 from moorage.supervision.child import Child
 from moorage.supervision.directory import Address
 from moorage.supervision.messages import Halt, Start
@@ -67,15 +68,22 @@ class Proxies(LoopSupervisor):
                 return [name for name, whose in self._owners.items() if whose == owner and running(name)]
             case StartProxy(interface, mapping):
                 child = proxy_child(self._context, interface, mapping)
-                self._own(child.name, interface.id)
+                self._own(child.name, interface.id, mapping)
                 message = Start(child)
         return await super().receive(message)
 
-    def _own(self, name: str, owner: str) -> None:
+    def _own(self, name: str, owner: str, mapping: Mapping) -> None:
         whose = self._owners.get(name)
         if whose not in {None, owner} and self.directory.find(name) is not None:
-            raise Refused(Code.PORT_IN_USE, f"{name.partition(':')[2]} is held by {whose}: release it first")
+            raise _held(mapping, whose)
         self._owners[name] = owner
+
+
+def _held(mapping: Mapping, owner: str | None) -> PortBusy:
+    """The allocator did not know, having just restarted: another automatic port may do."""
+    busy = PortBusy(mapping.proto, mapping.host_ip, mapping.host_port)
+    busy.text = f"{mapping.name} is held by {owner}: release it first, or ask for another host port"
+    return busy
 
 
 def proxy_child(context: Context, interface: Interface, mapping: Mapping) -> Child:
@@ -87,13 +95,17 @@ def proxy_child(context: Context, interface: Interface, mapping: Mapping) -> Chi
 async def start_all(proxies: Address, interface: Interface, mappings: Iterable[Mapping]) -> None:
     """Start the proxies of these side by side; if one is refused, stop the others again."""
     mappings = list(mappings)
-    replies = [proxies.ask(StartProxy(interface, mapping)) for mapping in mappings]
+    replies = [persist(proxies, StartProxy(interface, mapping)) for mapping in mappings]
     outcomes = await asyncio.gather(*replies, return_exceptions=True)
     refusals = [each for each in outcomes if isinstance(each, BaseException)]
     if refusals:
-        ours = [m for m, outcome in zip(mappings, outcomes, strict=True) if outcome is not False]
-        await stop_all(proxies, ours)
+        await stop_all(proxies, [m for m, each in zip(mappings, outcomes, strict=True) if _may_run(each)])
         raise refusals[0]
+
+
+def _may_run(outcome: object) -> bool:
+    """Whether this start left a proxy of ours; a refused one left nothing, or it is another's that runs."""
+    return outcome is True or (isinstance(outcome, BaseException) and not isinstance(outcome, Refused))
 
 
 async def stop_all(proxies: Address, mappings: Iterable[Mapping]) -> None:

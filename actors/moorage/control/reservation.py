@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
 from moorage.control import ip_allocator, port_allocator
-from moorage.control.persist import persist
+from moorage.control.journal import Open, Opened
+from moorage.control.persist import give_back, persist
 from moorage.control.ports import mapping_of
 from moorage.model.port_spec import PortSpec
 from moorage.model.port_table import HostPorts
@@ -65,23 +66,31 @@ class Reservation:
         if self._addresses is not None:
             await give_back_addresses(self._address, self._owner, *self._addresses)
 
-    async def reload(self) -> None:
-        """Let the allocators read the journal again: it knew of somebody that they did not."""
-        for proto in {mapping.proto for mapping in self._mappings}:
-            await persist(self._address(f"{proto}-ports"), port_allocator.Reload())
-        if self._addresses is not None:
-            await persist(self._address(f"ip:{self._addresses[0]}"), ip_allocator.Reload())
+    async def learn(self, holder: str) -> None:
+        """Let the allocators know what the interface `holder` has: the journal knew, and they did not."""
+        opened: Opened = await persist(self._address("journal"), Open(holder))
+        if (record := opened.interface) is None:
+            return
+        for proto, ports in by_proto(record.ports).items():
+            await persist(self._address(f"{proto}-ports"), port_allocator.Hold(holder, tuple(ports)))
+        held = ip_allocator.Hold(holder, tuple(filter(None, (record.ip, record.ipv6))))
+        await give_back(self._address(f"ip:{record.network}"), held)
 
 
 async def give_back_ports(address: Lookup, owner: str, mappings: Iterable[Mapping]) -> None:
     """Release the host ports of mappings."""
-    by_proto: dict[str, list[HostPorts]] = defaultdict(list)
-    for mapping in mappings:
-        by_proto[mapping.proto].append(HostPorts(mapping.key_ip, mapping.host_port, mapping.count))
-    for proto, ports in by_proto.items():
+    for proto, ports in by_proto(mappings).items():
         await persist(address(f"{proto}-ports"), port_allocator.Release(owner, tuple(ports)))
 
 
 async def give_back_addresses(address: Lookup, owner: str, network: str, addresses: tuple[str, ...]) -> None:
     """Release addresses of a network."""
-    await persist(address(f"ip:{network}"), ip_allocator.Release(owner, addresses))
+    await give_back(address(f"ip:{network}"), ip_allocator.Release(owner, addresses))
+
+
+def by_proto(mappings: Iterable[Mapping]) -> dict[str, list[HostPorts]]:
+    """The host side of mappings, as each protocol's allocator takes it."""
+    ports: dict[str, list[HostPorts]] = defaultdict(list)
+    for mapping in mappings:
+        ports[mapping.proto].append(HostPorts(mapping.key_ip, mapping.host_port, mapping.count))
+    return ports

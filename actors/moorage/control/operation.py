@@ -1,0 +1,71 @@
+"""What an interface is told to do, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from moorage.model.port_spec import PortSpec
+from moorage.store.operations import RequestKey
+
+
+@dataclass(frozen=True, slots=True)
+class Allocate:
+    """Give the interface what is asked, or, when it exists, tell whether it has it."""
+
+    network: str
+    ip: str | None = None
+    ipv6: str | None = None
+    mac: str | None = None
+    netns: str | None = None
+    ifname: str | None = None
+    ports: tuple[PortSpec, ...] = ()
+    labels: Mapping[str, str] | None = None
+    key: RequestKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Connect the interface to a namespace."""
+
+    netns: str
+    ifname: str | None
+    key: RequestKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Detach:
+    """Take the interface out of its namespace."""
+
+    key: RequestKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Publish ports of the container."""
+
+    ports: tuple[PortSpec, ...]
+    key: RequestKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unpublish:
+    """Take back published ports; None for all."""
+
+    ports: tuple[PortSpec, ...] | None
+    key: RequestKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give everything back."""
+
+    key: RequestKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """See whether there is an interface at all: without one its actor is gone."""
+
+
+Operation = Allocate | Attach | Detach | Publish | Unpublish | Release

@@ -1,0 +1,123 @@
+"""Whether all who know something of interfaces know the same: journal, tree, pools, listeners, kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Set
+from pathlib import Path
+from typing import Any
+
+from moorage import Agent
+from moorage.control.journal import GetInterfaces
+from moorage.control.port_mapper import host_ports, rules_of
+from moorage.kernel.memory import MemoryKernel
+from moorage.kernel.protocol import Element
+from moorage.model.elements import network_elements
+from moorage.model.port_spec import PROTOCOLS
+from moorage.rpc.wire import interface_from_wire, interface_to_wire
+from moorage.supervision.directory import Address
+from moorage.values import Interface
+
+Port = tuple[str, int]
+StartAgent = Callable[..., Agent]
+STATES = {"tcp": {"0A"}, "udp": {"07"}}
+"""What a socket without a peer is in `/proc/net`: LISTEN and CLOSE (net/tcp_states.h)."""
+
+
+def actor(agent: Agent, name: str) -> Any:
+    """The actor of that name itself, to look inside or to disturb it."""
+    assert agent._context is not None
+    ref = agent._context.directory.find(name)
+    assert ref is not None, f"there is no {name}"
+    return ref.actor_inbox.abandon.__self__  # a bound method of the actor is all that a reference holds of it
+
+
+def assert_agreement(agent: Agent, *, besides: Set[Port] = frozenset()) -> list[Interface]:
+    """Compare all with the journal, while no request is under way, and return its interfaces.
+
+    `besides` are ports that others listen on.
+    """
+    interfaces = recorded(agent)
+    assert agent.list() == [interface_from_wire(interface_to_wire(each)) for each in interfaces]
+    assert_same("tree", tree_of(agent), expected_tree(agent, interfaces))
+    assert_same("pools", pools_of(agent), expected_pools(agent, interfaces))
+    assert_same("kernel", kernel_of(agent), expected_kernel(agent, interfaces))
+    assert_same("listeners", listening() - besides, expected_listeners(interfaces) - besides)
+    return interfaces
+
+
+def assert_same(where: str, present: Set[Any], recorded: Set[Any]) -> None:
+    """Say what is there without a record, and what is recorded and not there."""
+    more, less = sorted(present - recorded, key=repr), sorted(recorded - present, key=repr)
+    assert not more, f"{where}: without a record {more[:9]}"
+    assert not less, f"{where}: recorded, and not there {less[:9]}"
+
+
+def recorded(agent: Agent) -> list[Interface]:
+    """The interfaces of the journal, with what the wire leaves out."""
+    assert agent._context is not None
+    interfaces: list[Interface] = Address(agent._context.directory, "journal").ask(GetInterfaces()).wait()
+    return interfaces
+
+
+def tree_of(agent: Agent) -> set[str]:
+    return {each.name for each in agent.tree() if each.name.startswith(("proxy:", "interface:", "ip:"))}
+
+
+def expected_tree(agent: Agent, interfaces: Iterable[Interface]) -> set[str]:
+    names = [f"ip:{network.name}" for network in agent.networks()]
+    for each in interfaces:
+        names += [f"interface:{each.id}", *(f"proxy:{mapping.name}" for mapping in each.ports)]
+    return set(names)
+
+
+def pools_of(agent: Agent) -> set[tuple[Any, ...]]:
+    """What the allocators hold."""
+    held: set[tuple[Any, ...]] = set()
+    for proto in PROTOCOLS:
+        for lease in actor(agent, f"{proto}-ports")._pool.held():
+            held.add((proto, lease.ports.key_ip, lease.ports.port, lease.ports.count, lease.owner))
+    for network in agent.networks():
+        for pool in actor(agent, f"ip:{network.name}")._pools:
+            held |= {(network.name, address, owner) for address, owner in pool.held().items()}
+    return held
+
+
+def expected_pools(agent: Agent, interfaces: Iterable[Interface]) -> set[tuple[Any, ...]]:
+    held: set[tuple[Any, ...]] = set()
+    for each in interfaces:
+        held |= {(m.proto, m.key_ip, m.host_port, m.count, each.id) for m in each.ports}
+        held |= {(each.network, address, each.id) for address in (each.ip, each.ipv6) if address}
+    return held
+
+
+def kernel_of(agent: Agent) -> frozenset[Element]:
+    assert agent._context is not None
+    kernel = agent._context.kernel
+    assert isinstance(kernel, MemoryKernel)
+    return kernel.elements
+
+
+def expected_kernel(agent: Agent, interfaces: Iterable[Interface]) -> frozenset[Element]:
+    rules = [rules_of(each) for each in interfaces]
+    return frozenset().union(*rules, *(network_elements(network) for network in agent.networks()))
+
+
+def expected_listeners(interfaces: Iterable[Interface]) -> set[Port]:
+    return {
+        (proto, port)
+        for each in interfaces
+        for proto in STATES
+        for port in host_ports(mapping for mapping in each.ports if mapping.proto == proto)
+    }
+
+
+def listening() -> set[Port]:
+    """The tcp and udp ports that sockets of this network namespace are bound to, and wait at."""
+    found = set()
+    for proto, states in STATES.items():
+        for family in ("", "6"):
+            lines = Path(f"/proc/net/{proto}{family}").read_text().splitlines()[1:]
+            for _, local, _, state, *_ in map(str.split, lines):
+                if state in states:
+                    found.add((proto, int(local.rpartition(":")[2], 16)))
+    return found
