@@ -70,7 +70,9 @@ class TestUDPWriteError:
         client = harness.datagrams(address)
         client.send(PAYLOAD)
         client.send(PAYLOAD)
-        harness.settle()
+        for _ in range(2):  # the datagrams are sent in one turn, and the refusal is met in the next
+            harness.settle()
+        assert harness.plane.connections() == 1
         backend = harness.bind(socket.SOCK_DGRAM, ip, port)
         client.send(b"late")
         while echo_datagram(backend)[0] != b"late":

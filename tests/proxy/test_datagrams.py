@@ -19,6 +19,8 @@ from moorage.values import ANY
 from proxy.harness import PATIENCE, HandClock, Harness, echo_datagram
 
 IDLE = 90.0
+_TENTATIVE = 0x40
+"""IFA_F_TENTATIVE"""
 
 
 @pytest.mark.parametrize("size", [0, 1, 1472, 65_507])
@@ -82,6 +84,8 @@ def test_idle_limit(make_harness: Callable[..., Harness]) -> None:
     route.backend.sendto(b"two", address)
     assert client.recv(100) == b"two"
     clock.now += IDLE - 1
+    harness.settle()
+    assert harness.plane.connections(route.token) == 1
     client.send(b"three")
     assert route.backend.recvfrom(100) == (b"three", address)
     clock.now += IDLE - 1
@@ -166,6 +170,26 @@ def test_other_family(harness: Harness, ip: str, backend_ip: str) -> None:
     assert client.recv(100) == b"across"
 
 
+def test_refusal_met_in_sending(harness: Harness) -> None:
+    """A refusal that is reported in place of the next datagram's sending costs that datagram nothing."""
+    route = harness.route("udp")
+    client = harness.datagrams(route.address)
+    client.send(b"zero")
+    assert route.backend.recv(100) == b"zero"
+    ip, port = route.backend.getsockname()
+    route.backend.close()
+    backend = harness.keep(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+
+    def refuse_then_serve() -> None:
+        (member,) = harness.plane._services[route.token].members
+        member.send(memoryview(b"refused"))
+        backend.bind((ip, port))
+        member.send(memoryview(b"carried"))
+
+    harness.plane._reactor.post(refuse_then_serve)
+    assert backend.recv(100) == b"carried"
+
+
 def test_burst(harness: Harness) -> None:
     """A burst that fits the enlarged buffers loses nothing."""
     route = harness.route("udp")
@@ -192,7 +216,9 @@ def more_addresses() -> Iterator[None]:
         lo = route.link_lookup(ifname="lo")[0]
         added = [("fd00::5", 128), ("192.0.2.5", 32)]
         for address, prefix in added:
-            route.addr("add", index=lo, address=address, prefixlen=prefix, flags=0x02)
+            route.addr("add", index=lo, address=address, prefixlen=prefix)
+        while any(address["flags"] & _TENTATIVE for address in route.get_addr(index=lo)):
+            pass  # the kernel has yet to decide that nobody else has it
         yield
         for address, prefix in added:
             route.addr("del", index=lo, address=address, prefixlen=prefix)

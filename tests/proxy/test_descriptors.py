@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,11 +66,13 @@ def test_out_of_descriptors(harness: Harness, backend: object, starved: Starved)
         client.sendall(b"in")
         assert read_exactly(server, 2) == b"in"
         served.append((client, server))
+    begun = time.monotonic()
     crowd = [harness.connect(address) for _ in range(3)]
     before = starved.turns()
     for client in crowd:
         with pytest.raises(ConnectionResetError):
             client.recv(1)
+    assert time.monotonic() - begun >= 0.2  # two rests between three resets
     assert starved.turns() - before < 20
     abort(served[0][0])
     with pytest.raises(ConnectionResetError):

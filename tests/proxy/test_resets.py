@@ -103,8 +103,9 @@ def test_silent_backend(make_harness: Callable[..., Harness]) -> None:
     assert harness.plane.connections(token) == 0
 
 
-def test_reset_while_dialling(harness: Harness) -> None:
+def test_reset_while_dialling(make_harness: Callable[..., Harness]) -> None:
     """A client that resets while the backend is being dialled is forgotten, and nobody else is disturbed."""
+    harness = make_harness(dial_timeout=1000.0)
     backend = harness.keep(socket.socket())
     backend.bind(("127.0.0.1", 0))
     backend.listen(0)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 
-from moorage.proxy.service import set_buffer
+from moorage.proxy.service import backends, set_buffer
 
 
 class Unprivileged:
@@ -27,3 +28,12 @@ def test_without_privilege(option: int) -> None:
     sock = Unprivileged()
     set_buffer(sock, option, 1 << 20)  # type: ignore[arg-type]  # only setsockopt is called
     assert sock.options == [(socket.SOL_SOCKET, option, 1 << 20)]
+
+
+@pytest.mark.parametrize("ip", ["127.0.0.1", "::1"])
+def test_window_of_a_backend(ip: str) -> None:
+    """A backend's receive buffer is 1 MiB (which the kernel doubles) or what the system allows, and does not grow."""
+    (backend,) = backends("tcp", ip, [80])
+    granted = int(Path("/proc/sys/net/core/rmem_max").read_text())
+    with backend.open() as sock:
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) in {2 << 20, 2 * granted}

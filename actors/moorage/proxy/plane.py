@@ -70,9 +70,9 @@ class DataPlane:
     ) -> int:
         """Carry clients of each of `sockets` to the backend port of the same place; the token is for `stop`.
 
-        No sockets at all, as for SCTP on a kernel without it, carry nothing. The sockets, made by `open_listeners`, are the plane's from now on. Raises
-        ValueError for what is no address or no pair, Refused (unavailable) when the plane is closed or dead;
-        then the sockets are still the caller's.
+        No sockets at all, as for SCTP on a kernel without it, carry nothing. The sockets, made by
+        `open_listeners`, are the plane's from now on. Raises ValueError for what is no address or no pair,
+        Refused (unavailable) when the plane is closed or dead; then the sockets are still the caller's.
         """
         pairs = list(zip(sockets, backends(proto, backend_ip, backend_ports if sockets else ()), strict=True))
         token = next(self._tokens)
