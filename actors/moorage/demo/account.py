@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
-from moorage.cli import main as run_command
+from moorage.cli.main import main as run_command
 from moorage.demo.traffic import Answer, Target, ask
 
 WIDTH = 100
