@@ -7,8 +7,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-import structlog
-
+from moorage.log import Log
 from moorage.proxy.endpoint import READ_SIZE, Endpoint
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from moorage.proxy.reactor import Reactor
     from moorage.proxy.service import Backend, Service
 
-log = structlog.get_logger(__name__)
+log = Log()
 
 
 class Relay:

@@ -10,9 +10,8 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING
 
-import structlog
-
 from moorage.errors import Code, Refused
+from moorage.log import Log
 from moorage.proxy.connection import Relay
 from moorage.proxy.pipes import PipePool
 from moorage.proxy.reactor import Reactor
@@ -30,7 +29,7 @@ UDP_CLIENTS = 10_000
 DIAL_TIMEOUT = 10.0
 """Seconds a backend has to answer a connect: time for the SYN and, after 1, 3 and 7 s, three more."""
 
-log = structlog.get_logger(__name__)
+log = Log()
 
 
 class DataPlane:

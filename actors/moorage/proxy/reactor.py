@@ -10,13 +10,12 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Any, Protocol, TypeVar
 
-import structlog
-
+from moorage.log import Log
 from moorage.proxy.expiry import Expiry
 
 _MAX_EVENTS = 256
 
-log = structlog.get_logger(__name__)
+log = Log()
 
 
 class Handler(Hashable, Protocol):

@@ -8,8 +8,7 @@ import select
 import socket
 from typing import TYPE_CHECKING
 
-import structlog
-
+from moorage.log import Log
 from moorage.proxy.connection import Connection
 from moorage.proxy.endpoint import abort
 from moorage.proxy.service import EXHAUSTED, tune_tcp
@@ -39,7 +38,7 @@ _CLIENT_GONE = frozenset(
 )
 """What accept(2) says of a client that is already lost; the next one may be well."""
 
-log = structlog.get_logger(__name__)
+log = Log()
 
 
 class Doorman:

@@ -7,8 +7,7 @@ import select
 import socket
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import structlog
-
+from moorage.log import Log
 from moorage.proxy.service import EXHAUSTED, set_buffer
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ Address: TypeAlias = Any
 """What recvfrom gives: (ip, port), or (ip, port, flow, scope) for IPv6."""
 Control: TypeAlias = tuple[int, int, bytes]
 
-log = structlog.get_logger(__name__)
+log = Log()
 
 
 class Switchboard:

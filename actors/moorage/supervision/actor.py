@@ -11,12 +11,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
 
 import pykka
-import structlog
 from pykka import ActorRegistry
 from pykka._envelope import Envelope
 from pykka.messages import _ActorStop
 
 from moorage.errors import Fault, MoorageError
+from moorage.log import Log
 from moorage.supervision.directory import Address, Directory
 from moorage.supervision.ending import Ending, describe
 from moorage.supervision.inbox import Inbox, ThreadInbox, no_orphans
@@ -67,7 +67,7 @@ class Actor(pykka.Actor):
     @property
     def log(self) -> Any:
         """A logger that names the actor."""
-        return structlog.get_logger().bind(actor=self.name)
+        return Log(actor=self.name)
 
     # -- for subclasses
 
