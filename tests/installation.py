@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from agents import AgentProcess
+from echo_server import EchoServer
 from lab import Lab
 
 SECOND, SECOND6 = "10.77.0.3", "fd77::3"
@@ -53,18 +54,32 @@ class Installation:
         self.add("guest", "sealed", GUEST, (80,), ipv6=GUEST6)
         self.serve("outside", 80)
 
-    def add(self, name: str, network: str, ip: str | None, serving: tuple[int, ...], **asked: Any) -> None:
+    def add(
+        self, name: str, network: str, ip: str | None, serving: tuple[int, ...], **asked: Any
+    ) -> list[EchoServer]:
         """Start a container: attached, its ports published for both protocols, and answering on `serving`."""
         netns = self.lab.container(name)
         ports = [f"{spec}/{proto}" for spec in PORTS.get(name, ()) for proto in PROTOCOLS]
         self.client.allocate(name, network=network, ip=ip, netns=netns, ports=ports, **asked)
-        for port in serving:
-            self.serve(name, port)
+        return [server for port in serving for server in self.serve(name, port)]
 
-    def serve(self, name: str, port: int) -> None:
+    @contextmanager
+    def container(
+        self, name: str, network: str = "dual", ip: str | None = None, **asked: Any
+    ) -> Iterator[str]:
+        """A container that answers on port 80, for the time of a block; gives its name."""
+        servers = self.add(name, network, ip, (80,), **asked)
+        try:
+            yield name
+        finally:
+            for server in servers:
+                server.close()
+            self.client.release(name)
+            self.lab.remove(name)
+
+    def serve(self, name: str, port: int) -> list[EchoServer]:
         """Answer on that port there, of both protocols."""
-        for proto in PROTOCOLS:
-            self.lab.echo_server(name, proto, port)
+        return [self.lab.echo_server(name, proto, port) for proto in PROTOCOLS]
 
 
 @contextmanager
