@@ -113,9 +113,13 @@ class Directory:
         return None if entry is None else entry.ref
 
     def entries(self) -> list[Entry]:
-        """Every actor, in the order in which names were first entered."""
+        """Every actor, each after its parent, although a child may be entered before the one that started it."""
         with self._lock:
-            return list(self._entries.values())
+            return sorted(self._entries.values(), key=self._depth)
+
+    def _depth(self, entry: Entry) -> int:
+        parent = None if entry.parent is None else self._entries.get(entry.parent)
+        return 0 if parent is None else 1 + self._depth(parent)
 
 
 @dataclass(frozen=True, slots=True)
