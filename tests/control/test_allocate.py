@@ -47,7 +47,6 @@ def test_allocating_again_gives_what_is_there(agent: Agent) -> None:
         ({"ports": ["9090:90"]}, "9090:90"),
         ({"ports": ["80", "80"]}, "80"),
         ({"network": "other"}, "network default"),
-        ({"ifname": "eth7"}, "ifname"),
     ],
 )
 def test_allocating_again_with_other_wishes_is_refused(
@@ -93,6 +92,7 @@ def test_a_refused_allocation_leaves_nothing(agent: Agent) -> None:
         ({"ports": ["8080:80"]}, "port_in_use", "web"),
         ({"ports": ["127.0.0.1:8080:80"]}, "port_in_use", "web"),
         ({"ports": ["80:"]}, "invalid", "80:"),
+        ({"ifname": "eth7"}, "invalid", "netns"),
         ({"ports": ["81:80", "81:82"]}, "invalid", "81:8"),
     ],
 )

@@ -202,16 +202,17 @@ def test_labels_have_limits(labels: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "params",
+    ("method", "params"),
     [
-        {"name": "back", "gateway": "10.0.0.1"},
-        {"name": "back", "subnet": "10.0.0.0/24", "gateway6": "fd00::1"},
-        {"name": "back", "subnet6": "fd00::/64", "mtu": 1279},
+        ("create_network", {"name": "back", "gateway": "10.0.0.1"}),
+        ("create_network", {"name": "back", "subnet": "10.0.0.0/24", "gateway6": "fd00::1"}),
+        ("create_network", {"name": "back", "subnet6": "fd00::/64", "mtu": 1279}),
+        ("allocate", {"id": "web", "ifname": "eth0"}),
     ],
 )
-def test_keys_must_fit_together(params: dict[str, Any]) -> None:
-    """A gateway needs its subnet, and IPv6 an MTU of 1280."""
-    assert refusal("create_network", [params]).code is Code.INVALID
+def test_keys_must_fit_together(method: str, params: dict[str, Any]) -> None:
+    """A gateway needs its subnet, IPv6 an MTU of 1280, and a name for a link the namespace it is in."""
+    assert refusal(method, [params]).code is Code.INVALID
 
 
 @given(st.sampled_from(sorted(METHODS)), st.lists(ANYTHING, max_size=2), st.data())
