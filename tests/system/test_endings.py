@@ -118,8 +118,8 @@ def test_an_address_is_reached_at_once_when_it_comes_again(at: Installation, nam
     address, address6 = at.client.inspect(name).ip, at.client.inspect(name).ipv6
     assert address6 is not None
     at.client.publish(name, ["8504:80"])
-    for to in ((HOST, 8504), (HOST6, 8504)):
-        at.lab.connect("outside", to)
+    for to in (HOST, HOST6):
+        at.lab.connect("outside", (to, 8504))
     for each in (address, address6):
         at.lab.connect("peer", (each, 80))
     WAYS[how](at.client, name)
