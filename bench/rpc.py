@@ -48,7 +48,7 @@ def commits_per_second(directory: Path, seconds: float) -> float:
 
 
 def rate(service: Service, clients: int, requests: int) -> dict[str, float]:
-    """Allocates per second of that many clients, each with `OUTSTANDING` under way, the releases after, and the CPU of the agent."""
+    """Allocates per second of that many clients, each with `OUTSTANDING` under way, and then the releases."""
     names = [[next(_names) for _ in range(requests // clients)] for _ in range(clients)]
     before = service.cpu()
     allocated = _all_at_once(service, [[("allocate", {"id": each}) for each in mine] for mine in names])

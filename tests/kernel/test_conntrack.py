@@ -1,6 +1,6 @@
 import pytest
 
-from moorage.kernel.linux.conntrack import Entry, ends
+from moorage.kernel.linux.conntrack import Entry, _requests, ends
 from moorage.kernel.protocol import Flow
 
 TCP, UDP = 6, 17
@@ -47,3 +47,23 @@ def entry(proto: int, target: str, answers: str) -> Entry:
 def test_only_connections_of_the_mapping_end(flow: Flow, found: Entry, ended: bool) -> None:
     """An entry ends when it went through the mapping, or to it before it was there, and no other does."""
     assert ends(flow, found, {HOST}) is ended
+
+
+@pytest.mark.parametrize(
+    ("ports", "families", "entries", "walks"),
+    [
+        (1, 1, 5, 1),
+        (2, 2, 5, 1),
+        (200, 1, 5, 1),
+        (2, 2, 3_000, 4),
+        (20, 2, 4_000, 4),
+        (20, 2, 100_000, 40),
+        (60, 2, 100_000, 4),
+    ],
+)
+def test_a_flush_walks_the_table_no_more_than_pays(
+    ports: int, families: int, entries: int, walks: int
+) -> None:
+    """Few entries are read in one walk, many only as far as they are of the protocols or ports in question."""
+    wanted = [(TCP if number % 2 else UDP, 8000 + number) for number in range(ports)]
+    assert len(_requests(wanted, [2, 10][:families], entries)) == walks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
@@ -48,9 +49,13 @@ class Desired:
 
     elements: dict[str, frozenset[Element]] = field(default_factory=dict)
     ports: dict[str, frozenset[int]] = field(default_factory=dict)
+    holders: Counter[int] = field(default_factory=Counter)
+    """How many owners have a port: those of different protocols may share its number."""
 
     def put(self, settle: Settle) -> None:
         _put(self.elements, settle.owner, settle.elements)
+        self.holders.subtract(self.ports.get(settle.owner, ()))
+        self.holders.update(settle.ports)
         _put(self.ports, settle.owner, settle.ports)
 
     def all_elements(self) -> list[Element]:
@@ -58,6 +63,9 @@ class Desired:
 
     def all_ports(self) -> frozenset[int]:
         return frozenset().union(*self.ports.values())
+
+    def without_holder(self, ports: frozenset[int]) -> frozenset[int]:
+        return frozenset(port for port in ports if self.holders[port] <= 0)
 
     def bridges(self) -> list[str]:
         return [str(each.key[0]) for each in self.all_elements() if each.container == "bridges"]
@@ -135,6 +143,7 @@ class PortMapper(ThreadActor):
         """Apply all that waits: one transaction, then the flows."""
         before = {each.owner: self._desired.elements.get(each.owner, frozenset()) for each in messages}
         bridges, ports = self._desired.bridges() if _of_network(messages) else None, self._ports(messages)
+        flows = [flow for settle in messages for flow in self._ended(settle)]
         for settle in messages:
             self._desired.put(settle)
         try:
@@ -143,7 +152,7 @@ class PortMapper(ThreadActor):
         except MoorageError:
             await self._reload()
             raise
-        self.firewall.flush_flows([flow for settle in messages for flow in settle.flows])
+        self.firewall.flush_flows(flows)
         if bridges is not None:
             self._keep_forwarding()
         return [None] * len(messages)
@@ -160,15 +169,22 @@ class PortMapper(ThreadActor):
         if old != new:
             self.firewall.change(new - old, old - new)
 
+    def _ended(self, settle: Settle) -> list[Flow]:
+        """The flows that may have connections; TCP to a port that was not published is none that lives on."""
+        new = settle.ports - self._desired.ports.get(settle.owner, frozenset())
+        return [
+            flow
+            for flow in settle.flows
+            if flow.proto != "tcp" or not new.issuperset(range(flow.first, flow.last + 1))
+        ]
+
     def _ports(self, messages: list[Any]) -> frozenset[int]:
         return frozenset().union(*(self._desired.ports.get(each.owner, frozenset()) for each in messages))
 
     async def _reserve(self, before: frozenset[int], after: frozenset[int]) -> None:
         """Keep our ports inside the ephemeral range from being given to outgoing connections."""
-        gone = before - after
-        gone = gone - self._desired.all_ports() if gone else gone
         await self._add_reserved(after - before)
-        await self._remove_reserved(gone)
+        await self._remove_reserved(self._desired.without_holder(before - after))
 
     async def _add_reserved(self, ports: frozenset[int]) -> None:
         """Add those that nobody named yet, noted in the journal first so that they can be taken out again."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
@@ -72,11 +72,8 @@ class Conntrack:
                 self._delete(entry)
 
     def _candidates(self, ports: Collection[tuple[int, int]], families: Collection[int]) -> Iterator[Entry]:
-        filters: Iterable[bytes] = (_filter(proto, port) for proto, port in ports)
-        if len(ports) > _count() // _PER_WALK + 1:
-            filters = (_filter(proto, None) for proto in sorted({proto for proto, _ in ports}))
-        for condition, family in product(filters, families):
-            yield from map(_entry, self._netlink.dump(_GET, generic(family) + condition))
+        for request in _requests(ports, families, _count()):
+            yield from map(_entry, self._netlink.dump(_GET, request))
 
     def _delete(self, entry: Entry) -> None:
         with suppress(FileNotFoundError):
@@ -120,6 +117,17 @@ def _by_port(flows: Collection[Flow]) -> dict[tuple[int, int], list[Flow]]:
         for port in range(flow.first, flow.last + 1):
             wanted.setdefault((_PROTOCOLS[flow.proto], port), []).append(flow)
     return wanted
+
+
+def _requests(ports: Collection[tuple[int, int]], families: Collection[int], entries: int) -> list[bytes]:
+    """Dumps that give all entries of these ports, each a walk: as narrow as costs no more than reading all."""
+    worth = entries // _PER_WALK + 1
+    protos = sorted({proto for proto, _ in ports})
+    if len(ports) * len(families) <= worth:
+        return [generic(family) + _filter(*port) for port, family in product(ports, families)]
+    if len(protos) * len(families) <= worth:
+        return [generic(family) + _filter(proto, None) for proto, family in product(protos, families)]
+    return [generic(socket.AF_UNSPEC)]
 
 
 def _filter(proto: int, port: int | None) -> bytes:
