@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from moorage.errors import Fault, MoorageError, Refused
+from moorage.errors import Fault, MoorageError, Refused, Unreachable
 from moorage.version import VERSION
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ __all__ = [
     "Network",
     "PortSpec",
     "Refused",
+    "Unreachable",
     "__version__",
     "parse_port_spec",
 ]

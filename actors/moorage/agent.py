@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterable
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,7 @@ from moorage.log import Log
 from moorage.methods import EventStream, Methods
 from moorage.rpc.schema import EVENTS as ALL_EVENTS
 from moorage.rpc.schema import check
+from moorage.store.store import lock_directory
 from moorage.supervision.directory import Address, Directory, ask
 from moorage.supervision.loop import EventLoop
 from moorage.supervision.messages import Crash, Exit, Stop, Tick, Watch
@@ -36,6 +38,8 @@ START = 300.0
 """Seconds for the whole tree to be ready: more than the sum of its parts'."""
 STOP = 90.0
 """Seconds for the whole tree to stop."""
+DRAIN = 10.0
+"""Seconds for calls of this process to hear, when the tree has stopped, what became of them."""
 EVENTS = 4096
 """Events that a subscriber in this process may leave unread."""
 
@@ -56,6 +60,8 @@ class Agent(Methods):
         self._context: Context | None = None
         self._root: ActorRef[Root] | None = None
         self._desk: Desk | None = None
+        self._lock = threading.Lock()
+        self._calls: set[Future[Any]] = set()
         self._clock = threading.Event()
         self.ended = threading.Event()
         """Set when the tree is over: stopped, or given up."""
@@ -69,35 +75,47 @@ class Agent(Methods):
 
     def start(self) -> Self:
         """Start the tree and wait until it is ready. Raises Refused or Fault, with nothing left running."""
-        context = self._context = _surroundings(self.config)
+        with self._lock:
+            if self._context is not None:
+                raise Refused(Code.EXISTS, "this agent runs already: stop it first")
+            context = self._context = _surroundings(self.config)
         try:
             self._start_tree(context)
         except BaseException:
             self.stop()
             raise
-        self._clock.clear()
-        threading.Thread(target=self._tick, name="moorage-clock", daemon=True).start()
         return self
 
     def _start_tree(self, context: Context) -> None:
+        self.ended.clear()
+        self.reason = None
         self._root = Root.start(context)
         context.directory.enter("root", self._root, None, "supervisor")
         ask(self._root, Watch(self._hear), START, "root").wait()
         context.directory.mark("root", "running", self._root.actor_urn)
         self._desk = Desk(context, lambda name: Address(context.directory, name))
+        self._clock.clear()
+        threading.Thread(target=self._tick, name="moorage-clock", daemon=True).start()
 
     def stop(self) -> None:
         """Finish what is under way and stop the tree in reverse order; rules and links stay. Twice is no error."""
-        context, self._context = self._context, None
+        with self._lock:
+            context, self._context = self._context, None
+            root, self._root = self._root, None
+            desk, self._desk = self._desk, None
         self._clock.set()
         if context is None:
             return
         try:
-            if self._root is not None:
-                ask(self._root, Stop(), STOP, "root").wait()
+            if desk is not None:
+                desk.close()
+            if root is not None:
+                ask(root, Stop(), STOP, "root").wait()
         finally:
+            wait(list(self._calls), DRAIN)
             context.plane.close()
             context.events.close()
+            context.lock.release()
 
     def subscribe(self, events: Iterable[str] | None = None) -> EventStream:
         """Return a stream of these events, or of all; what happens after this call is in it."""
@@ -113,17 +131,27 @@ class Agent(Methods):
         self.stop()
 
     def _call(self, method: str, params: dict[str, Any]) -> Any:
-        context = self._running()
-        assert self._desk is not None  # noqa: S101 - made with the context
-        result, error = context.events.submit(answer(self._desk, method, [params])).result()
+        result, error = self._submit(method, params).result()
         if error is not None:
             raise error
         return result
 
+    def _submit(self, method: str, params: dict[str, Any]) -> Future[Any]:
+        """Begin a call, unless `stop` did before: it waits for those that were begun."""
+        with self._lock:
+            context = self._running()
+            if self._desk is None:
+                raise Refused(Code.UNAVAILABLE, "the agent is starting: try again")
+            call = context.events.submit(answer(self._desk, method, [params]))
+            self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+        return call
+
     def _running(self) -> Context:
-        if self._context is None or self.ended.is_set():
+        context = self._context
+        if context is None or self.ended.is_set():
             raise Refused(Code.UNAVAILABLE, "the agent is not running: start it first")
-        return self._context
+        return context
 
     def _hear(self, exit_: Exit) -> None:
         self.reason = exit_.reason
@@ -142,12 +170,14 @@ class _Stream(EventStream):
 
     def __init__(self, context: Context, events: Iterable[str] | None) -> None:
         self._gateway = Address(context.directory, "gateway")
-        self._queue: Queue = queue.Queue(EVENTS)
-        self._gateway.ask(Join(self._queue, frozenset(ALL_EVENTS if events is None else events))).wait()
+        self._queue: Queue = queue.SimpleQueue()
+        wanted = frozenset(ALL_EVENTS if events is None else events)
+        self._gateway.ask(Join(self._queue, wanted, EVENTS)).wait()
 
     def __next__(self) -> dict[str, Any]:
         event = self._queue.get()
         if event is None:
+            self._queue.put(None)  # whoever asks again is told again
             raise StopIteration
         return event
 
@@ -157,11 +187,12 @@ class _Stream(EventStream):
 
 
 def _surroundings(config: Config) -> Context:
-    directory = Directory()
     kernel = open_kernel(config)
+    lock = lock_directory(config.state_path)
+    directory = Directory()
     proxies = Address(directory, "proxies")
     plane = Plane(lambda _error: proxies.tell(Crash()))
-    context = Context(config, kernel, directory, EventLoop("moorage-loop").start(), plane, now())
+    context = Context(config, kernel, directory, EventLoop("moorage-loop").start(), plane, lock, now())
     directory.on_restart = lambda name, reason: context.emit("actor_restarted", actor=name, reason=reason)
     return context
 

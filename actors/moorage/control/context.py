@@ -11,6 +11,7 @@ from typing import Any
 from moorage.config import Config
 from moorage.control.plane import Plane
 from moorage.kernel.protocol import Kernel
+from moorage.store.lock import Lock
 from moorage.supervision.directory import Address, Directory
 from moorage.supervision.loop import EventLoop
 
@@ -47,7 +48,8 @@ class Context:
     directory: Directory
     events: EventLoop
     plane: Plane
-
+    lock: Lock
+    """Keeps other agents out of the state directory for as long as this one lives."""
     started: str
     repaired: Tally = field(default_factory=Tally)
     changing_networks: asyncio.Lock = field(default_factory=asyncio.Lock)

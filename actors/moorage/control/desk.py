@@ -41,6 +41,7 @@ class Desk:
         self._context = context
         self._address = address
         self._networks = Networks(context, address)
+        self._patient = True
         self._methods: dict[str, Callable[[Params], Awaitable[Any]]] = {
             "hello": self._hello,
             "allocate": self._allocate,
@@ -68,10 +69,14 @@ class Desk:
             try:
                 return await handler(checked)
             except Refused as refusal:
-                if refusal.code is not Code.UNAVAILABLE:
+                if refusal.code is not Code.UNAVAILABLE or not self._patient:
                     raise
             await asyncio.sleep(pause)
         return await handler(checked)
+
+    def close(self) -> None:
+        """Let nobody wait any more for what will not come back."""
+        self._patient = False
 
     async def ensure_default(self) -> None:
         """Make the default network, if the configuration wants it."""

@@ -25,15 +25,16 @@ CLIENTS = 512
 FINISH = 4.0
 """Seconds that requests under way have when the gateway stops."""
 
-Queue = queue.Queue[dict[str, Any] | None]
+Queue = queue.SimpleQueue[dict[str, Any] | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Put events of these names into `queue`, None at the end; dropped when it is full."""
+    """Put events of these names into `queue`, None at the end, which comes also when `limit` are unread."""
 
     queue: Queue
     events: frozenset[str]
+    limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Gateway(LoopActor):
         for session in list(self._sessions):
             session.transport.abort()
         for join in self._queues.values():
-            _put(join.queue, None)
+            join.queue.put(None)
         if self._listener is not None:
             self._listener.close()
 
@@ -122,13 +123,12 @@ class Gateway(LoopActor):
         for session in list(self._sessions):
             session.send_event(event.event, body)
         for key, join in list(self._queues.items()):
-            if event.event in join.events and not _put(join.queue, body):
-                del self._queues[key]
+            if event.event in join.events:
+                self._put(key, join, body)
 
-
-def _put(target: Queue, body: dict[str, Any] | None) -> bool:
-    try:
-        target.put_nowait(body)
-    except queue.Full:
-        return False
-    return True
+    def _put(self, key: int, join: Join, body: dict[str, Any]) -> None:
+        if join.queue.qsize() < join.limit:
+            join.queue.put(body)
+        else:
+            join.queue.put(None)
+            del self._queues[key]

@@ -122,7 +122,7 @@ class Journal(ThreadActor):
         """Open the database; refused when the directory is not ours, in use, or damaged."""
         context = self._context
         state = Path(str(context.config.state))
-        self._store = Store.open(state, context.kernel.boot_id(), time.time)
+        self._store = Store.open(state, context.kernel.boot_id(), time.time, context.lock)
         for interface_id in self._store.forgotten:
             self.log.info("interface_forgotten", id=interface_id, reason="the host has booted since")
 

@@ -19,7 +19,7 @@ from moorage.store.operations import (
     Unreserve,
 )
 from moorage.store.records import Damaged
-from moorage.store.store import Store
+from moorage.store.store import Store, lock_directory
 
 __all__ = [
     "Already",
@@ -40,4 +40,5 @@ __all__ = [
     "Reserve",
     "Store",
     "Unreserve",
+    "lock_directory",
 ]

@@ -32,9 +32,9 @@ class Store(Reader):
     """The ids of the interfaces of a former boot, dropped when this store was opened."""
 
     def __init__(
-        self, directory: Path, lock: Lock, connection: sqlite3.Connection, now: Callable[[], float]
+        self, directory: Path, lock: Lock | None, connection: sqlite3.Connection, now: Callable[[], float]
     ) -> None:
-        """Use `Store.open`."""
+        """Use `Store.open`; `lock` is one to release at the end."""
         super().__init__(connection)
         self._directory = directory
         self._lock = lock
@@ -44,25 +44,27 @@ class Store(Reader):
         self._writer = Writer(connection, self, self._requests)
 
     @classmethod
-    def open(cls, directory: Path, boot_id: str, now: Callable[[], float]) -> Self:
+    def open(cls, directory: Path, boot_id: str, now: Callable[[], float], lock: Lock | None = None) -> Self:
         """Lock the directory, made when missing, and check what is in it.
 
-        `boot_id` is another string after every boot, `now` gives seconds since the epoch.
+        `boot_id` is another string after every boot, `now` gives seconds since the epoch, and `lock` is what
+        `lock_directory` gave: it stays the caller's, so that one store can follow on another that hangs.
 
         Interfaces of a former boot are forgotten, networks kept. Raises Refused: denied where the
         directory cannot be used, invalid for one that is not ours or is damaged, exists while another
         agent uses it, unsupported when a later version wrote it, no_space on a full disk.
         """
-        directories.prepare(directory)
-        lock = _lock(directory)
+        if lock is not None:
+            return cls._open_locked(directory, None, boot_id, now)
+        ours = lock_directory(directory)
         try:
-            return cls._open_locked(directory, lock, boot_id, now)
+            return cls._open_locked(directory, ours, boot_id, now)
         except BaseException:
-            lock.release()
+            ours.release()
             raise
 
     @classmethod
-    def _open_locked(cls, directory: Path, lock: Lock, boot_id: str, now: Callable[[], float]) -> Self:
+    def _open_locked(cls, directory: Path, lock: Lock | None, boot_id: str, now: Callable[[], float]) -> Self:
         with _refusing(directory):
             connection = connect(directories.touch(directory))
             try:
@@ -102,12 +104,16 @@ class Store(Reader):
         """Close, and remove every file that was made, and the directory when nothing else is in it."""
         self._connection.close()
         directories.erase(self._directory)
-        self._lock.release()
+        self._unlock()
 
     def close(self) -> None:
         """Let another agent use the directory. A second time is no error."""
         self._connection.close()
-        self._lock.release()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
     def _start_boot(self, boot_id: str) -> None:
         self._ballast.take()
@@ -197,7 +203,13 @@ class Store(Reader):
         return result
 
 
-def _lock(directory: Path) -> Lock:
+def lock_directory(directory: Path) -> Lock:
+    """Make the directory when it is missing, and keep other agents out of it until the lock is released.
+
+    Raises Refused: denied where it cannot be used, invalid for one that is not ours, exists while another
+    agent uses it.
+    """
+    directories.prepare(directory)
     try:
         return Lock(directory / directories.LOCK)
     except OSError as error:

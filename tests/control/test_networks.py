@@ -1,0 +1,121 @@
+"""Making, listing and removing networks."""
+
+from __future__ import annotations
+
+import pytest
+
+from agreement import StartAgent, assert_agreement
+from moorage import Agent, Network, Refused
+from moorage.kernel.memory import MemoryKernel
+from moorage.kernel.protocol import Occupied
+
+pytestmark = pytest.mark.system
+
+
+def test_the_default_network_is_made_at_start(agent: Agent) -> None:
+    """An agent begins with the network `default` on its configured bridge and subnet."""
+    assert agent.networks() == [Network("default", "moorage0", "10.0.42.0/24", "10.0.42.1")]
+
+
+def test_the_default_network_can_be_left_out(start_agent: StartAgent) -> None:
+    """With `default_network = false` there is none, and an allocation without a network is refused."""
+    agent = start_agent(default_network=False)
+    assert agent.networks() == []
+    with pytest.raises(Refused, match="default") as refused:
+        agent.allocate("web")
+    assert refused.value.code == "not_found"
+    assert_agreement(agent)
+
+
+def test_the_default_network_follows_the_configuration(start_agent: StartAgent) -> None:
+    """Another subnet moves a default network without interfaces, and refuses the start where it has some."""
+    start_agent().stop()
+    agent = start_agent(subnet="10.0.50.1/24")
+    assert agent.networks()[0].subnet == "10.0.50.0/24"
+    agent.allocate("web")
+    agent.stop()
+    with pytest.raises(Refused, match=r"10\.0\.50\.0/24") as refused:
+        start_agent(subnet="10.0.51.1/24")
+    assert refused.value.code == "exists"
+    assert start_agent(subnet="10.0.50.1/24").inspect("web").ip == "10.0.50.2"
+
+
+def test_a_subnet_is_chosen(agent: Agent, kernel: MemoryKernel) -> None:
+    """Without a subnet a network gets one that overlaps neither another network nor what the host uses."""
+    first = agent.create_network("first")
+    kernel.occupied.append(Occupied("10.0.0.0/8", "route 10.0.0.0/8 dev eth0"))
+    second = agent.create_network("second")
+    assert not second.subnet.startswith("10.")
+    assert len({first.subnet, second.subnet, "10.0.42.0/24"}) == 3
+    assert first.bridge == "mg-first"
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "why"),
+    [
+        ({"name": "default"}, "exists", "default"),
+        ({"name": "back", "bridge": "moorage0"}, "exists", "moorage0"),
+        ({"name": "back", "subnet": "10.0.42.128/25"}, "address_in_use", "network default"),
+        ({"name": "back", "subnet": "10.0.0.1/8"}, "address_in_use", "default"),
+        ({"name": "back", "subnet": "192.168.7.1/24"}, "address_in_use", "eth0"),
+        ({"name": "back", "subnet": "10.0.43.1/32"}, "invalid", "/32"),
+        ({"name": "back", "subnet": "10.0.43.1/24", "gateway": "10.0.44.1"}, "invalid", "10.0.44.1"),
+        ({"name": "back", "subnet6": "fd00:42::1/64"}, "address_in_use", "six"),
+        ({"name": "-back"}, "invalid", "-back"),
+        ({"name": "b" * 64}, "invalid", "63"),
+        ({"name": "back", "bridge": "a" * 16}, "invalid", "15"),
+        ({"name": "back", "mtu": 60}, "invalid", "mtu"),
+    ],
+)
+def test_networks_that_are_refused(
+    agent: Agent, kernel: MemoryKernel, asked: dict[str, object], code: str, why: str
+) -> None:
+    """A network that cannot be is refused, naming what it collides with, and nothing of it is made."""
+    kernel.occupied.append(Occupied("192.168.0.0/16", "route 192.168.0.0/16 dev eth0"))
+    agent.create_network("six", subnet="10.0.60.1/24", subnet6="fd00:42::1/64")
+    before = agent.networks(), dict(kernel.bridges)
+    with pytest.raises(Refused, match=why) as refused:
+        agent.create_network(**asked)  # type: ignore[arg-type]  # each its own type
+    assert refused.value.code == code
+    assert (agent.networks(), kernel.bridges) == before
+    assert_agreement(agent)
+
+
+def test_a_network_with_interfaces_stays(agent: Agent, kernel: MemoryKernel) -> None:
+    """A network is removed only when it is empty; what is not there is no error."""
+    agent.create_network("back", subnet="10.0.43.1/24")
+    agent.allocate("web", network="back")
+    with pytest.raises(Refused, match="web") as refused:
+        agent.remove_network("back")
+    assert refused.value.code == "exists"
+    agent.release("web")
+    assert agent.remove_network("back").removed
+    assert not agent.remove_network("back").removed
+    assert "mg-back" not in kernel.bridges
+    assert_agreement(agent)
+
+
+def test_interfaces_are_listed_by_network(agent: Agent) -> None:
+    """`list` gives the interfaces of one network, or of all, and refuses a network that is not there."""
+    agent.create_network("back", subnet="10.0.43.1/24")
+    agent.allocate("web")
+    agent.allocate("db", network="back")
+    assert [each.id for each in agent.list()] == ["web", "db"]
+    assert [each.id for each in agent.list("back")] == ["db"]
+    with pytest.raises(Refused, match="nowhere") as refused:
+        agent.list("nowhere")
+    assert refused.value.code == "not_found"
+
+
+def test_networks_and_interfaces_outlive_the_agent(start_agent: StartAgent) -> None:
+    """An agent started anew has every network and interface as it was, and goes on from there."""
+    agent = start_agent()
+    agent.create_network("back", subnet="10.0.43.1/24", subnet6="fd00:43::1/64", internal=True, mtu=1400)
+    agent.allocate("web", ports=["8080:80", "53/udp"], labels={"a": "b"})
+    agent.allocate("db", network="back", ports=["5432"])
+    before = agent.networks(), agent.list()
+    agent.stop()
+    again = start_agent()
+    assert (again.networks(), again.list()) == before
+    assert_agreement(again)
+    assert again.allocate("more", ports=["80"]).ports[0].host_port == 49154
