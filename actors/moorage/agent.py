@@ -90,9 +90,7 @@ class Agent(Methods):
         self.ended.clear()
         self.reason = None
         self._root = Root.start(context)
-        context.directory.enter("root", self._root, None, "supervisor")
         ask(self._root, Watch(self._hear), START, "root").wait()
-        context.directory.mark("root", "running", self._root.actor_urn)
         self._desk = Desk(context, lambda name: Address(context.directory, name))
         self._clock.clear()
         threading.Thread(target=self._tick, name="moorage-clock", daemon=True).start()

@@ -70,6 +70,12 @@ class Root(ThreadSupervisor):
         ]
         super().__init__(context.directory, "root", children=children, intensity=ROOT)
 
+    async def begin(self) -> None:
+        """Take the name that nobody above gives, before the children take theirs."""
+        self.directory.enter(self.name, self.actor_ref, None, "supervisor")
+        await super().begin()
+        self.directory.mark(self.name, "running", self.actor_urn)
+
 
 def _supervisor(name: str, start: Callable[[], ActorRef[Any]]) -> Child:
     return Child(name, start, kind="supervisor", ready=RESTORING, shutdown=30.0, patience=RESTORING)
