@@ -177,8 +177,12 @@ class Links(ThreadActor):
         return found.repaired
 
     def _tell_vanished(self, interface_id: str, inode: int) -> None:
-        """The interface decides: it may have been attached elsewhere meanwhile."""
-        Address(self.directory, f"interface:{interface_id}").tell(Collect(inode))
+        """The interface decides: it may have been attached elsewhere meanwhile. At our start it is not there yet."""
+        name = f"interface:{interface_id}"
+        if self.directory.find(name) is None:
+            self._wake()
+        else:
+            Address(self.directory, name).tell(Collect(inode))
 
     def _remember(self, path: str, value: str) -> None:
         if path not in self._sysctls:
