@@ -7,28 +7,12 @@ from typing import Any
 import pytest
 
 from agents import AgentProcess
-from contract.wire import Wire
+from contract.wire import INTERFACE, INTERFACE6, NETWORK, NETWORK6, Wire
 from moorage import Config
 from moorage.agent import Agent
 
 pytestmark = pytest.mark.system
 
-INTERFACE = {
-    "id",
-    "network",
-    "ip",
-    "prefix",
-    "gateway",
-    "mac",
-    "netns",
-    "ifname",
-    "ports",
-    "labels",
-    "created",
-}
-INTERFACE6 = INTERFACE | {"ipv6", "prefix6", "gateway6"}
-NETWORK = {"name", "bridge", "subnet", "gateway", "internal", "mtu"}
-NETWORK6 = NETWORK | {"subnet6", "gateway6"}
 ACTOR = {"name", "parent", "kind", "state", "restarts", "mailbox", "since"}
 
 

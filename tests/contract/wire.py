@@ -13,6 +13,37 @@ import msgpack
 PATIENCE = 20.0
 """Seconds until an answer has to be there, on a machine that is busy with other things."""
 
+INTERFACE = {
+    "id",
+    "network",
+    "ip",
+    "prefix",
+    "gateway",
+    "mac",
+    "netns",
+    "ifname",
+    "ports",
+    "labels",
+    "created",
+}
+INTERFACE6 = INTERFACE | {"ipv6", "prefix6", "gateway6"}
+NETWORK = {"name", "bridge", "subnet", "gateway", "internal", "mtu"}
+NETWORK6 = NETWORK | {"subnet6", "gateway6"}
+CODES = {
+    "invalid",
+    "not_found",
+    "exists",
+    "address_in_use",
+    "addresses_exhausted",
+    "port_in_use",
+    "ports_exhausted",
+    "denied",
+    "unavailable",
+    "unsupported",
+    "no_space",
+    "limit",
+}
+
 
 class Wire:
     """One connection. `call` and `refused` are requests of which the outcome is known beforehand."""
@@ -83,19 +114,3 @@ def refusal(error: Any, result: Any) -> str:
     assert text
     assert code in CODES
     return str(error[1])
-
-
-CODES = {
-    "invalid",
-    "not_found",
-    "exists",
-    "address_in_use",
-    "addresses_exhausted",
-    "port_in_use",
-    "ports_exhausted",
-    "denied",
-    "unavailable",
-    "unsupported",
-    "no_space",
-    "limit",
-}
