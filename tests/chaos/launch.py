@@ -1,0 +1,38 @@
+"""Runs an agent that is killed where it is told: `launch.py ORDER KEPT ARGUMENTS…`.
+
+ORDER is the file of the `Trigger`, read at the start and at SIGUSR2. KEPT is the file of a kernel that outlives
+the process, or `-` for the kernel of the configuration. The arguments are those of `moorage`.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from chaos.crash_points import Trigger
+from chaos.kept import KeptKernel
+from moorage import agent
+from moorage.cli import main
+from moorage.kernel.protocol import Kernel
+
+
+def keep(path: Path) -> None:
+    """Let agents of this process have the kernel in that file."""
+
+    def kernel(_config: object) -> Kernel:
+        return KeptKernel(path)
+
+    agent.open_kernel = kernel
+
+
+if __name__ == "__main__":
+    order, kept, *arguments = sys.argv[1:]
+    if kept != "-":
+        keep(Path(kept))
+    trigger = Trigger(Path(order))
+    trigger.read()
+    signal.signal(signal.SIGUSR2, trigger.read)
+    sys.exit(main(arguments))

@@ -1,0 +1,191 @@
+"""An agent that is killed and started again, and what is left of it each time."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from agents import AgentProcess
+from agreement import assert_same
+from chaos.kept import KeptKernel
+from chaos.load import PORT_RANGE
+from chaos.told import require
+from lab import Lab
+from moorage.control.port_mapper import host_ports, rules_of
+from moorage.kernel.linux import reserved
+from moorage.kernel.linux.firewall import LinuxFirewall
+from moorage.kernel.linux.links import LinuxLinks
+from moorage.kernel.linux.names import alias
+from moorage.kernel.protocol import Element
+from moorage.model.elements import network_elements
+from moorage.store.store import Store
+from moorage.values import Interface, Network
+
+T = TypeVar("T")
+LAUNCHER = Path(__file__).with_name("launch.py")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Here:
+    """Instead of a lab, where a process needs no namespace but this one."""
+
+    def call(self, _name: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Call the function."""
+        return function(*args, **kwargs)
+
+
+class Victim(AgentProcess):
+    """`moorage agent` under the launcher, on a real kernel in a lab, or here on one in a file."""
+
+    def __init__(self, directory: Path, lab: Lab | None = None, **config: Any) -> None:
+        """Nothing runs yet."""
+        self.kept = None if lab else directory / "kernel"
+        self._order = directory / "order"
+        self.status: int | None = None
+        settings = {"subnet": "10.0.42.1/24", "port_range": PORT_RANGE, "log_level": "warning"} | config
+        settings["kernel"] = "linux" if lab else "memory"
+        super().__init__(lab or Here(), directory, **settings)  # type: ignore[arg-type]  # has all that is used
+
+    def start_dying(self, point: str, count: int = 1) -> bool:
+        """Start with that order; whether it was killed before it was ready. Raises AssertionError as `start`."""
+        self._order.write_text(f"{point} {count}")
+        try:
+            self.start()
+        except AssertionError:
+            if self.status != -signal.SIGKILL:
+                raise
+            return True
+        finally:
+            self._order.unlink(missing_ok=True)
+        return False
+
+    def start(self) -> Self:
+        """See `AgentProcess.start`; `took` is the seconds until it was ready."""
+        began = time.monotonic()
+        super().start()
+        self.took = time.monotonic() - began
+        return self
+
+    def order(self, point: str, count: int) -> None:
+        """Have it killed when it comes there."""
+        self._order.write_text(f"{point} {count}")
+        os.kill(self.pid, signal.SIGUSR2)
+
+    def dies(self, seconds: float) -> bool:
+        """Whether it is dead within that time."""
+        process = os.pidfd_open(self.pid)
+        try:
+            return bool(select.select([process], [], [], seconds)[0])
+        finally:
+            os.close(process)
+
+    def _end(self, how: signal.Signals) -> int:
+        self.status = super()._end(how)
+        self._order.unlink(missing_ok=True)
+        return self.status
+
+    def _argv(self) -> list[str]:
+        argv = super()._argv()
+        inner = argv[argv.index("agent") :]
+        return [sys.executable, str(LAUNCHER), str(self._order), str(self.kept or "-"), *inner]
+
+    def descriptors(self) -> Counter[str]:
+        """What files and sockets it has open: paths, and the kinds of what has none."""
+        found: Counter[str] = Counter()
+        for file in Path(f"/proc/{self.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                found[str(file.readlink()).partition("[")[0]] += 1
+        return found
+
+    def threads(self) -> int:
+        """How many threads it has."""
+        return len(list(Path(f"/proc/{self.pid}/task").iterdir()))
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a journal says."""
+
+    interfaces: list[Interface]
+    networks: list[Network]
+    reserved: frozenset[int]
+
+    def elements(self) -> frozenset[Element]:
+        """What the table should hold."""
+        rules = [rules_of(each) for each in self.interfaces]
+        return frozenset().union(*rules, *map(network_elements, self.networks))
+
+    def ports(self) -> frozenset[int]:
+        """The published host ports of any protocol."""
+        return frozenset().union(*(host_ports(each.ports) for each in self.interfaces))
+
+
+def recorded(state: Path) -> Recorded:
+    """Open a copy of the journal of an agent that does nothing at the moment. Raises Refused when it is damaged."""
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch) / "state"
+        copy.mkdir(mode=0o700)
+        for file in state.glob("moorage.db*"):
+            shutil.copy(file, copy)
+        store = Store.open(copy, BOOT_ID.read_text().strip(), time.time)
+        try:
+            return Recorded(store.interfaces(), store.networks(), store.reserved())
+        finally:
+            store.close()
+
+
+def check_kernel(victim: Victim, journal: Recorded) -> None:
+    """Compare the kernel with the journal. Raises AssertionError."""
+    if victim.kept is not None:
+        _check_kept(KeptKernel(victim.kept), journal)
+    else:
+        victim.lab.call(victim.inside, _check_linux, journal)
+        _check_veths(victim, journal.interfaces)
+
+
+def _check_kept(kernel: KeptKernel, journal: Recorded) -> None:
+    assert_same("table", kernel.elements, journal.elements())
+    assert_same("bridges", set(kernel.bridges), {each.bridge for each in journal.networks})
+    _check_reserved(kernel.reserved, kernel.reserved_ports(), journal)
+
+
+def _check_linux(journal: Recorded) -> None:
+    """From inside the host's namespace. Nothing is written as long as nothing is wrong."""
+    _check_reserved(reserved.read(), reserved.read(), journal)
+    firewall = LinuxFirewall(loopback="kernel")
+    try:
+        wrong = firewall.install(journal.elements())
+    finally:
+        firewall.close()
+    links = LinuxLinks(lambda path, _value: require(False, f"{path} was changed"))
+    try:
+        wrong += links.reconcile(journal.networks, journal.interfaces).repaired
+    finally:
+        links.close()
+    require(not wrong, f"in the kernel: {wrong}")
+
+
+def _check_veths(victim: Victim, interfaces: Iterable[Interface]) -> None:
+    found = json.loads(victim.lab.run(victim.inside, ["ip", "-j", "link", "show", "type", "veth"]))
+    aliases = {link["ifalias"] for link in found if "ifalias" in link}
+    assert_same("veths", aliases, {alias(each.id) for each in interfaces if each.netns is not None})
+
+
+def _check_reserved(ours: Collection[int], named: Collection[int], journal: Recorded) -> None:
+    """What is reserved is what is published among the ephemeral ports, and noted as ours."""
+    assert_same("reserved ports", set(ours), set(journal.reserved))
+    wanted = journal.ports().intersection(reserved.ephemeral())
+    assert_same("ports to reserve", set(named) & wanted, wanted)
+    require(journal.reserved <= wanted, f"reserved without a mapping: {sorted(journal.reserved - wanted)}")
