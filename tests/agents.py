@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -40,9 +40,19 @@ class AgentProcess:
     and log are in `directory`. The keywords are configuration keys.
     """
 
-    def __init__(self, lab: Lab, directory: Path, *, inside: str = "host", **config: Any) -> None:
-        """Write the configuration; nothing runs yet."""
+    def __init__(
+        self,
+        lab: Lab,
+        directory: Path,
+        *,
+        inside: str = "host",
+        environment: Mapping[str, str] | None = None,
+        **config: Any,
+    ) -> None:
+        """Write the configuration; nothing runs yet. `environment` is added to that of the tests."""
         self.lab, self.directory, self.inside = lab, directory, inside
+        self._environment = {key: value for key, value in os.environ.items() if key != "MOORAGE_SOCKET"}
+        self._environment |= environment or {}
         self.socket = directory / "agent.sock"
         self.state = directory / "state"
         self.client = Client(self.socket)
@@ -97,7 +107,14 @@ class AgentProcess:
         """Run `agent --down` with the same configuration to its end."""
         argv = [*self._argv(), "--down"]
         done: subprocess.CompletedProcess[str] = self.lab.call(
-            self.inside, subprocess.run, argv, capture_output=True, text=True, timeout=STOP, check=False
+            self.inside,
+            subprocess.run,
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=STOP,
+            check=False,
+            env=self._environment,
         )
         return done
 
@@ -119,7 +136,6 @@ class AgentProcess:
         return [sys.executable, "-m", "moorage.cli", "agent", "--config", str(self._config)]
 
     def _spawn(self, **environment: str) -> subprocess.Popen[Any]:
-        inherited = {key: value for key, value in os.environ.items() if key != "MOORAGE_SOCKET"}
         with self._log.open("a") as log:
             return self.lab.call(
                 self.inside,
@@ -128,7 +144,7 @@ class AgentProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=inherited | environment,
+                env=self._environment | environment,
             )
 
     def _end(self, how: signal.Signals) -> int:
