@@ -94,7 +94,8 @@ def proxy_child(context: Context, interface: Interface, mapping: Mapping) -> Chi
 
 async def start_all(proxies: Address, interface: Interface, mappings: Iterable[Mapping]) -> None:
     """Start the proxies of these side by side; if one is refused, stop the others again."""
-    mappings = list(mappings)
+    if not (mappings := list(mappings)):
+        return
     replies = [persist(proxies, StartProxy(interface, mapping)) for mapping in mappings]
     outcomes = await asyncio.gather(*replies, return_exceptions=True)
     refusals = [each for each in outcomes if isinstance(each, BaseException)]
@@ -115,4 +116,5 @@ async def stop_all(proxies: Address, mappings: Iterable[Mapping]) -> None:
 
 async def stop_names(proxies: Address, names: Iterable[str]) -> None:
     """Stop the proxies of these names side by side; those that do not run are no error."""
-    await asyncio.gather(*[persist(proxies, Halt(name)) for name in names])
+    if halts := [persist(proxies, Halt(name)) for name in names]:
+        await asyncio.gather(*halts)

@@ -133,6 +133,8 @@ class PortTable(Generic[Owner]):
 
 def first_collision(asked: Sequence[HostPorts]) -> tuple[int, int] | None:
     """The places in a list of the first two that collide with each other; automatic ports never do."""
+    if len(asked) < 2:
+        return None
     table: PortTable[int] = PortTable()
     for place, ports in enumerate(asked):
         if not ports.port:
