@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
@@ -22,18 +21,25 @@ def work(agent: Agent, seed: int, ids: list[str]) -> set[str]:
     choice = random.Random(seed)
     refused = set()
     for turn in range(ROUNDS):
-        interface_id = choice.choice(ids)
-        calls: list[Any] = [
-            lambda: agent.allocate(interface_id, ports=choice.choice([["80"], ["8080:80"], ["53/udp", "81"]])),
-            lambda: agent.publish(interface_id, choice.choice([["80"], ["8080:80"], ["8081:81", "53/udp"]])),
-            lambda: agent.unpublish(interface_id, choice.choice([None, ["80"], ["8080:80"]])),
-            lambda: agent.release(interface_id, request=f"{seed}-{turn}"),
-        ]
         try:
-            choice.choice(calls)()
+            any_call(agent, choice, choice.choice(ids), f"{seed}-{turn}")
         except Refused as refusal:
             refused.add(str(refusal.code))
     return refused
+
+
+def any_call(agent: Agent, choice: random.Random, interface_id: str, request: str) -> None:
+    match choice.randrange(4):
+        case 0:
+            ports = choice.choice([["80"], ["8080:80"], ["53/udp", "81"]])
+            agent.allocate(interface_id, ports=ports, request=request)
+        case 1:
+            ports = choice.choice([["80"], ["8080:80"], ["8081:81", "53/udp"]])
+            agent.publish(interface_id, ports, request=request)
+        case 2:
+            agent.unpublish(interface_id, choice.choice([None, ["80"], ["8080:80"]]))
+        case 3:
+            agent.release(interface_id)
 
 
 @pytest.mark.parametrize("ids", [["web"], ["a", "b", "c"]])

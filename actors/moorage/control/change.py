@@ -10,7 +10,7 @@ from typing import Any
 from moorage.control import links
 from moorage.control.ip_allocator import Settle as SettleAddresses
 from moorage.control.journal import Append, Opened
-from moorage.control.persist import give_back, persist
+from moorage.control.persist import give_back, persist, recorded
 from moorage.control.port_allocator import Settle as SettlePorts
 from moorage.control.port_mapper import Settle as SettleRules
 from moorage.control.port_mapper import flow_of, settle_interface
@@ -80,9 +80,11 @@ class Change:
         try:
             await self._follow()
         except MoorageError:
-            await self._revert(key)
+            with recorded():
+                await self._revert(key)
             raise
-        await self._give_back()
+        with recorded():
+            await self._give_back()
         return reply
 
     def _operation(self, resting: float) -> Operation:

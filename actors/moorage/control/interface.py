@@ -9,17 +9,18 @@ from typing import Any, ClassVar
 
 from moorage.control.change import Change, settle
 from moorage.control.context import Context, now
+from moorage.control.incarnations import Incarnations
 from moorage.control.journal import Append, GetNetworks, Open, Opened
 from moorage.control.links import Collect, FindNamespace
 from moorage.control.operation import Allocate, Attach, Detach, Look, Operation, Publish, Release, Unpublish
-from moorage.control.persist import persist
+from moorage.control.persist import persist, recorded
 from moorage.control.ports import missing, unpublished
 from moorage.control.requests import pack_reply, unpack_reply
 from moorage.control.reservation import Reservation
 from moorage.errors import Code, Fault, Refused
 from moorage.kernel.protocol import Namespace
 from moorage.model.interfaces import differences, mac_of, prefix_of
-from moorage.model.port_spec import PortSpec
+from moorage.model.port_spec import PROTOCOLS, PortSpec
 from moorage.proxy.listeners import PortBusy
 from moorage.rpc.wire import interface_to_wire
 from moorage.store.operations import Already, Commit, Conflict, RequestKey
@@ -50,6 +51,7 @@ class InterfaceActor(LoopActor):
         self._context = context
         self._id = interface_id
         self._opened: Opened | None = None
+        self._partners = self._note_partners(None)
 
     async def begin(self) -> None:
         """Read the record; after a crash, make everything else agree with it."""
@@ -69,7 +71,7 @@ class InterfaceActor(LoopActor):
                 self._opened = await persist(self.address("journal"), Open(self._id))
             raise
         finally:
-            if self._opened is not None and self._opened.interface is None:
+            if self._opened is not None and self._record is None and self.actor_inbox.empty():
                 self.finish()
 
     async def _operate(self, message: Operation | Collect | Look) -> Any:  # noqa: PLR0911 - one line for each message
@@ -79,6 +81,7 @@ class InterfaceActor(LoopActor):
         key = None if isinstance(message, Look) else message.key
         opened: Opened = await self.address("journal").ask(Open(self._id, key, network))
         self._opened = opened
+        self._partners = self._note_partners(opened.network)
         if opened.reply is not None:
             return unpack_reply(opened.reply)
         match message:
@@ -130,7 +133,7 @@ class InterfaceActor(LoopActor):
 
     async def _same(self, interface: Interface, message: Allocate, namespace: Namespace | None) -> Any:
         """An interface that exists is given if all that is asked is already so."""
-        if (other := _difference(interface, message, namespace)) is not None:
+        if (other := message.difference(interface, namespace)) is not None:
             raise Refused(
                 Code.EXISTS,
                 f"the interface {self._id} exists with {other}: release it first, or take another id",
@@ -224,6 +227,9 @@ class InterfaceActor(LoopActor):
         quarantine = self._context.config.quarantine
         reply = await change.make(key, reply, time.time() + quarantine if quarantine else 0.0)
         self._opened = Opened(after, network, None)
+        if self._partners.changed():
+            with recorded():
+                await self._settle()
         for event, fields in differences(before, after):
             self._announce(event, **fields)
         return reply
@@ -243,6 +249,12 @@ class InterfaceActor(LoopActor):
         self._opened = await persist(self.address("journal"), Open(self._id))
         networks = await persist(self.address("journal"), GetNetworks())
         await settle(self.address, self._id, self._opened, [network.name for network in networks])
+
+    def _note_partners(self, network: Network | None) -> Incarnations:
+        """Those who do something for an operation before it is recorded."""
+        addresses = [] if network is None else [f"ip:{network.name}"]
+        ports = [f"{proto}-ports" for proto in PROTOCOLS]
+        return Incarnations(self.directory, ["proxies", *ports, *addresses])
 
     async def _find(self, netns: str | None) -> Namespace | None:
         if netns is None:
@@ -273,18 +285,3 @@ class InterfaceActor(LoopActor):
 
 def _placed(interface: Interface, namespace: Namespace, ifname: str | None) -> Interface:
     return replace(interface, netns=namespace.path, netns_inode=namespace.inode, ifname=ifname or IFNAME)
-
-
-def _difference(interface: Interface, message: Allocate, namespace: Namespace | None) -> str | None:
-    """What of an existing interface is not as asked; None when all is."""
-    for name in ("network", "ip", "ipv6", "mac", "ifname"):
-        asked, is_ = getattr(message, name), getattr(interface, name)
-        if asked is not None and asked != is_:
-            return f"the {name} {is_}"
-    if namespace is not None and namespace.inode != interface.netns_inode:
-        return f"the netns {interface.netns}"
-    if message.labels is not None and dict(message.labels) != dict(interface.labels):
-        return "other labels"
-    if left := missing(message.ports, interface.ports):
-        return f"no mapping {left[0]}"
-    return None

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from moorage.control.ports import missing
+from moorage.kernel.protocol import Namespace
 from moorage.model.port_spec import PortSpec
 from moorage.store.operations import RequestKey
+from moorage.values import Interface
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,19 @@ class Allocate:
     ports: tuple[PortSpec, ...] = ()
     labels: Mapping[str, str] | None = None
     key: RequestKey | None = None
+
+    def difference(self, interface: Interface, namespace: Namespace | None) -> str | None:
+        """What of an existing interface is not as asked, `namespace` being what `netns` names; None when all is."""
+        for name in ("network", "ip", "ipv6", "mac", "ifname"):
+            asked, is_ = getattr(self, name), getattr(interface, name)
+            if asked is not None and asked != is_:
+                return f"the {name} {is_}"
+        if namespace is not None and namespace.inode != interface.netns_inode:
+            return f"the netns {interface.netns}"
+        if self.labels is not None and dict(self.labels) != dict(interface.labels):
+            return "other labels"
+        left = missing(self.ports, interface.ports)
+        return f"no mapping {left[0]}" if left else None
 
 
 @dataclass(frozen=True, slots=True)
