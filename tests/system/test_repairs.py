@@ -113,6 +113,35 @@ def test_links_are_put_right(at: Installation, what: str) -> None:
     assert ask(other).server == "lone"
 
 
+@pytest.mark.parametrize(
+    "sysctl",
+    [
+        *(f"net.ipv4.conf.{bridge}.route_localnet=0" for bridge in ("mg-dual", "moorage0")),
+        *(f"net.ipv6.conf.mg-dual.{name}=1" for name in ("accept_ra", "accept_dad", "dad_transmits")),
+    ],
+)
+def test_what_sends_no_event_is_put_right(at: Installation, sysctl: str) -> None:
+    """A sysctl that is changed, and changed again once put right, is soon what it was each time."""
+    name = sysctl.partition("=")[0]
+    before = at.lab.run("host", ["sysctl", "-n", name])
+    for _ in range(2):
+        at.lab.run("host", ["sysctl", "-qw", sysctl])
+        assert until(lambda: at.lab.run("host", ["sysctl", "-n", name]) == before) < SOON
+
+
+def test_reserved_ports_are_reserved_again(at: Installation) -> None:
+    """Our ports that somebody took out of ip_local_reserved_ports are there again, beside what is theirs."""
+    name = "net.ipv4.ip_local_reserved_ports"
+    at.client.publish("lone", ["50000:80"])
+    for theirs in ("40001", "40002"):
+        with at.agent.events("repaired") as events:
+            at.lab.run("host", ["sysctl", "-qw", f"{name}={theirs}"])
+            events.wait(lambda event: "reserved" in event["what"], SOON)
+        assert at.lab.run("host", ["sysctl", "-n", name]).strip() == f"{theirs},50000"
+    at.client.unpublish("lone", ["50000:80"])
+    assert at.lab.run("host", ["sysctl", "-n", name]).strip() == "40002"
+
+
 def test_what_others_have_is_left_alone(at: Installation) -> None:
     """A table and a link of somebody else cause no repair, and stay."""
     before = at.client.status().repaired

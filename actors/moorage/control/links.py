@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from moorage.control.context import Context
 from moorage.control.journal import Append, GetInterfaces, GetNetworks
+from moorage.errors import Refused
 from moorage.kernel.protocol import Links as KernelLinks
 from moorage.store.operations import Commit, Remember
 from moorage.supervision.actor import ThreadActor
@@ -18,6 +19,9 @@ from moorage.values import Interface, Network
 
 AUDIT = 20.0
 """Seconds between audits when no event called for one: events can be lost, and a namespace sends none of its end."""
+
+GLANCE = 1.0
+"""Seconds between glances at what sends no event when somebody changes it, such as `route_localnet`."""
 
 PAUSE = 0.5
 """Seconds from a change to a look, so that a burst costs one: with 500 containers a look takes 50 ms."""
@@ -85,6 +89,16 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class Glance:
+    """See whether what sends no event has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Look, though nothing was heard."""
+
+
+@dataclass(frozen=True, slots=True)
 class Collect:
     """Told to an interface: the namespace with this inode is gone."""
 
@@ -111,7 +125,8 @@ class Links(ThreadActor):
         self._kernel = self._context.kernel.open_links(self._remember)
         await self._reconcile()
         self._kernel.watch(self._wake)
-        self._schedule()
+        self._later(GLANCE, Glance())
+        self._later(AUDIT, Audit())
 
     async def end(self) -> None:
         """Leave the links in place."""
@@ -139,8 +154,8 @@ class Links(ThreadActor):
                 return self.kernel.bridge_addresses(bridge)
             case GetHostIpv6():
                 return self.kernel.host_has_ipv6()
-            case Look():
-                return await self._consider()
+            case Look() | Glance() | Audit():
+                return await self._look_after(message)
             case _:
                 return await super().receive(message)
 
@@ -149,6 +164,16 @@ class Links(ThreadActor):
         """The links that `begin` opened."""
         assert self._kernel is not None  # noqa: S101 - `begin` opened it
         return self._kernel
+
+    async def _look_after(self, message: Look | Glance | Audit) -> None:
+        match message:
+            case Look():
+                await self._consider()
+            case Glance():
+                await self._glance()
+            case Audit():
+                self._later(AUDIT, Audit())
+                self._wake()
 
     async def _consider(self) -> None:
         """Look, unless what we do ourselves goes on and the change may wait."""
@@ -159,9 +184,19 @@ class Links(ThreadActor):
         self._woken = None
         await self._look()
 
+    async def _glance(self) -> None:
+        self._later(GLANCE, Glance())
+        if self.kernel.changed_unheard():
+            await self._look()
+
     async def _look(self) -> None:
-        """Put right what somebody else changed."""
-        for what in await self._reconcile():
+        """Put right what somebody else changed; later, while the journal restarts."""
+        try:
+            repaired = await self._reconcile()
+        except Refused:
+            self._wake()
+            raise
+        for what in repaired:
             self.log.info("repaired", what=what)
             self._context.repaired.add()
             self._context.emit("repaired", what=what)
@@ -196,19 +231,13 @@ class Links(ThreadActor):
             self._look_later()
 
     def _look_later(self) -> None:
+        self._later(PAUSE, Look())
+
+    def _later(self, seconds: float, message: Any) -> None:
         loop = self._context.events.loop
         with suppress(RuntimeError):  # the loop is closed, and the agent at its end
-            loop.call_soon_threadsafe(loop.call_later, PAUSE, self._tell_look)
+            loop.call_soon_threadsafe(loop.call_later, seconds, self._tell_self, message)
 
-    def _tell_look(self) -> None:
+    def _tell_self(self, message: Any) -> None:
         if not self.actor_stopped.is_set():
-            self.actor_ref.tell(Look())
-
-    def _schedule(self) -> None:
-        loop = self._context.events.loop
-        loop.call_soon_threadsafe(loop.call_later, AUDIT, self._audit)
-
-    def _audit(self) -> None:
-        if not self.actor_stopped.is_set():
-            self._wake()
-            self._context.events.loop.call_later(AUDIT, self._audit)
+            self.actor_ref.tell(message)

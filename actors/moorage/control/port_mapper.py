@@ -132,7 +132,7 @@ class PortMapper(ThreadActor):
         match message:
             case Look():
                 self._looking = False
-                self._look()
+                await self._look()
             case Reload():
                 await self._reload()
             case _:
@@ -220,15 +220,22 @@ class PortMapper(ThreadActor):
         ours: frozenset[int] = await self.address("journal").ask(GetReserved())
         wanted = self._desired.all_ports()
         await self._remove_reserved(ours - wanted)
-        missing = (ours & wanted) - self.firewall.read_reserved()
-        self.firewall.write_reserved(missing, ())
+        self._restore_reserved(ours & wanted)
         await self._add_reserved(wanted - ours)
 
-    def _look(self) -> None:
+    def _restore_reserved(self, ports: frozenset[int]) -> list[str]:
+        """Add those that somebody took out; a sentence if there are any."""
+        missing = ports - self.firewall.read_reserved()
+        self.firewall.write_reserved(missing, ())
+        return [f"{len(missing)} of our ports were missing in ip_local_reserved_ports, added"] * bool(missing)
+
+    async def _look(self) -> None:
         """Put right what somebody else changed."""
         if not self.firewall.changed():
             return
-        for what in self.firewall.install(self._desired.all_elements()):
+        repaired = self.firewall.install(self._desired.all_elements())
+        ours: frozenset[int] = await self.address("journal").ask(GetReserved())
+        for what in [*repaired, *self._restore_reserved(ours & self._desired.all_ports())]:
             self._report(what)
         self._keep_forwarding()
 

@@ -174,6 +174,10 @@ class MemoryLinks(_Watching):
         """See `Links.reconcile`."""
         return Reconciled([line for network in networks for line in self.ensure_network(network)], ())
 
+    def changed_unheard(self) -> bool:
+        """See `Links.changed_unheard`: `MemoryKernel.disturb` tells of everything."""
+        return False
+
     def restore(self, sysctls: Mapping[str, str]) -> None:
         """See `Links.restore`: none was changed."""
 

@@ -94,6 +94,9 @@ class Links(Protocol):
     def reconcile(self, networks: Collection[Network], interfaces: Collection[Interface]) -> Reconciled:
         """Put right all links, addresses, routes and sysctls of these, and remove veths of ours that none names."""
 
+    def changed_unheard(self) -> bool:
+        """Whether something differs from what was made of it of which `watch` does not tell. Cheap."""
+
     def watch(self, wake: Callable[[], None]) -> None:
         """Call `wake` (from any thread, often) whenever links, addresses or routes changed, until `close`."""
 
@@ -120,7 +123,7 @@ class Firewall(Protocol):
         """
 
     def changed(self) -> bool:
-        """Whether anybody else changed any nftables table since our last transaction or the last call. Cheap."""
+        """Whether anybody else changed an nftables table or reserved ports since we did or the last call. Cheap."""
 
     def flush_flows(self, flows: Collection[Flow]) -> None:
         """Forget the conntrack entries of these mappings, so that new ones are translated and old ones end."""
@@ -142,7 +145,7 @@ class Firewall(Protocol):
         """The ports of `ip_local_port_range`."""
 
     def watch(self, wake: Callable[[], None]) -> None:
-        """Call `wake` (from any thread, often) whenever somebody changed nftables, until `close`."""
+        """Call `wake` (from any thread, often) whenever somebody changed nftables or reserved ports, until `close`."""
 
     def remove(self) -> None:
         """Remove the table and what `keep_forwarding` put elsewhere. Nothing to remove is no error."""

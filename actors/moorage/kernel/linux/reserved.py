@@ -19,9 +19,14 @@ _WHOLE = 1 << 18
 
 def read() -> frozenset[int]:
     """The ports that are reserved now, by whomever."""
+    return parse(text())
+
+
+def text() -> str:
+    """The same as the kernel writes it: cheap to compare."""
     file = os.open(_RESERVED, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return parse(os.read(file, _WHOLE).decode("ascii"))
+        return os.read(file, _WHOLE).decode("ascii")
     finally:
         os.close(file)
 
@@ -45,14 +50,14 @@ def write(add: Collection[int], remove: Collection[int]) -> None:
         elif set(add) - present:
             _write(format_ports(set(add) - present), 1)
     except OSError as error:
-        text = f"{_RESERVED} cannot be written ({error}): run the agent as root, with /proc/sys writable"
-        raise Refused(Code.DENIED, text) from error
+        sentence = f"{_RESERVED} cannot be written ({error}): run the agent as root, with /proc/sys writable"
+        raise Refused(Code.DENIED, sentence) from error
 
 
-def parse(text: str) -> frozenset[int]:
+def parse(listed: str) -> frozenset[int]:
     """The ports of `8080,9000-9009`."""
     ports: set[int] = set()
-    for part in filter(None, text.strip().split(",")):
+    for part in filter(None, listed.strip().split(",")):
         first, _, last = part.partition("-")
         ports.update(range(int(first), int(last or first) + 1))
     return frozenset(ports)
@@ -72,20 +77,20 @@ def _runs(ports: Iterable[int]) -> Iterator[tuple[int, int]]:
             first = index + 1
 
 
-def _write(text: str, offset: int) -> None:
+def _write(listed: str, offset: int) -> None:
     file = os.open(_RESERVED, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        for piece in _pieces(text):
+        for piece in _pieces(listed):
             os.pwrite(file, piece.encode(), offset)
             offset += len(piece)
     finally:
         os.close(file)
 
 
-def _pieces(text: str) -> Iterator[str]:
-    """`text` cut at commas; the empty list is a line of its own, as writing nothing does nothing."""
-    while len(text) > _PIECE:
-        cut = text.rindex(",", 0, _PIECE)
-        yield text[:cut]
-        text = text[cut + 1 :]
-    yield text + "\n"
+def _pieces(listed: str) -> Iterator[str]:
+    """`listed` cut at commas; the empty list is a line of its own, as writing nothing does nothing."""
+    while len(listed) > _PIECE:
+        cut = listed.rindex(",", 0, _PIECE)
+        yield listed[:cut]
+        listed = listed[cut + 1 :]
+    yield listed + "\n"
