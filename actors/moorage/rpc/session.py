@@ -17,25 +17,39 @@ OUTSTANDING = 1024
 BACKLOG = 1 << 20
 """Bytes of events and replies that a subscriber may leave unread before it is dropped."""
 
+FRAME = 60.0
+"""Seconds for a frame to arrive whole, from its first byte on: any honest client sends one at once."""
+
 Answer = Callable[[str, list[Any]], Awaitable[tuple[Any, MoorageError | None]]]
+Later = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
 
 
 class Session(asyncio.Protocol):
     """Decodes requests, has them answered side by side, and sends the answers as they come."""
 
     def __init__(
-        self, answer: Answer, refusal: Callable[[Session], Refused | None], closed: Callable[[Session], None]
+        self,
+        answer: Answer,
+        refusal: Callable[[Session], Refused | None],
+        closed: Callable[[Session], None],
+        later: Later | None = None,
     ) -> None:
-        """`refusal(session)` says why this client is answered nothing, if so; `closed` is told of its end."""
+        """`refusal(session)` says why this client is answered nothing, if so; `closed` is told of its end.
+
+        `later(seconds, call)` calls back once; it is the loop's unless given.
+        """
         self._answer = answer
         self._refusal_of = refusal
         self._closed = closed
+        self._later = later or asyncio.get_running_loop().call_later
         self._decoder = Decoder()
+        self._deadline: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._refusal: Refused | None = None
         self._reading = True
         self._writable = True
         self._ending = False
+        self._finishing: asyncio.Task[None] | None = None
         self.transport: asyncio.Transport
         self.events: frozenset[str] | None = None
         """What it subscribed to; None for nothing."""
@@ -54,6 +68,11 @@ class Session(asyncio.Protocol):
         self._decoder.feed(data)
         self._pump()
 
+    def eof_received(self) -> bool:
+        """The client sends no more: answer what is under way, and close then."""
+        self._finishing = asyncio.get_running_loop().create_task(self.finish())
+        return True
+
     def pause_writing(self) -> None:
         """The client does not read: ask it nothing more."""
         self._writable = False
@@ -66,6 +85,7 @@ class Session(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         """The client is gone; what it asked for is done nevertheless."""
+        self._expect_frame(expected=False)
         self._closed(self)
 
     # -- ours
@@ -91,11 +111,21 @@ class Session(asyncio.Protocol):
         """Take messages while there is room for them."""
         try:
             while self._has_room() and (message := self._decoder.next_message()) is not None:
+                self._expect_frame(expected=False)
                 self._take(message)
         except ProtocolError:
             self.transport.close()
             return
         self._steer()
+        self._expect_frame(expected=self._reading and self._decoder.partial)
+
+    def _expect_frame(self, *, expected: bool) -> None:
+        """Give what is there of a frame its time to become whole."""
+        if expected and self._deadline is None:
+            self._deadline = self._later(FRAME, self.transport.abort)
+        elif not expected and self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def _take(self, message: Request | Notification | Response) -> None:
         match message:
@@ -134,7 +164,6 @@ class Session(asyncio.Protocol):
         return await self._answer(method, params)
 
     def _subscribe(self, params: list[Any]) -> tuple[Any, MoorageError | None]:
-
         try:
             wanted = check("subscribe", params).get("events")
         except Refused as refusal:
