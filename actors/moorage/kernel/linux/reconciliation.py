@@ -41,7 +41,7 @@ class Audit:
         by_name = {network.name: network for network in networks if network.bridge in links}
         vanished = []
         for interface in attached.values():
-            if netns.is_gone(namespace_of(interface)):
+            if _has_vanished(interface, links):
                 vanished.append(interface.id)
             elif network := by_name.get(interface.network):
                 repaired += self._ensure_interface(interface, network, links, changed)
@@ -100,3 +100,8 @@ class Audit:
         for interface_id in strangers:
             self._veths.remove(interface_id)
         return [f"veth of {interface_id} belonged to nobody, removed" for interface_id in strangers]
+
+
+def _has_vanished(interface: Interface, links: Links) -> bool:
+    """Whether its namespace has ended: with only its path gone, the pair in it is there still."""
+    return names.port_name(interface.id) not in links and netns.is_gone(namespace_of(interface))
