@@ -48,6 +48,15 @@ def test_the_life_of_an_interface(command: Command, wire: Wire) -> None:
     assert wire.call("list") == []
 
 
+def test_containers(linux_agent: AgentProcess, linux: Wire) -> None:
+    """`allocate --netns`, `detach` and `attach` put the interface where they say, which `ps` shows."""
+    path = linux_agent.lab.container("command")
+    for line in (f"allocate web --netns {path}", "detach web", f"attach web {Path(path).name}", "ps"):
+        shown = lines(run(*line.split(), "--socket", linux_agent.socket))[1].split()
+        assert (shown[0], shown[3]) == ("web", "-" if line == "detach web" else path)
+    assert linux.call("inspect", id="web")["netns"] == path
+
+
 def test_ps_in_the_notation_of_2013(command: Command, wire: Wire) -> None:
     """PORTS has `host->container`, the protocol unless it is tcp, the host ip unless it is any."""
     auto = wire.call("allocate", id="web", ports=["80", "53/udp", "[::1]:8080:80", "0.0.0.0:8081:80"])[

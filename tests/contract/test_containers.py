@@ -136,6 +136,16 @@ def test_allocating_is_all_or_nothing(lab: Lab, linux: Wire) -> None:
     assert linux.call("allocate", id="db", **asked)["ip"] == "10.0.42.50"
 
 
+def test_attaching_is_all_or_nothing(lab: Lab, linux: Wire) -> None:
+    """Where the link cannot be made, the interface stays as it was, and can be attached another way."""
+    path = lab.container("occupied")
+    lab.run("occupied", ["ip", "link", "add", "eth0", "type", "bridge"])
+    web = linux.call("allocate", id="web", ports=["8080:80"])
+    assert "eth0" in linux.refused("attach", id="web", netns=path, request="attach")
+    assert linux.call("inspect", id="web") == web
+    assert linux.call("attach", id="web", netns=path, ifname="eth1")["ifname"] == "eth1"
+
+
 def test_automatic_ports_pass_over_what_is_reserved_at_that_moment(lab: Lab, linux: Wire) -> None:
     """An automatic port is none that `ip_local_reserved_ports` names when it is asked for."""
     reserved = Path("/proc/sys/net/ipv4/ip_local_reserved_ports")

@@ -121,6 +121,45 @@ def test_a_second_agent_is_refused(lab: Lab, tmp_path: Path) -> None:
             assert again.call("hello") == wire.call("hello")
 
 
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (("--subnet", "10.77.0.128/25"), "eth0"),
+        (("--bridge", "eth0"), "eth0"),
+        (("--subnet", "10.0.50.1/32"), "10.0.50.1/32"),
+    ],
+)
+def test_a_start_that_cannot_be_leaves_nothing(
+    lab: Lab, tmp_path: Path, flags: tuple[str, str], named: str
+) -> None:
+    """A default network that cannot be made ends the start in a sentence; another start finds no trace of it."""
+    before = links(lab)
+    place = ("--socket", tmp_path / "s", "--state", tmp_path / "state")
+    said = refused_start(lab, *place, *flags)
+    assert named in said.splitlines()[-1]
+    assert "Traceback" not in said
+    assert links(lab) == before
+    with agent(lab, tmp_path / "a", *place, "--subnet", "10.0.50.0/24"), Wire(tmp_path / "s") as wire:
+        assert [each["subnet"] for each in wire.call("networks")] == ["10.0.50.0/24"]
+
+
+def test_a_request_is_remembered_by_the_next_agent(lab: Lab, tmp_path: Path) -> None:
+    """A request repeated after the agent was killed gets the first answer, also when what it made is gone."""
+    asked: dict[str, Any] = {"id": "web", "ports": ["80"], "request": "r1"}
+    flags = ("--socket", tmp_path / "s", "--state", tmp_path / "state", "--kernel", "memory")
+    with agent(lab, tmp_path / "a", *flags) as process, Wire(tmp_path / "s") as wire:
+        first = wire.call("allocate", **asked)
+        wire.call("allocate", id="db", ports=["8080:80"])
+        wire.call("release", id="web")
+        process.kill()
+        process.wait()
+    with agent(lab, tmp_path / "b", *flags), Wire(tmp_path / "s") as wire:
+        assert wire.call("allocate", **asked) == first
+        assert [each["id"] for each in wire.call("list")] == ["db"]
+        with lab.open("host", ("127.0.0.1", 8080)):
+            pass
+
+
 def test_sigterm_finishes_and_leaves_links_in_place(lab: Lab, tmp_path: Path) -> None:
     """On SIGTERM what was asked for is answered, the exit code is 0, and bridge and container link stay."""
     sock = tmp_path / "s"
