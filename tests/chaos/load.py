@@ -18,7 +18,7 @@ SLOTS = 4
 """Interfaces that one client has at most."""
 ANSWER = 60.0
 """Seconds within which every request has to have its answer, repeats included."""
-PAUSE = 0.01
+PAUSE = 0.03
 """Seconds between repeats."""
 HISTORY = 20
 """Requests that a client remembers with their answers, to repeat them long after."""

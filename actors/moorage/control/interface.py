@@ -71,7 +71,7 @@ class InterfaceActor(LoopActor):
                 self._opened = await persist(self.address("journal"), Open(self._id))
             raise
         finally:
-            if self._opened is not None and self._record is None and self.actor_inbox.empty():
+            if self._opened is not None and self._record is None and not self.has_work:
                 self.finish()
 
     async def _operate(self, message: Operation | Collect | Look) -> Any:  # noqa: PLR0911 - one line for each message

@@ -101,6 +101,11 @@ class Actor(pykka.Actor):
         reply.when_answered(self._deferred.discard)
         return reply
 
+    @property
+    def has_work(self) -> bool:
+        """Whether messages wait that `receive` or `receive_batch` will be given."""
+        return self.actor_inbox.waits(CONTROL)
+
     def finish(self) -> None:
         """End this life, without a fault, after the message under way."""
         self._done = True

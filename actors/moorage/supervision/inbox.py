@@ -6,7 +6,7 @@ import asyncio
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from pykka._envelope import Envelope
@@ -98,6 +98,11 @@ class Inbox(ABC):
         envelope = self._envelopes.popleft()
         self.under_way = [envelope]
         return envelope
+
+    def waits(self, besides: Container[type]) -> bool:
+        """Whether a message waits whose kind is not among `besides`."""
+        with self._lock:
+            return any(type(each.message) not in besides for each in self._envelopes)
 
     def empty(self) -> bool:
         """Whether nothing waits."""

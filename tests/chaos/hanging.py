@@ -1,0 +1,59 @@
+"""Actors that hang in the message they take next, until they are let go."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import replace
+from typing import Any
+
+from agreement import actor
+from moorage import Agent
+from moorage.supervision.directory import Address
+from moorage.supervision.loop import LoopActor
+from moorage.supervision.messages import Tick
+
+HOOKS = ("receive", "receive_batch")
+PATIENCE = 0.05
+"""Seconds after which the one that hangs is given up, instead of its half minute and more."""
+
+
+class Hang:
+    """One life that hangs; what waits in its mailbox waits with it."""
+
+    def __init__(self, agent: Agent, name: str) -> None:
+        """Let it hang from its next message on."""
+        self._agent, self._name = agent, name
+        self._actor = actor(agent, name)
+        self.urn = self._actor.actor_urn
+        self.reached = threading.Event()
+        self._gate = threading.Event()
+        for hook in HOOKS:
+            setattr(self._actor, hook, self._around(getattr(self._actor, hook)))
+
+    def hurry(self) -> None:
+        """Have its supervisor look after it, and be impatient."""
+        assert self._agent._context is not None
+        directory = self._agent._context.directory
+        parent = next((each.parent for each in directory.entries() if each.name == self._name), None)
+        if parent is None or (running := actor(self._agent, parent)._children.find(self._name)) is None:
+            return
+        if running.urn == self.urn and running.child.patience != PATIENCE:
+            running.child = replace(running.child, patience=PATIENCE)
+        Address(directory, parent).tell(Tick())
+
+    def let_go(self) -> None:
+        """Let it wake up, and go on with what it was told before it hung."""
+        self._gate.set()
+
+    def _around(self, handler: Any) -> Any:
+        async def hang(message: Any) -> Any:
+            self.reached.set()
+            if isinstance(self._actor, LoopActor):
+                while not self._gate.is_set():
+                    await asyncio.sleep(PATIENCE / 10)
+            else:
+                self._gate.wait()
+            return await handler(message)
+
+        return hang
