@@ -148,10 +148,13 @@ def split(data: bytes) -> Iterator[tuple[int, int, bytes]]:
 def attributes(data: bytes, offset: int = 0) -> Attributes:
     """The attributes that begin at `offset`, by number, without the flag of nesting."""
     found: Attributes = {}
-    while offset + 4 <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, offset)
+    unpack, last = _ATTRIBUTE.unpack_from, len(data) - 4
+    while offset <= last:
+        length, kind = unpack(data, offset)
+        if length < 4:  # the kernel writes none such
+            break
         found[kind & 0x3FFF] = data[offset + 4 : offset + length]
-        offset += max(4, (length + 3) & ~3)
+        offset += (length + 3) & -4
     return found
 
 
