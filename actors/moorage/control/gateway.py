@@ -104,8 +104,8 @@ class Gateway(LoopActor):
         return Session(self._answer, self._admit, self._sessions.discard)
 
     async def _answer(self, method: str, params: list[Any]) -> tuple[Any, MoorageError | None]:
-        """Shielded: a request goes on to its end when its client or this gateway does not."""
-        return await asyncio.shield(answer(self._desk, method, params))
+        """In a task that nobody cancels: a request goes on to its end when its client or this gateway does not."""
+        return await answer(self._desk, method, params)
 
     def _admit(self, session: Session) -> Refused | None:
         if len(self._sessions) >= CLIENTS:
