@@ -1,0 +1,148 @@
+"""The gateway: many clients on one socket."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from typing import Any
+
+import pytest
+
+import agents
+from agreement import assert_agreement
+from moorage import Agent, Client, Refused, Unreachable
+from moorage.control import gateway, port_mapper
+from moorage.rpc.codec import Notification, Request, encode
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def clients() -> Any:
+    """Make raw connections to an agent, closed after the test."""
+    with ExitStack() as stack:
+
+        def connect(agent: Agent) -> socket.socket:
+            made = stack.enter_context(socket.socket(socket.AF_UNIX))
+            made.settimeout(10)
+            made.connect(str(agent.socket))
+            return made
+
+        yield connect
+
+
+def is_closed(connection: socket.socket) -> bool:
+    with suppress(ConnectionResetError):
+        return connection.recv(1) == b""
+    return True
+
+
+def test_hostile_clients_disturb_nobody(agent: Agent, clients: Any) -> None:
+    """While others send garbage, half frames and requests without reading, a client is served."""
+    for hostile in (b"\xc1" * 1000, b"\x94\x00\x01", b"\xdd\xff\xff\xff\xff", b"\x91" * 1000):
+        clients(agent).sendall(hostile)
+    greedy = clients(agent)
+    greedy.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            greedy.send(encode(Request(1, "tree", [])) * 100)
+    with Client(agent.socket, timeout=10) as client:
+        assert client.allocate("web", ports=["80"]).ip == "10.0.42.2"
+    assert_agreement(agent)
+
+
+def test_a_notification_does_what_the_request_would(agent: Agent, clients: Any) -> None:
+    """A notification allocates like a request, also when its client is gone at once, and answers nothing."""
+    with agent.subscribe(["interface_allocated"]) as events:
+        client = clients(agent)
+        client.sendall(encode(Notification("allocate", [{"id": "web", "ports": ["8080:80"]}])))
+        client.close()
+        assert next(events)["id"] == "web"
+    assert agent.inspect("web").ports[0].host_port == 8080
+
+
+def test_a_request_outlives_its_client(agent: Agent, clients: Any) -> None:
+    """A request whose client goes in the middle of it is done to the end."""
+    under_way, go_on = threading.Event(), threading.Event()
+    batch = port_mapper.PortMapper.receive_batch
+
+    async def slowly(self: port_mapper.PortMapper, messages: list[Any]) -> list[Any]:
+        under_way.set()
+        go_on.wait(10)
+        return await batch(self, messages)
+
+    with pytest.MonkeyPatch.context() as patch, agent.subscribe(["interface_allocated"]) as events:
+        patch.setattr(port_mapper.PortMapper, "receive_batch", slowly)
+        client = clients(agent)
+        client.sendall(encode(Request(1, "allocate", [{"id": "web", "ports": ["8080:80"]}])))
+        assert under_way.wait(10)
+        client.close()
+        go_on.set()
+        assert next(events)["id"] == "web"
+    assert_agreement(agent)
+
+
+def test_clients_beyond_the_limit_are_closed(
+    agent: Agent, clients: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One client more than there may be is closed at once; the others go on, and its place is taken when one leaves."""
+    monkeypatch.setattr(gateway, "CLIENTS", 3)
+    with Client(agent.socket) as served:
+        served.hello()
+        idle = [clients(agent), clients(agent)]
+        assert is_closed(clients(agent))
+        assert served.hello().name == "moorage"
+        idle[0].close()
+        agents.until(lambda: not refuses(agent))
+
+
+def refuses(agent: Agent) -> bool:
+    try:
+        with Client(agent.socket, pauses=()) as client:
+            client.hello()
+    except Exception:  # noqa: BLE001 - however a client sees that it was closed
+        return True
+    return False
+
+
+def test_the_gateway_answers_before_it_crashes(agent: Agent) -> None:
+    """Requests under way when the gateway crashes are done, and clients find the next one at the same socket."""
+    answers: list[Any] = []
+
+    def allocate(number: int) -> None:
+        with Client(agent.socket, timeout=20) as client:
+            while True:
+                try:
+                    answers.append(client.allocate(f"c{number}", ports=["80"], request=f"r{number}"))
+                except Unreachable:
+                    continue
+                return
+
+    with ThreadPoolExecutor(8) as pool:
+        calls = [pool.submit(allocate, number) for number in range(40)]
+        agents.until(lambda: len(answers) > 5)
+        agent.crash("gateway")
+        for call in calls:
+            call.result(30)
+    assert sorted(each.id for each in answers) == sorted(each.id for each in assert_agreement(agent))
+
+
+def test_what_is_asked_wrongly_is_answered(agent: Agent) -> None:
+    """A well-formed request that is wrong is refused by name, and the connection serves on."""
+    with Client(agent.socket) as client:
+        for method, params, code in (
+            ("allocate", {"colour": "red"}, "invalid"),
+            ("allocate", {"id": "-web"}, "invalid"),
+            ("allocate", {"id": "w" * 129}, "invalid"),
+            ("publish", {"id": "web"}, "invalid"),
+            ("release", {}, "invalid"),
+            ("allocate", {"labels": {"a": 1}}, "invalid"),
+            ("allocate", {"ports": "80"}, "invalid"),
+            ("allocate", {"request": ""}, "invalid"),
+        ):
+            with pytest.raises(Refused, match=method) as refused:
+                client._call(method, params)
+            assert refused.value.code == code
+        assert client.list() == []
