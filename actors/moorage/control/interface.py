@@ -210,9 +210,8 @@ class InterfaceActor(LoopActor):
                 if not taken.is_automatic(busy.proto, busy.port):
                     raise
                 avoid.add((busy.proto, busy.port))
-            except Conflict as conflict:
+            except Conflict:
                 await taken.undo()
-                await taken.learn(conflict.holder)
                 conflicts += 1
                 if conflicts == ATTEMPTS:
                     raise

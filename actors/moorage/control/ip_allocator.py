@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+from moorage.control.claims import Claims
 from moorage.control.context import Context
 from moorage.control.journal import GetLeases, Leases
 from moorage.errors import Code, Refused
@@ -40,14 +41,6 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
-    """The journal says that `owner` has these; what another was promised meanwhile stays his, to be refused there."""
-
-    owner: str
-    addresses: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Settle:
     """Let `owner` hold these, which the journal has, and no others."""
 
@@ -72,6 +65,7 @@ class IpAllocator(LoopActor):
         self._network = network
         self._quarantine = context.config.quarantine
         self._pools: list[AddressPool] = []
+        self._claims = Claims(self._take)
 
     async def begin(self) -> None:
         """Fold the journal."""
@@ -79,6 +73,7 @@ class IpAllocator(LoopActor):
         network = self._network
         pairs = [(network.subnet, network.gateway), (network.subnet6, network.gateway6)]
         self._pools = [self._pool(subnet, gateway, leases) for subnet, gateway in pairs if subnet and gateway]
+        self._claims = Claims(self._take)
 
     def _pool(self, subnet: str, gateway: str, leases: Leases) -> AddressPool:
         pool = AddressPool(subnet, gateway, quarantine=self._quarantine)
@@ -98,25 +93,26 @@ class IpAllocator(LoopActor):
             case Acquire(owner, ip, ipv6):
                 return self._acquire(owner, ip, ipv6)
             case Release(owner, addresses):
-                for address in addresses:
-                    self._release(owner, address)
+                self._claims.drop(owner, addresses)
+                self._give_back(owner, addresses)
             case Settle(owner, keep):
-                for address in [each for pool in self._pools for each in pool.owned(owner)]:
-                    if address not in keep:
-                        self._release(owner, address)
-                self._hold(owner, keep)
-            case Hold(owner, addresses):
-                self._hold(owner, addresses)
+                self._claims.drop(owner)
+                held = [each for pool in self._pools for each in pool.owned(owner)]
+                self._give_back(owner, [each for each in held if each not in keep])
+                self._claims.hold(owner, keep)
             case Reload():
                 await self.begin()
             case _:
                 return await super().receive(message)
         return None
 
-    def _hold(self, owner: str, addresses: tuple[str, ...]) -> None:
+    def _give_back(self, owner: str, addresses: Iterable[str]) -> None:
         for address in addresses:
-            with suppress(Refused):
-                self._pool_of(address).take(owner, address)
+            self._release(owner, address)
+        self._claims.redeem()
+
+    def _take(self, owner: str, address: str) -> None:
+        self._pool_of(address).take(owner, address)
 
     def _release(self, owner: str, address: str) -> None:
         pool = self._pool_of(address)

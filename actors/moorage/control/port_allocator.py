@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from moorage.control.claims import Claims
 from moorage.control.context import Context
 from moorage.control.journal import GetPorts, GetReserved
-from moorage.errors import Refused
 from moorage.model.port_pool import PortPool
 from moorage.model.port_table import HostPorts
 from moorage.supervision.loop import LoopActor
@@ -29,14 +29,6 @@ class Reserve:
 @dataclass(frozen=True, slots=True)
 class Release:
     """Take back what `owner` holds of these; what it does not hold is no error."""
-
-    owner: str
-    ports: tuple[HostPorts, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """The journal says that `owner` has these; what another was promised meanwhile stays his, to be refused there."""
 
     owner: str
     ports: tuple[HostPorts, ...]
@@ -68,6 +60,7 @@ class PortAllocator(LoopActor):
         self._range = context.config.ports
         self._kernel = context.kernel
         self._pool = self._empty()
+        self._claims = Claims(self._take)
 
     def _empty(self) -> PortPool:
         return PortPool(self._proto, self._range[0], self._range[-1])
@@ -81,7 +74,7 @@ class PortAllocator(LoopActor):
                 last = first + count - 1
         if last is not None:
             pool.resume_after(last)
-        self._pool = pool
+        self._pool, self._claims = pool, Claims(self._take)
 
     async def receive(self, message: Any) -> Any:
         """Give, take back, or settle."""
@@ -89,23 +82,24 @@ class PortAllocator(LoopActor):
             case Reserve(owner, wanted, avoid):
                 return await self._reserve(owner, wanted, avoid)
             case Release(owner, ports):
-                held = self._pool.owned(owner)
-                self._pool.release_owner(owner, keep=frozenset(held).difference(ports))
+                self._claims.drop(owner, ports)
+                self._give_back(owner, keep=frozenset(self._pool.owned(owner)).difference(ports))
             case Settle(owner, keep):
-                self._pool.release_owner(owner, keep)
-                self._hold(owner, keep)
-            case Hold(owner, ports):
-                self._hold(owner, ports)
+                self._claims.drop(owner)
+                self._give_back(owner, keep)
+                self._claims.hold(owner, keep)
             case Reload():
                 await self.begin()
             case _:
                 return await super().receive(message)
         return None
 
-    def _hold(self, owner: str, ports: tuple[HostPorts, ...]) -> None:
-        for each in ports:
-            with suppress(Refused):
-                self._pool.take(owner, each.key_ip, each.port, each.count)
+    def _give_back(self, owner: str, keep: Collection[HostPorts]) -> None:
+        self._pool.release_owner(owner, keep)
+        self._claims.redeem()
+
+    def _take(self, owner: str, ports: HostPorts) -> None:
+        self._pool.take(owner, ports.key_ip, ports.port, ports.count)
 
     async def _reserve(self, owner: str, wanted: tuple[HostPorts, ...], avoid: frozenset[int]) -> list[int]:
         if any(each.port == 0 for each in wanted):

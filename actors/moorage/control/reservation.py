@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
 from moorage.control import ip_allocator, port_allocator
-from moorage.control.journal import Open, Opened
 from moorage.control.persist import give_back, persist
 from moorage.control.ports import mapping_of
 from moorage.model.port_spec import PortSpec
@@ -65,16 +64,6 @@ class Reservation:
         await give_back_ports(self._address, self._owner, self._mappings)
         if self._addresses is not None:
             await give_back_addresses(self._address, self._owner, *self._addresses)
-
-    async def learn(self, holder: str) -> None:
-        """Let the allocators know what the interface `holder` has: the journal knew, and they did not."""
-        opened: Opened = await persist(self._address("journal"), Open(holder))
-        if (record := opened.interface) is None:
-            return
-        for proto, ports in by_proto(record.ports).items():
-            await persist(self._address(f"{proto}-ports"), port_allocator.Hold(holder, tuple(ports)))
-        held = ip_allocator.Hold(holder, tuple(filter(None, (record.ip, record.ipv6))))
-        await give_back(self._address(f"ip:{record.network}"), held)
 
 
 async def give_back_ports(address: Lookup, owner: str, mappings: Iterable[Mapping]) -> None:
