@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from ipaddress import ip_interface, ip_network
 from typing import Any
 
 from moorage.control import links
@@ -146,7 +145,7 @@ class Networks:
         _check_names(name, bridge, others)
         found: list[str] | None = await self._address("links").ask(links.GetBridge(bridge))
         occupied: list[Occupied] = await self._address("links").ask(links.GetOccupied())
-        occupied = [each for each in occupied if not found or not _is_of(each, found)]
+        occupied = [each for each in occupied if each.device != bridge]
         occupied += [Occupied(each.subnet, f"network {each.name}") for each in others]
         subnet, gateway = _subnet(params, bridge, found, occupied)
         subnet6, gateway6 = await self._subnet6(params, occupied, others)
@@ -184,16 +183,16 @@ def _adopted(params: Mapping[str, Any], bridge: str, found: list[str]) -> tuple[
     """A bridge that is there already keeps its first IPv4 address."""
     if len(found) > 1:
         log.warning("bridge_has_more_addresses", bridge=bridge, taken=found[0], others=found[1:])
-    address = ip_interface(found[0])
+    present = parse_subnet(found[0], found[0].partition("/")[0], version=4)
     if "subnet" in params:
         asked = parse_subnet(params["subnet"], params.get("gateway"), version=4)
-        if asked != (str(address.network), str(address.ip)):
+        if asked != present:
             raise Refused(
                 Code.ADDRESS_IN_USE,
                 f"{params['subnet']} was asked for, and the bridge {bridge} is there with {found[0]}: "
                 "ask for that, for no subnet, or for another bridge",
             )
-    return str(address.network), str(address.ip)
+    return present
 
 
 def _check_names(name: str, bridge: str, others: list[Network]) -> None:
@@ -204,13 +203,6 @@ def _check_names(name: str, bridge: str, others: list[Network]) -> None:
             raise Refused(
                 Code.EXISTS, f"the bridge {bridge} is that of the network {other.name}: name another"
             )
-
-
-def _is_of(occupied: Occupied, addresses: list[str]) -> bool:
-    """Whether it is a subnet of the bridge's own, by one of its addresses."""
-    subnet = ip_network(occupied.subnet, strict=False)
-    networks = [ip_network(address, strict=False) for address in addresses]
-    return any(isinstance(each, type(subnet)) and subnet.subnet_of(each) for each in networks)  # type: ignore[arg-type]  # of one family
 
 
 def _is_as_asked(existing: Network, asked: Mapping[str, str]) -> bool:

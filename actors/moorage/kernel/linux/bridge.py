@@ -65,7 +65,7 @@ class Bridges:
             return self._make(network)
 
     def remove(self, network: Network) -> None:
-        """Delete the bridge; an adopted one loses the IPv6 addresses that we added, and stays."""
+        """Delete the bridge; an adopted one loses the addresses that we added, and stays."""
         link = self._reader.link(network.bridge)
         if link is None or link.kind != "bridge":
             return
@@ -176,7 +176,7 @@ class Bridges:
 
     def _take_back(self, index: int) -> None:
         for held in self._reader.addresses(index):
-            if held.local.version == 6 and held.proto == OURS:
+            if held.proto == OURS:
                 self._ip.addr("del", index=index, address=str(held.local), prefixlen=held.prefix)
 
     def _forward(self, network: Network) -> list[str]:
