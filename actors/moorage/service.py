@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import logging
 import os
 import resource
@@ -26,6 +27,10 @@ from moorage.removal import remove_all
 SWITCH = 0.001
 """Seconds a thread computes before another may: answers hop between threads, and 5 ms a hop would be felt."""
 
+YOUNG = 50_000
+"""New objects between collections of garbage (Python's own: 700). What is in use grows by 8,000 actors without any
+of it being garbage, and looking for some took a third of the CPU of an `allocate`."""
+
 log = Log()
 
 
@@ -33,6 +38,7 @@ def run(config: Config) -> int:
     """Run an agent until SIGTERM or SIGINT; 0 after those, 1 when it cannot start or its tree gave up."""
     set_up_logging(config.log_level)
     sys.setswitchinterval(SWITCH)
+    gc.set_threshold(YOUNG, 20, 50)
     _raise_descriptor_limit()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     agent = Agent(replace(config, socket=config.socket_path))
