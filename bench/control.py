@@ -223,7 +223,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             course.fill(attached)
             rows += course.run(attached, options.rounds)
         result: dict[str, Any] = {"rows": [row._asdict() for row in rows]}
-        result["memory"] = weigh(before, ours.service.memory(), max(options.fills))
+        result["memory"] = weigh(before, ours.service.memory(), max(1, *options.fills))
         if options.churn:
             result["churn"] = churn(ours, options.churn)
     return result
