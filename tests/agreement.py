@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from agents import AgentProcess
+from lab import Lab
 from moorage import Agent
 from moorage.control.journal import GetInterfaces
 from moorage.control.port_mapper import host_ports, rules_of
+from moorage.kernel.linux import elements, firewall
 from moorage.kernel.memory import MemoryKernel
 from moorage.kernel.protocol import Element
 from moorage.model.elements import network_elements
 from moorage.model.port_spec import PROTOCOLS
 from moorage.rpc.wire import interface_from_wire, interface_to_wire
 from moorage.supervision.directory import Address
-from moorage.values import Interface
+from moorage.values import ANY, Interface
 
 Port = tuple[str, int]
 StartAgent = Callable[..., Agent]
@@ -111,13 +116,43 @@ def expected_listeners(interfaces: Iterable[Interface]) -> set[Port]:
     }
 
 
-def listening() -> set[Port]:
-    """The tcp and udp ports that sockets of this network namespace are bound to, and wait at."""
+def listening(whose: str = "") -> set[Port]:
+    """The tcp and udp ports that sockets of the network namespace of a process are bound to, and wait at."""
     found = set()
     for proto, states in STATES.items():
         for family in ("", "6"):
-            lines = Path(f"/proc/net/{proto}{family}").read_text().splitlines()[1:]
+            lines = Path(f"/proc/{whose}net/{proto}{family}").read_text().splitlines()[1:]
             for _, local, _, state, *_ in map(str.split, lines):
                 if state in states:
                     found.add((proto, int(local.rpartition(":")[2], 16)))
     return found
+
+
+def assert_agreement_on_host(agent: AgentProcess, lab: Lab) -> list[Interface]:
+    """Compare journal, tree, kernel and listeners of an agent whose mappings on 0.0.0.0 are on any address."""
+    interfaces = [dual(each) for each in agent.client.list()]
+    names = {f"proxy:{mapping.name}" for each in interfaces for mapping in each.ports}
+    assert_same("tree", {each.name for each in agent.client.tree() if each.name.startswith("proxy:")}, names)
+    rules = [rules_of(each) for each in interfaces]
+    recorded = frozenset().union(*rules, *map(network_elements, agent.client.networks()))
+    assert_same("kernel", lab.call("host", read_elements), recorded)
+    assert_same("listeners", lab.call("host", listening, "thread-self/"), expected_listeners(interfaces))
+    links = {
+        each["ifname"] for each in json.loads(lab.run("host", ["ip", "-j", "link", "show", "type", "veth"]))
+    }
+    assert len(links - {"eth0"}) == sum(each.netns is not None for each in interfaces), f"links: {links}"
+    return interfaces
+
+
+def dual(interface: Interface) -> Interface:
+    ports = tuple(replace(mapping, dual=mapping.host_ip == ANY) for mapping in interface.ports)
+    return replace(interface, ports=ports)
+
+
+def read_elements() -> set[Element]:
+    """The elements of the kernel's table in this thread's namespace."""
+    netlink = firewall._open()
+    try:
+        return elements.read(netlink)
+    finally:
+        netlink.close()
