@@ -18,10 +18,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple, Protocol
 
-import peers
 from rooms import Container, Room, go_private
 from service import Service
 
+import peers
 from moorage import Client
 
 SUBNET = "10.98.0.1/16"
