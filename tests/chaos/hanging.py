@@ -26,7 +26,7 @@ class Hang:
         self._agent, self._name = agent, name
         self._actor = actor(agent, name)
         self.urn = self._actor.actor_urn
-        self.reached = threading.Event()
+        self.reached, self.ended = threading.Event(), threading.Event()
         self._gate = threading.Event()
         for hook in HOOKS:
             setattr(self._actor, hook, self._around(getattr(self._actor, hook)))
@@ -54,6 +54,9 @@ class Hang:
                     await asyncio.sleep(PATIENCE / 10)
             else:
                 self._gate.wait()
-            return await handler(message)
+            try:
+                return await handler(message)
+            finally:
+                self.ended.set()
 
         return hang

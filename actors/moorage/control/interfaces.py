@@ -11,6 +11,7 @@ from moorage.control.context import Context
 from moorage.control.interface import InterfaceActor
 from moorage.control.journal import GetInterfaces, GetNetworks
 from moorage.control.persist import persist
+from moorage.control.proxies import GetOwned, stop_names
 from moorage.model.port_spec import PROTOCOLS
 from moorage.supervision.child import Child
 from moorage.supervision.policy import Intensity, Restart
@@ -24,7 +25,9 @@ class Interfaces(LoopSupervisor):
     """Starts an actor for each interface: those of the journal at its own start, others as they are asked for."""
 
     role: ClassVar[str] = "interfaces"
-    asks = frozenset({"journal", "interface", "ip", "tcp-ports", "udp-ports", "sctp-ports", "port-mapper"})
+    asks = frozenset(
+        {"journal", "interface", "ip", "tcp-ports", "udp-ports", "sctp-ports", "proxies", "port-mapper"}
+    )
 
     def __init__(self, context: Context) -> None:
         """Begin with what the journal has."""
@@ -45,7 +48,16 @@ class Interfaces(LoopSupervisor):
             await persist(self.address(f"{proto}-ports"), port_allocator.Reload())
         for network in await persist(self.address("journal"), GetNetworks()):
             await persist(self.address(f"ip:{network.name}"), ip_allocator.Reload())
+        await self._stop_unrecorded()
         await persist(self.address("port-mapper"), port_mapper.Reload())
+
+    async def _stop_unrecorded(self) -> None:
+        """Stop the proxies of operations that never came to be recorded."""
+        await persist(self.address("proxies"), GetOwned(""))  # what was to be started before is now known
+        running = {each.name for each in self.directory.entries() if each.name.startswith("proxy:")}
+        recorded = await persist(self.address("journal"), GetInterfaces())
+        wanted = {f"proxy:{mapping.name}" for each in recorded for mapping in each.ports}
+        await stop_names(self.address("proxies"), running - wanted)
 
 
 def interface_child(context: Context, interface_id: str) -> Child:

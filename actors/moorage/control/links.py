@@ -161,7 +161,8 @@ class Links(ThreadActor):
 
     @property
     def kernel(self) -> KernelLinks:
-        """The links that `begin` opened."""
+        """The links that `begin` opened. Raises Fault for an actor that was given up."""
+        self.check_valid()
         assert self._kernel is not None  # noqa: S101 - `begin` opened it
         return self._kernel
 

@@ -15,13 +15,15 @@ PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
 
 
 async def persist(address: Address, message: Any) -> Any:
-    """Ask until somebody is there. For what may be done twice, and must be done once it is recorded."""
+    """Ask until somebody is there. For what may be done twice, and must be done once it is recorded.
+
+    Raises Fault at once for an actor that was given up, which reaches nobody any more.
+    """
     for pause in PAUSES:
         try:
             return await address.ask(message)
         except Refused as refusal:
-            if refusal.code is not Code.UNAVAILABLE:
-                raise
+            _check_worth_repeating(address, refusal)
         await asyncio.sleep(pause)
     return await address.ask(message)
 
@@ -34,12 +36,18 @@ async def give_back(allocator: Address, message: Any) -> None:
         try:
             await allocator.ask(message)
         except Refused as refusal:
-            if refusal.code is not Code.UNAVAILABLE:
-                raise
+            _check_worth_repeating(allocator, refusal)
         else:
             return
         await asyncio.sleep(pause)
     await allocator.ask(message)
+
+
+def _check_worth_repeating(address: Address, refusal: Refused) -> None:
+    if refusal.code is not Code.UNAVAILABLE:
+        raise refusal
+    if address.is_void:
+        raise Fault(f"{address.name} was asked by an actor that was given up") from refusal
 
 
 @contextmanager

@@ -159,7 +159,8 @@ class PortMapper(ThreadActor):
 
     @property
     def firewall(self) -> Firewall:
-        """The firewall that `begin` opened."""
+        """The firewall that `begin` opened. Raises Fault for a port mapper that was given up."""
+        self.check_valid()
         assert self._firewall is not None  # noqa: S101 - `begin` opened it
         return self._firewall
 

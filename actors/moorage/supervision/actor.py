@@ -106,6 +106,11 @@ class Actor(pykka.Actor):
         """Whether messages wait that `receive` or `receive_batch` will be given."""
         return self.actor_inbox.waits(CONTROL)
 
+    def check_valid(self) -> None:
+        """Raise Fault when this life was given up: another has its place, and it shall change nothing any more."""
+        if self.directory.is_fenced(self.actor_urn):
+            raise Fault(f"{self.name} was given up, and another is in its place")
+
     def finish(self) -> None:
         """End this life, without a fault, after the message under way."""
         self._done = True

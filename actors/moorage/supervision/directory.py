@@ -145,10 +145,13 @@ class Address:
         if (ref := self._find()) is not None:
             ref.actor_inbox.put(Envelope(message))
 
+    @property
+    def is_void(self) -> bool:
+        """Whether its sender was given up."""
+        return self.sender is not None and self.directory.is_fenced(self.sender)
+
     def _find(self) -> ActorRef[Any] | None:
-        if self.sender is not None and self.directory.is_fenced(self.sender):
-            return None
-        return self.directory.find(self.name)
+        return None if self.is_void else self.directory.find(self.name)
 
 
 def ask(ref: ActorRef[Any], message: Any, deadline: float | None, what: str) -> Reply:

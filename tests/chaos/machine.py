@@ -1,0 +1,221 @@
+"""A model of the agent: a few dictionaries that do what its methods promise, held to it after every step."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+import moorage.agent
+from agents import until
+from agreement import actor, assert_agreement
+from chaos.killing import eventually
+from chaos.told import Params, Told, require
+from chaos.victim import recorded
+from moorage import Agent, Config, Refused, parse_port_spec
+from moorage.errors import Code
+from moorage.kernel.memory import MemoryKernel
+from moorage.rpc.wire import interface_from_wire, interface_to_wire
+from moorage.supervision.policy import Intensity, RestartCounter
+from moorage.values import Interface
+
+IDS = ("a", "b", "c", "d")
+SPECS = ("80", "81/udp", "20001:80", "20002:81", "20001:53/udp", "127.0.0.1:20003:80", "20004-20006:90-92")
+ADDRESSES = (None, None, None, "10.0.42.9", "10.0.42.10")
+CRASHING = (
+    *("journal", "allocators", "ip:default", "tcp-ports", "udp-ports", "port-mapper", "links"),
+    *("proxies", "interfaces", "gateway", "interface:a", "interface:b"),
+)
+
+ids = st.sampled_from(IDS)
+specs = st.lists(st.sampled_from(SPECS), unique=True, max_size=3).map(sorted)
+
+
+def busy_ports(interface: Interface) -> set[tuple[str, int]]:
+    """Which host ports it has; two addresses never share one here."""
+    return {
+        (mapping.proto, port)
+        for mapping in interface.ports
+        for port in range(mapping.host_port, mapping.host_port + mapping.count)
+    }
+
+
+def asked_ports(wanted: list[str]) -> set[tuple[str, int]]:
+    """Which host ports these specs name."""
+    parsed = [parse_port_spec(each) for each in wanted]
+    return {(s.proto, s.host_port + n) for s in parsed if s.host_port for n in range(s.count)}
+
+
+@dataclass
+class Model:
+    """What there should be, and why a request should be refused."""
+
+    told: Told = field(default_factory=Told)
+
+    @property
+    def interfaces(self) -> dict[str, Interface]:
+        """The interfaces by their ids."""
+        return self.told.interfaces
+
+    def refusal(self, method: str, params: Params) -> Code | None:
+        """The code with which this has to be refused, if so."""
+        known = self.interfaces.get(params["id"])
+        if method == "allocate":
+            return self._of_allocation(known, params)
+        if known is None:
+            return None if method == "release" else Code.NOT_FOUND
+        if method == "publish":
+            return self._of_ports(known, params["ports"])
+        return None
+
+    def _of_allocation(self, known: Interface | None, params: Params) -> Code | None:
+        if known is not None:
+            return Code.EXISTS
+        others = {each.ip for each in self.interfaces.values()}
+        if params.get("ip") in others:
+            return Code.ADDRESS_IN_USE
+        return self._of_ports(None, params["ports"])
+
+    def _of_ports(self, known: Interface | None, wanted: list[str]) -> Code | None:
+        held = set().union(*(busy_ports(each) for each in self.interfaces.values() if each is not known))
+        return Code.PORT_IN_USE if asked_ports(wanted) & held else None
+
+
+class Machine(RuleBasedStateMachine):
+    """Anything in any order, crashes, restarts and a flushed firewall among it."""
+
+    def __init__(self) -> None:
+        """Start an agent on a kernel of its own."""
+        super().__init__()
+        self._directory = Path(tempfile.mkdtemp())
+        self._kernel = MemoryKernel(ipv6=True)
+        self._model = Model()
+        self._answers: list[tuple[str, Params, Any]] = []
+        self._agent = self._start()
+
+    def teardown(self) -> None:
+        """Stop the agent."""
+        self._agent.stop()
+        shutil.rmtree(self._directory)
+
+    @rule(id=ids, ports=specs, ip=st.sampled_from(ADDRESSES))
+    def allocate(self, id: str, ports: list[str], ip: str | None) -> None:
+        """Allocate, where there is none of that id or where there is one with other wishes."""
+        params: Params = {"id": id, "ports": ports, "labels": {"turn": str(len(self._answers))}}
+        self._call("allocate", params | ({} if ip is None else {"ip": ip}))
+
+    @rule(id=ids, ports=specs.filter(bool))
+    def publish(self, id: str, ports: list[str]) -> None:
+        """Publish ports, some of which it may have."""
+        self._call("publish", {"id": id, "ports": ports})
+
+    @rule(id=ids, data=st.data())
+    def unpublish(self, id: str, data: st.DataObject) -> None:
+        """Unpublish one of its ports, or all."""
+        known = self._model.interfaces.get(id)
+        params: Params = {"id": id}
+        if known is not None and known.ports and data.draw(st.booleans()):
+            mapping = data.draw(st.sampled_from(known.ports))
+            params["ports"] = [next(each for each in SPECS if _made(each, mapping))]
+        self._call("unpublish", params)
+
+    @rule(id=ids)
+    def release(self, id: str) -> None:
+        """Release, whether there is one or not."""
+        self._call("release", {"id": id})
+
+    @rule(data=st.data())
+    def repeat(self, data: st.DataObject) -> None:
+        """Repeat a request: the first answer comes again, and nothing is done."""
+        if self._answers:
+            method, params, first = data.draw(st.sampled_from(self._answers))
+            again = getattr(self._agent, method)(**params)
+            require(again == first, f"{method} {params}: {first} at first, {again} when repeated")
+
+    @rule(name=st.sampled_from(CRASHING))
+    def crash(self, name: str) -> None:
+        """An actor crashes, and another takes its place."""
+        for supervisor in ("root", "allocators", "proxies", "interfaces"):
+            actor(self._agent, supervisor)._restarts = RestartCounter(Intensity(1000, 1.0))
+        before = self._urn(name)
+        with suppress(Refused):  # there is no such interface
+            self._agent.crash(name)
+            until(lambda: self._urn(name) != before)
+
+    @rule(flushed=st.booleans())
+    def restart(self, flushed: bool) -> None:
+        """The agent stops and starts again, its rules there still or not."""
+        self._agent.stop()
+        if flushed:
+            self._kernel.disturb()
+        self._agent = self._start()
+
+    @rule()
+    def flush(self) -> None:
+        """Somebody flushes all rules and removes all bridges."""
+        self._kernel.disturb()
+
+    @invariant()
+    def all_agree(self) -> None:
+        """Model, agent, reopened journal and kernel are the same."""
+        eventually(self._agree)
+
+    def _agree(self) -> None:
+        states = {each.name for each in self._agent.tree() if each.state != "running"}
+        require(not states, f"not running: {states}")
+        assert_agreement(self._agent)
+        present = {each.id: each for each in self._agent.list()}
+        require(
+            present == self._model.interfaces,
+            f"there are {present}, and {self._model.interfaces} in the model",
+        )
+        journal = {each.id: each for each in recorded(self._directory / "state").interfaces}
+        told = {id: interface_from_wire(interface_to_wire(each)) for id, each in journal.items()}
+        require(told == present, f"there are {present}, and {told} in the reopened journal")
+        bridges = {each.bridge for each in self._agent.networks()}
+        require(set(self._kernel.bridges) == bridges, f"bridges {set(self._kernel.bridges)}, not {bridges}")
+
+    def _call(self, method: str, params: Params) -> None:
+        expected = self._model.refusal(method, params)
+        params["request"] = f"r{len(self._answers)}-{method}"
+        try:
+            answer = getattr(self._agent, method)(**params)
+        except Refused as refusal:
+            require(
+                refusal.code == expected, f"{method} {params} was refused, but not for {expected}: {refusal}"
+            )
+            return
+        require(expected is None, f"{method} {params} gave {answer}, and should be refused as {expected}")
+        self._model.told.hear(method, params, answer)
+        self._answers.append((method, params, answer))
+
+    def _start(self) -> Agent:
+        before = moorage.agent.open_kernel
+        moorage.agent.open_kernel = lambda _config: self._kernel
+        try:
+            config = Config(
+                kernel="memory", state=self._directory / "state", subnet="10.0.42.1/24", chaos=True
+            )
+            return Agent(config).start()
+        finally:
+            moorage.agent.open_kernel = before
+
+    def _urn(self, name: str) -> str | None:
+        assert self._agent._context is not None
+        ref = self._agent._context.directory.find(name)
+        return None if ref is None else ref.actor_urn
+
+
+def _made(spec: str, mapping: Any) -> bool:
+    """Whether that spec could have made the mapping."""
+    parsed = parse_port_spec(spec)
+    found = replace(mapping, dual=parsed.host_ip is None)
+    return (parsed.proto, parsed.container_port, parsed.count) == (
+        found.proto, found.container_port, found.count,
+    ) and parsed.host_port in {0, found.host_port}  # fmt: skip
