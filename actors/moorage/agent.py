@@ -16,10 +16,12 @@ from pykka import ActorRef
 from moorage.config import Config
 from moorage.control.context import Context, now
 from moorage.control.desk import Desk, answer
+from moorage.control.estate import Estate
 from moorage.control.gateway import Join, Leave, Queue
 from moorage.control.plane import Plane
 from moorage.control.tree import Root
 from moorage.errors import Code, Refused
+from moorage.inheritance import Inheritance
 from moorage.kernel.protocol import Kernel
 from moorage.log import Log
 from moorage.methods import EventStream, Methods
@@ -73,14 +75,18 @@ class Agent(Methods):
         """Where clients reach it."""
         return Path(str(self.config.socket))
 
-    def start(self) -> Self:
-        """Start the tree and wait until it is ready. Raises Refused or Fault, with nothing left running."""
+    def start(self, inheritance: Inheritance | None = None) -> Self:
+        """Start the tree and wait until it is ready. Raises Refused or Fault, with nothing left running.
+
+        `inheritance` has listening sockets of an agent that ran on the same state before.
+        """
         with self._lock:
             if self._context is not None:
                 raise Refused(Code.EXISTS, "this agent runs already: stop it first")
-            context = self._context = _surroundings(self.config)
+            context = self._context = _surroundings(self.config, inheritance or Inheritance())
         try:
             self._start_tree(context)
+            context.inheritance.settle()
         except BaseException:
             self.stop()
             raise
@@ -97,6 +103,18 @@ class Agent(Methods):
 
     def stop(self) -> None:
         """Finish what is under way and stop the tree in reverse order; rules and links stay. Twice is no error."""
+        self._stop(handing_over=False)
+
+    def hand_over(self) -> Estate:
+        """Stop as `stop` does, but leave listeners and connections to the data plane, for a successor.
+
+        Raises Refused (unavailable) when it is not running.
+        """
+        context = self._running()
+        self._stop(handing_over=True)
+        return Estate(context.plane, context.inheritance)
+
+    def _stop(self, *, handing_over: bool) -> None:
         with self._lock:
             context, self._context = self._context, None
             root, self._root = self._root, None
@@ -104,6 +122,7 @@ class Agent(Methods):
         self._clock.set()
         if context is None:
             return
+        context.inheritance.end(handing_over=handing_over)
         try:
             if desk is not None:
                 desk.close()
@@ -111,7 +130,8 @@ class Agent(Methods):
                 ask(root, Stop(), STOP, "root").wait()
         finally:
             wait(list(self._calls), DRAIN)
-            context.plane.close()
+            if not handing_over:
+                context.plane.close()
             context.events.close()
             context.lock.release()
 
@@ -184,13 +204,14 @@ class _Stream(EventStream):
         self._queue.put(None)
 
 
-def _surroundings(config: Config) -> Context:
+def _surroundings(config: Config, inheritance: Inheritance) -> Context:
     kernel = open_kernel(config)
     lock = lock_directory(config.state_path)
     directory = Directory()
     proxies = Address(directory, "proxies")
     plane = Plane(lambda _error: proxies.tell(Crash()))
-    context = Context(config, kernel, directory, EventLoop("moorage-loop").start(), plane, lock, now())
+    loop = EventLoop("moorage-loop").start()
+    context = Context(config, kernel, directory, loop, plane, lock, now(), inheritance)
     directory.on_restart = lambda name, reason: context.emit("actor_restarted", actor=name, reason=reason)
     return context
 

@@ -25,7 +25,8 @@ class Config:
     """What an agent is told. Making one with a wrong value raises Refused (invalid), naming the key.
 
     `subnet` is that of the default network (None: a free one), `quarantine` the seconds for which an address
-    or an automatic port rests after use. The file `config/moorage.toml` says what each key does.
+    or an automatic port rests after use, `drain` those for which a replaced agent carries its connections on.
+    The file `config/moorage.toml` says what each key does.
     """
 
     kernel: str = "linux"
@@ -39,6 +40,7 @@ class Config:
     allow_uids: tuple[int, ...] = ()
     allow_gids: tuple[int, ...] = ()
     quarantine: float = 0
+    drain: float = 30
     chaos: bool = False
     log_level: str = "info"
 
@@ -140,6 +142,7 @@ _CHECKS: Final[dict[str, checks.Check]] = {
     "allow_uids": _ids,
     "allow_gids": _ids,
     "quarantine": _seconds,
+    "drain": _seconds,
     "chaos": checks.flag,
     "log_level": _one_of(LOG_LEVELS),
 }

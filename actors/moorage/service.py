@@ -8,24 +8,28 @@ import logging
 import os
 import resource
 import signal
-import socket
 import sys
-import threading
-from collections.abc import Callable
+import time
 from dataclasses import replace
 from types import FrameType
 from typing import Any
 
 import structlog
 
-from moorage.agent import Agent
+from moorage.agent import START, STOP, Agent
 from moorage.config import Config
+from moorage.control.estate import Estate
 from moorage.errors import MoorageError
+from moorage.handover import Door, Links, Predecessor, Successor
+from moorage.inheritance import Inheritance
 from moorage.log import Log
+from moorage.manager import Manager, passed
 from moorage.removal import remove_all
 
 SWITCH = 0.001
 """Seconds a thread computes before another may: answers hop between threads, and 5 ms a hop would be felt."""
+LOOK = 0.2
+"""Seconds between looks at what wakes nobody: a tree that gave up, connections that ended."""
 
 YOUNG = 50_000
 """New objects between collections of garbage (Python's own: 700). What is in use grows by 8,000 actors without any
@@ -34,24 +38,45 @@ of it being garbage, and looking for some took a third of the CPU of an `allocat
 log = Log()
 
 
-def run(config: Config) -> int:
-    """Run an agent until SIGTERM or SIGINT; 0 after those, 1 when it cannot start or its tree gave up."""
+class Stopping:
+    """Whether SIGTERM or SIGINT has come; `descriptor` is readable then."""
+
+    def __init__(self) -> None:
+        """Take both signals from now on. For the main thread."""
+        self.descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.requested = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._handle)
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        self.requested = True
+        os.eventfd_write(self.descriptor, 1)
+
+
+def run(config: Config, *, replacing: bool = False) -> int:
+    """Run an agent until SIGTERM or SIGINT; 0 after those, 1 when it cannot start or its tree gave up.
+
+    `replacing` takes over from the agent that runs on the same state, if there is one; and one that replaces
+    this agent ends it with 0 too.
+    """
     set_up_logging(config.log_level)
     sys.setswitchinterval(SWITCH)
     gc.set_threshold(YOUNG, 20, 50)
     _raise_descriptor_limit()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     agent = Agent(replace(config, socket=config.socket_path))
-    stopping = threading.Event()
-    _on_signals(stopping.set)
+    manager, stopping = Manager(), Stopping()
     try:
-        agent.start()
+        links = _start(agent, manager, replacing=replacing)
+        door = Door(config.state_path)
+        log.info(
+            "agent_started", socket=str(agent.socket), state=str(config.state_path), kernel=config.kernel
+        )
+        manager.tell("READY=1")
+        return _serve(agent, door, links, manager, stopping)
     except MoorageError as error:
         print(f"moorage: {error}", file=sys.stderr)
         return 1
-    log.info("agent_started", socket=str(agent.socket), state=str(config.state_path), kernel=config.kernel)
-    _notify("READY=1")
-    return _serve(agent, stopping)
 
 
 def down(config: Config) -> int:
@@ -96,36 +121,63 @@ def set_up_logging(level: str) -> None:
     logging.captureWarnings(capture=True)
 
 
-def _serve(agent: Agent, stopping: threading.Event) -> int:
-    while not stopping.wait(0.2):
-        if agent.ended.is_set():
-            log.critical("agent_gave_up", reason=repr(agent.reason))
-            return 1
-    _notify("STOPPING=1")
+def _start(agent: Agent, manager: Manager, *, replacing: bool) -> Links:
+    state = agent.config.state_path
+    predecessor = Predecessor.find(state, STOP) if replacing else None
+    if predecessor is None:
+        agent.start(Inheritance(passed(), _store(manager)))
+        return Links()
+    links = predecessor.links
+    sockets = [*predecessor.sockets, *passed()]
+    agent.start(Inheritance(sockets, _store(manager), links.disconnect))
+    predecessor.ready()
+    return links
+
+
+def _serve(agent: Agent, door: Door, links: Links, manager: Manager, stopping: Stopping) -> int:
+    while (successor := _successor(agent, door, stopping)) is not None:
+        estate = agent.hand_over()
+        if successor.give([*estate.sockets, *links.sockets], START):
+            return _drain(estate, successor, stopping, agent.config.drain)
+        log.error("replacement_failed")
+        successor.close()
+        links.here.append(estate.disconnect)
+        agent.start(Inheritance(estate.copies(), _store(manager), links.disconnect))
+        estate.retire()
+        door = Door(agent.config.state_path)
+    if agent.ended.is_set():
+        log.critical("agent_gave_up", reason=repr(agent.reason))
+        return 1
+    manager.tell("STOPPING=1")
     agent.stop()
     log.info("agent_stopped")
     return 0 if agent.reason is None else 1
 
 
-def _on_signals(stop: Callable[[], None]) -> None:
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stop()
+def _successor(agent: Agent, door: Door, stopping: Stopping) -> Successor | None:
+    """Wait for another agent that takes over; None when this one is to stop, or its tree gave up."""
+    with door:
+        while not (stopping.requested or agent.ended.is_set()):
+            if (successor := door.wait(stopping.descriptor, LOOK)) is not None:
+                return successor
+    return None
 
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
+
+def _drain(estate: Estate, successor: Successor, stopping: Stopping, seconds: float) -> int:
+    """Carry connections on until they end, or for `seconds`, or until this process is to stop."""
+    estate.retire()
+    log.info("agent_replaced", connections=estate.connections)
+    deadline = time.monotonic() + seconds
+    while estate.connections and not stopping.requested and time.monotonic() < deadline:
+        successor.listen(estate.disconnect, LOOK)
+    log.info("agent_stopped", connections=estate.connections)
+    estate.close()
+    successor.close()
+    return 0
 
 
-def _notify(state: str) -> None:
-    """Tell the service manager, if there is one (sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        try:
-            sock.connect("\0" + address[1:] if address.startswith("@") else address)
-            sock.sendall(state.encode())
-        except OSError as error:
-            log.warning("notify_failed", reason=str(error))
+def _store(manager: Manager) -> Manager | None:
+    return manager if manager.stores else None
 
 
 def _raise_descriptor_limit() -> None:

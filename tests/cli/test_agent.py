@@ -17,7 +17,7 @@ def agent_command(monkeypatch: pytest.MonkeyPatch, arguments: Sequence[str]) -> 
     """Run `moorage agent` with the service replaced; gives exit code, what was called, its configuration."""
     called: list[tuple[str, Any]] = []
     service = SimpleNamespace(
-        run=lambda config: called.append(("run", config)) or 0,
+        run=lambda config, *, replacing: called.append(("replace" if replacing else "run", config)) or 0,
         down=lambda config: called.append(("down", config)) or 0,
     )
     monkeypatch.setitem(sys.modules, "moorage.service", service)
@@ -63,6 +63,13 @@ def test_agent_down_is_another_call(monkeypatch: pytest.MonkeyPatch) -> None:
     _, what, config = agent_command(monkeypatch, ["--down", "--bridge", "br8"])
 
     assert (what, config.bridge) == ("down", "br8")
+
+
+def test_an_agent_can_replace_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`agent --replace` runs too, and takes over from the agent that does."""
+    _, what, config = agent_command(monkeypatch, ["--replace", "--bridge", "br8"])
+
+    assert (what, config.bridge) == ("replace", "br8")
 
 
 @pytest.mark.parametrize("flag", [["--bridge", "a/b"], ["--kernel", "windows"], ["--subnet", "10.0.0.0"]])

@@ -19,7 +19,7 @@ def agent(options: Namespace) -> int:
     from moorage.service import down, run  # noqa: PLC0415 - actors and netlink, which no other command needs
 
     config = configured(options)
-    return down(config) if options.down else run(config)
+    return down(config) if options.down else run(config, replacing=options.replace)
 
 
 def configured(options: Namespace) -> Config:

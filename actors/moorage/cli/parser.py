@@ -51,6 +51,9 @@ def _add_local(group: Commands) -> None:
     )
     agent.add_argument("--chaos", action="store_true", default=None, help="let clients crash actors")
     agent.add_argument("--down", action="store_true", help="remove all that the agent of these flags made")
+    agent.add_argument(
+        "--replace", action="store_true", help="take over from the agent that runs on the same state, if any"
+    )
     demo = _add(group, "demo", "show the main job on real sockets", local.demo)
     demo.add_argument("arguments", nargs=argparse.REMAINDER, help=SUPPRESS)
     _add_json(_add(group, "version", "print the version", local.version))

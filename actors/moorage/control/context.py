@@ -10,6 +10,7 @@ from typing import Any
 
 from moorage.config import Config
 from moorage.control.plane import Plane
+from moorage.inheritance import Inheritance
 from moorage.kernel.protocol import Kernel
 from moorage.store.lock import Lock
 from moorage.supervision.directory import Address, Directory
@@ -51,6 +52,7 @@ class Context:
     lock: Lock
     """Keeps other agents out of the state directory for as long as this one lives."""
     started: str
+    inheritance: Inheritance = field(default_factory=Inheritance)
     repaired: Tally = field(default_factory=Tally)
     changing_networks: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever makes or removes a network, which several actors must follow before the next one."""

@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 from moorage.control.context import Context, Event
 from moorage.control.desk import Desk, answer
 from moorage.errors import MoorageError, Refused
+from moorage.inheritance import Named
 from moorage.model.port_spec import PROTOCOLS
 from moorage.rpc.credentials import peer_of, refusal
-from moorage.rpc.listener import UnixListener
+from moorage.rpc.listener import BACKLOG, UnixListener
 from moorage.rpc.session import Session
 from moorage.rpc.wire import mapping_to_wire
 from moorage.supervision.loop import LoopActor
@@ -69,12 +70,16 @@ class Gateway(LoopActor):
         """Make the default network when the agent starts, and listen."""
         if not self.directory.restarts_of(self.name):
             await self._desk.ensure_default()
-        self._listener = UnixListener(Path(str(self._context.config.socket)))
+        inheritance = self._context.inheritance
+        listener = self._listener = UnixListener(Path(str(self._context.config.socket)), inheritance.take)
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(self._session, sock=self._listener.socket)
+        # not create_unix_server, which from Python 3.13 on removes the path that a successor may need
+        self._server = await loop.create_server(self._session, sock=listener.socket, backlog=BACKLOG)
+        await inheritance.keep(listener.name, [listener.socket])
 
     async def end(self) -> None:
-        """Take no more clients, answer what is under way, and close."""
+        """Take no more clients, answer what is under way, and close, leaving the socket to a successor if any."""
+        left = self._leave()
         if self._server is not None:
             self._server.close()
         finishing = [asyncio.ensure_future(session.finish()) for session in self._sessions]
@@ -85,7 +90,9 @@ class Gateway(LoopActor):
         for join in self._queues.values():
             join.queue.put(None)
         if self._listener is not None:
-            self._listener.close()
+            self._listener.close(leave=left)
+            if not left:
+                await self._context.inheritance.drop(self._listener.name)
 
     async def receive(self, message: Any) -> Any:
         """Pass events on."""
@@ -99,6 +106,11 @@ class Gateway(LoopActor):
             case _:
                 return await super().receive(message)
         return None
+
+    def _leave(self) -> bool:
+        if self._listener is None:
+            return False
+        return self._context.inheritance.leave_gateway(Named(self._listener.name, self._listener.socket))
 
     def _session(self) -> Session:
         return Session(self._answer, self._admit, self._sessions.discard)

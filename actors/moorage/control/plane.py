@@ -25,6 +25,18 @@ class Plane:
                 self._running.start()
             return self._running
 
+    def connections(self) -> int:
+        """How many connections and UDP clients there are."""
+        with self._lock:
+            return self._running.connections() if self._running is not None else 0
+
+    def retire(self) -> None:
+        """Close the listeners; connections go on."""
+        with self._lock:
+            plane = self._running
+        if plane is not None:
+            plane.retire().result()
+
     def close(self) -> None:
         """End every connection and the thread."""
         with self._lock:

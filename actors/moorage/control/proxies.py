@@ -60,6 +60,11 @@ class Proxies(LoopSupervisor):
         self._owners = {f"proxy:{m.name}": each.id for each in interfaces for m in each.ports}
         return children
 
+    async def end(self) -> None:
+        """Stop the proxies. Above them nobody works any more: if the tree stops, nothing is unpublished now."""
+        self._context.inheritance.part()
+        await super().end()
+
     async def receive(self, message: Any) -> Any:
         """Tell whose proxies there are, or supervise."""
         match message:

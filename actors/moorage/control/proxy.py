@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from moorage.control.context import Context
 from moorage.control.journal import Open, Opened
 from moorage.errors import Refused
+from moorage.inheritance import Left
 from moorage.proxy.listeners import PortBusy, open_listeners
 from moorage.proxy.plane import DataPlane
 from moorage.supervision.loop import LoopActor
@@ -45,13 +46,14 @@ class Proxy(LoopActor):
         self._owner = owner
         self._mapping = mapping
         self._backend = backend
+        self._sockets: list[socket.socket] = []
         self._plane: DataPlane | None = None
         self._token = 0
 
     async def begin(self) -> None:
         """Open the listeners. A port held by another refuses a new mapping; one already promised waits for it."""
         try:
-            self._carry(await self._listen())
+            await self._carry(await self._listen())
         except Refused as refusal:
             if not await self._is_recorded():
                 raise
@@ -59,14 +61,19 @@ class Proxy(LoopActor):
             self.events.loop.call_later(RETRY, self._retry)
 
     async def end(self) -> None:
-        """Close the listeners, and end the connections through them."""
-        if self._plane is not None:
+        """Close the listeners, and end the connections through them, or leave both to a successor."""
+        if self._plane is None:
+            return
+        inheritance = self._context.inheritance
+        if not inheritance.leave(Left(self.name, self._plane, self._token, self._sockets)):
             await asyncio.wrap_future(self._plane.stop(self._token))
+            await inheritance.drop(self.name)
 
     async def receive(self, message: Any) -> Any:
         """End connections, or try again to listen."""
         match message:
             case Disconnect():
+                self._context.inheritance.disconnect(self.name)
                 if self._plane is not None:
                     await asyncio.wrap_future(self._plane.disconnect(self._token))
             case Retry():
@@ -77,7 +84,7 @@ class Proxy(LoopActor):
 
     async def _try_again(self) -> None:
         try:
-            self._carry(await self._listen())
+            await self._carry(await self._listen())
             self.log.info("listener_ready")
         except Refused:
             self.events.loop.call_later(RETRY, self._retry)
@@ -97,7 +104,12 @@ class Proxy(LoopActor):
     def _open(self) -> list[socket.socket]:
         mapping = self._mapping
         return open_listeners(
-            mapping.proto, mapping.host_ip, mapping.host_port, mapping.count, dual=mapping.dual
+            mapping.proto,
+            mapping.host_ip,
+            mapping.host_port,
+            mapping.count,
+            dual=mapping.dual,
+            adopt=self._context.inheritance.take,
         )
 
     async def _held(self, busy: PortBusy) -> PortBusy:
@@ -110,11 +122,13 @@ class Proxy(LoopActor):
         )
         return busy
 
-    def _carry(self, sockets: list[socket.socket]) -> None:
+    async def _carry(self, sockets: list[socket.socket]) -> None:
         first = self._mapping.container_port
         ports = range(first, first + self._mapping.count)
         self._plane = self._context.plane.current()
         self._token = self._plane.serve(self._mapping.proto, sockets, self._backend, ports)
+        self._sockets = sockets
+        await self._context.inheritance.keep(self.name, sockets)
 
     async def _is_recorded(self) -> bool:
         opened: Opened = await self.address("journal").ask(Open(self._owner))

@@ -34,6 +34,7 @@ class Relay:
 class Connection:
     """A client and its backend. Handles the backend's descriptor itself until the dial is answered."""
 
+    needs_listener = False
     __slots__ = ("_client", "_relay", "_server", "_service", "_sock", "_target", "spliced")
 
     def __init__(self, relay: Relay, service: Service, target: Backend, client: socket.socket) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
-from typing import NoReturn
+from collections.abc import Callable
+from typing import NamedTuple, NoReturn
 
 from moorage.errors import Code, Refused
 from moorage.proxy.service import EXHAUSTED, PROTOCOLS, set_buffer
@@ -18,6 +19,21 @@ _UDP_BUFFER = 4 << 20
 _IP_PKTINFO = 8
 """ip(7); Python's socket module does not name it."""
 _UNSUPPORTED = frozenset({errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT})
+
+
+class Bound(NamedTuple):
+    """What a bound socket is known by."""
+
+    family: int
+    protocol: int
+    address: str
+    port: int
+    dual: bool
+    """Whether one of IPv6 takes IPv4 as well."""
+
+
+Adopt = Callable[[Bound], socket.socket | None]
+"""Gives a socket that is bound so already, if there is one."""
 
 
 class PortBusy(Refused):
@@ -33,14 +49,26 @@ class PortBusy(Refused):
         self.port = port
 
 
+def bound(sock: socket.socket) -> Bound:
+    """Say what a bound socket is known by."""
+    six = sock.family == socket.AF_INET6
+    dual = six and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    address, port = sock.getsockname()[:2]
+    return Bound(sock.family, sock.proto, address, port, dual)
+
+
+def adopt_none(_bound: Bound) -> None:
+    """Where no socket comes from elsewhere."""
+
+
 def open_listeners(
-    proto: str, host_ip: str, first_port: int, count: int, *, dual: bool
+    proto: str, host_ip: str, first_port: int, count: int, *, dual: bool, adopt: Adopt = adopt_none
 ) -> list[socket.socket]:
     """Bind `count` consecutive ports from `first_port`, and listen unless `proto` is udp.
 
     `dual` takes every address of the host, of both families by one socket where it has IPv6; otherwise
     "0.0.0.0" and "::" take those of one family. Port 0 is any free one. SCTP, on a kernel without it,
-    gives an empty list.
+    gives an empty list. What `adopt` gives is taken as it is.
 
     Raises PortBusy, or Refused: invalid for what is no address of this host or no port, denied for a port
     that needs a privilege, unsupported for IPv6 on a host without it, limit when descriptors are exhausted.
@@ -56,7 +84,8 @@ def open_listeners(
     try:
         for port in range(first_port, first_port + count) if first_port else [0] * count:
             # not a comprehension: those opened before one that fails are to be closed
-            sockets.append(_open(proto, family, address, port, dual=dual))  # noqa: PERF401 - as above
+            known = Bound(family, PROTOCOLS[proto], address, port, dual and family == socket.AF_INET6)
+            sockets.append(adopt(known) or _open(proto, family, address, port, dual=dual))
     except BaseException:
         for sock in sockets:
             sock.close()

@@ -90,6 +90,10 @@ class DataPlane:
         """Reset what `token` carries, and go on listening; done when the future is."""
         return self._post(partial(self._disconnect, token))
 
+    def retire(self) -> Future[None]:
+        """Close all listeners, and forget UDP clients, which live by them; connections go on."""
+        return self._post(self._retire)
+
     def connections(self, token: int | None = None) -> int:
         """How many connections and UDP clients `token` has at this moment, or all have."""
         services = list(self._services.values()) if token is None else [self._services.get(token)]
@@ -157,6 +161,10 @@ class DataPlane:
         service = self._services.get(token)
         if service is not None:
             service.reset()
+
+    def _retire(self) -> None:
+        for service in self._services.values():
+            service.retire()
 
     def _post(self, call: Callable[[], None]) -> Future[None]:
         done: Future[None] = Future()

@@ -69,6 +69,9 @@ class Listener(Protocol):
 class Member(Protocol):
     """One connection, or one client of a UDP port."""
 
+    needs_listener: bool
+    """Whether it can do nothing once its listener is closed."""
+
     def reset(self) -> None:
         """End it at once."""
 
@@ -87,6 +90,13 @@ class Service:
         for listener in self.listeners:
             listener.close()
         self.reset()
+
+    def retire(self) -> None:
+        """Close the listeners; what can go on without them does."""
+        for listener in self.listeners:
+            listener.close()
+        for member in [each for each in self.members if each.needs_listener]:
+            member.reset()
 
     def reset(self) -> None:
         """Reset all they carry, and go on listening."""

@@ -141,6 +141,7 @@ class DatagramListener:
 class DatagramClient:
     """One client of a listener, and the connected socket that stands for it at the backend."""
 
+    needs_listener = True
     __slots__ = ("_board", "_control", "_listener", "_service", "_sock", "key")
 
     def __init__(

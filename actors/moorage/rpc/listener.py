@@ -6,6 +6,7 @@ import fcntl
 import os
 import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from moorage.errors import Code, Refused
@@ -17,8 +18,8 @@ BACKLOG = 512
 class UnixListener:
     """A listening Unix socket of mode 0660, with a lock beside it so that one agent at a time has the path."""
 
-    def __init__(self, path: Path) -> None:
-        """Bind and listen, replacing a socket that a dead agent left.
+    def __init__(self, path: Path, adopt: Callable[[str], socket.socket | None] = lambda _name: None) -> None:
+        """Bind and listen, replacing a socket that a dead agent left; or take what `adopt` has for `name`.
 
         Raises Refused: exists while another agent listens there; denied where the directory cannot be used or
         others may write to it; invalid where something that is no socket has the name.
@@ -31,20 +32,23 @@ class UnixListener:
         self._lock = -1
         try:
             self._lock = self._acquire()
-            self.socket = self._bind()
+            self.socket = self._adopted(adopt) or self._bind()
         except OSError as error:
             self._give_back()
             raise _unusable(path, error) from error
         except BaseException:
             self._give_back()
             raise
-        self._inode = self._stat().st_ino
+        found = self._stat()
+        self._inode = found.st_ino
+        self.name = _name(found)
+        """What the socket is known by to an agent that takes it over: the path may lead to another's."""
 
-    def close(self) -> None:
-        """Stop listening, and remove the path unless somebody replaced it."""
+    def close(self, *, leave: bool = False) -> None:
+        """Stop listening, and remove the path unless it is left to a successor or somebody replaced it."""
         self.socket.close()
         try:
-            if self._stat().st_ino == self._inode:
+            if not leave and self._stat().st_ino == self._inode:
                 os.unlink(self._path.name, dir_fd=self._directory)
         except FileNotFoundError:
             pass
@@ -63,6 +67,12 @@ class UnixListener:
                 f"another agent listens on {self._path}: stop that one first, or give this one another socket",
             ) from None
         return lock
+
+    def _adopted(self, adopt: Callable[[str], socket.socket | None]) -> socket.socket | None:
+        try:
+            return adopt(_name(self._stat()))
+        except FileNotFoundError:
+            return None
 
     def _bind(self) -> socket.socket:
         self._remove_stale()
@@ -98,6 +108,10 @@ class UnixListener:
             if descriptor >= 0:
                 os.close(descriptor)
         self._lock = self._directory = -1
+
+
+def _name(found: os.stat_result) -> str:
+    return f"gateway-{found.st_dev}-{found.st_ino}"
 
 
 def _open_directory(path: Path) -> int:

@@ -12,9 +12,11 @@ from moorage.errors import Code, Refused
 DATABASE = "moorage.db"
 BALLAST = "ballast"
 LOCK = "lock"
+HANDOVER = "handover"
+"""Where a successor asks for the sockets of the agent that runs."""
 FILES = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", f"{DATABASE}-journal", BALLAST, LOCK)
 """All that is ever made in it; the lock last, as it goes last."""
-TOLERATED = frozenset({*FILES, "lost+found"})
+TOLERATED = frozenset({*FILES, HANDOVER, "lost+found"})
 
 
 def prepare(directory: Path) -> None:
@@ -55,7 +57,7 @@ def touch(directory: Path) -> Path:
 
 def erase(directory: Path) -> None:
     """Remove what was made, and the directory when nothing else is in it."""
-    for name in FILES:
+    for name in (HANDOVER, *FILES):
         (directory / name).unlink(missing_ok=True)
     if not any(directory.iterdir()):
         directory.rmdir()

@@ -1,0 +1,299 @@
+"""An agent that another takes over from, while its proxies are in use."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents import START, AgentProcess, until
+from echo_server import ask
+from installation import Installation
+from lab import HOST, Lab, Socket
+from moorage.errors import Refused
+from moorage.handover import Predecessor
+from moorage.rpc.connection import Absent, Connection, Lost
+
+pytestmark = pytest.mark.system
+
+ROUNDS = int(os.environ.get("MOORAGE_HANDOVERS", "20"))
+"""Replacements in the long test; thousands for a soak."""
+PROXIED = ("127.0.0.1", "::1")
+HALF = bytes(range(256)) * 4096
+"""1 MiB: what a download brings before, and again after, the replacements it lives through."""
+
+
+class Replaceable(AgentProcess):
+    """An agent whose next process takes over while the former still runs."""
+
+    def succeed(self) -> subprocess.Popen[Any]:
+        """Start a successor, wait until it is ready, and return the predecessor's process."""
+        predecessor, self._process = self._process, None
+        assert predecessor is not None
+        try:
+            self.start()
+        except BaseException:
+            self._process = self._process or predecessor
+            raise
+        return predecessor
+
+    def _argv(self) -> list[str]:
+        return [*super()._argv(), "--replace"]
+
+
+@pytest.fixture(scope="module")
+def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """An installation whose 127.0.0.1 and ::1 are carried by proxies."""
+    with installed(tmp_path_factory.mktemp("handover")) as made:
+        yield made
+
+
+@contextmanager
+def installed(directory: Path, **config: Any) -> Iterator[Installation]:
+    settings = {"subnet": "10.0.42.1/24", "loopback": "proxy"} | config
+    with Lab() as lab, Replaceable(lab, directory, **settings) as agent:
+        yield Installation(lab, agent)
+
+
+def succeed(at: Installation) -> subprocess.Popen[Any]:
+    assert isinstance(at.agent, Replaceable)
+    return at.agent.succeed()
+
+
+def test_nothing_is_refused_and_nothing_breaks(at: Installation) -> None:
+    """Over many replacements every new connection is answered, and downloads outlive two of them."""
+    predecessors = []
+    downloads: list[Download] = []
+    with downloading(at) as server, connecting(at) as seen, calling(at) as called:
+        for turn in range(ROUNDS):
+            downloads += [Download(at, server, to) for to in PROXIED]
+            predecessors.append(succeed(at))
+            if turn:
+                for _ in PROXIED:
+                    assert downloads.pop(0).finish() == HALF * 2
+        for each in downloads:
+            assert each.finish() == HALF * 2
+    assert [each.wait(START) for each in predecessors] == [0] * ROUNDS
+    assert seen.failed == []
+    assert called.failed == []
+    assert seen.count > 2 * ROUNDS
+    assert called.count > ROUNDS
+
+
+def test_a_connection_ends_with_its_mapping(at: Installation) -> None:
+    """What the successor unpublishes ends at once, also where the predecessor still carries it."""
+    with at.container("brief") as name:
+        at.client.publish(name, ["8700:80", "8701:80"])
+        clients = {(to, port): at.lab.open("host", (to, port)) for to in PROXIED for port in (8700, 8701)}
+        for each in clients.values():
+            ask(each)
+        predecessors = [succeed(at), succeed(at)]
+        for each in clients.values():
+            ask(each)
+
+        at.client.unpublish(name, ["8700:80"])
+
+        for to in PROXIED:
+            assert ended(clients[to, 8700])
+            assert ask(clients[to, 8701]).server == "brief"
+        at.client.unpublish(name)
+        for to in PROXIED:
+            assert ended(clients[to, 8701])
+    assert [each.wait(START) for each in predecessors] == [0, 0]
+
+
+def test_udp_goes_on(at: Installation) -> None:
+    """A UDP client that was answered before is answered after, and never told that nobody listens."""
+    clients = [at.lab.open("host", (to, 8080), "udp") for to in PROXIED]
+    for each in clients:
+        ask(each)
+    succeed(at).wait(START)
+    for each in clients:
+        assert ask(each).server == "web"
+
+
+def test_the_kernel_path_does_not_notice(at: Installation) -> None:
+    """Connections from outside, of either protocol, go on."""
+    kept = [at.lab.open("outside", (HOST, 8080), proto) for proto in ("tcp", "udp")]
+    for each in kept:
+        ask(each)
+    succeed(at).wait(START)
+    assert [ask(each).server for each in kept] == ["web", "web"]
+
+
+def test_an_agent_whose_successor_fails_goes_on(at: Installation) -> None:
+    """A successor that takes everything and dies costs nothing: the predecessor serves again."""
+    pid = at.agent.pid
+    kept = [at.lab.open("host", (to, 8080)) for to in PROXIED]
+    with connecting(at) as seen, calling(at) as called:
+        failing = Predecessor.find(at.agent.state, START)
+        assert failing is not None
+        assert len(failing.sockets) > 10
+        for each in failing.sockets:
+            each.socket.close()
+        failing.close()
+        assert at.client.hello().pid == pid
+        assert at.client.publish("web", ["8710:80"]).ports[-1].host_port == 8710
+    assert seen.failed == called.failed == []
+    assert [ask(each).server for each in kept] == ["web", "web"]
+    at.client.unpublish("web", ["8710:80"])
+    for each in kept:
+        each.close()
+    succeed(at).wait(START)
+
+
+def test_connections_have_a_deadline(tmp_path: Path) -> None:
+    """A predecessor ends when its time is over, and what it still carries with it."""
+    with installed(tmp_path, drain=0.5) as at:
+        client = at.lab.open("host", ("::1", 8080))
+        ask(client)
+        assert succeed(at).wait(START) == 0
+        assert ended(client)
+        assert at.lab.can_reach("host", ("::1", 8080))
+
+
+def test_a_predecessor_can_be_stopped(at: Installation) -> None:
+    """SIGTERM ends what it still carries, and the process, with 0."""
+    client = at.lab.open("host", ("::1", 8080))
+    ask(client)
+    predecessor = succeed(at)
+    ask(client)
+    predecessor.terminate()
+    assert predecessor.wait(START) == 0
+    assert ended(client)
+
+
+def test_nobody_to_replace_is_no_error(at: Installation) -> None:
+    """`--replace` on a state where no agent runs starts one, also after one was killed."""
+    at.agent.kill()
+    at.agent.start()
+    assert at.lab.can_reach("host", ("::1", 8080))
+
+
+def test_without_replace_a_second_agent_is_refused(at: Installation) -> None:
+    """An agent takes over from nobody unless it is told to."""
+    with pytest.raises(AssertionError, match="is in use by the agent with pid"):
+        AgentProcess(at.lab, at.agent.directory, subnet="10.0.42.1/24", loopback="proxy").start()
+    assert at.client.hello().pid == at.agent.pid
+
+
+def ended(client: Socket) -> bool:
+    try:
+        return client.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+class Seen:
+    """What became of those who tried all the time."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.failed: list[str] = []
+
+
+@contextmanager
+def trying(at: Installation, once: Any) -> Iterator[Seen]:
+    """Do that again and again on the host, for the time of a block, which ends after one more."""
+    seen, over = Seen(), threading.Event()
+
+    def attempt() -> None:
+        while not over.is_set():
+            try:
+                once()
+                seen.count += 1
+            except (OSError, Absent) as error:
+                seen.failed.append(repr(error))
+
+    thread = threading.Thread(target=at.lab.call, args=("host", attempt), name="trying")
+    thread.start()
+    try:
+        yield seen
+        before = seen.count + len(seen.failed)
+        until(lambda: seen.count + len(seen.failed) > before)
+    finally:
+        over.set()
+        thread.join()
+
+
+def connecting(at: Installation) -> Any:
+    """Connect to a published port over each loopback address."""
+
+    def once() -> None:
+        for to in PROXIED:
+            with socket.create_connection((to, 8080), 10) as made:
+                assert ask(made).server == "web"
+
+    return trying(at, once)
+
+
+def calling(at: Installation) -> Any:
+    """Connect to the agent's own socket. A session may end before it was heard; nobody is turned away."""
+
+    def once() -> None:
+        made = Connection(str(at.agent.socket), START)
+        try:
+            assert made.call("hello", {})["name"] == "moorage"
+        except Lost:
+            pass
+        finally:
+            made.close()
+
+    return trying(at, once)
+
+
+@contextmanager
+def downloading(at: Installation) -> Iterator[Socket]:
+    """A published server, which `Download` plays."""
+    server = at.lab.socket("web", socket.AF_INET)
+    server.bind(("", 0))
+    server.listen()
+    spec = f"8600:{server.getsockname()[1]}"
+    at.client.publish("web", [spec])
+    try:
+        yield server
+    finally:
+        at.client.unpublish("web", [spec])
+        server.close()
+
+
+class Download:
+    """A client that has got one half, and whose server sends the other at `finish`."""
+
+    def __init__(self, at: Installation, server: Socket, to: str) -> None:
+        self._client = at.lab.open("host", (to, 8600), timeout=30)
+        self._server = server.accept()[0]
+        self._server.settimeout(30)
+        self._got = b"" + self._half()
+
+    def finish(self) -> bytes:
+        """Return all that came."""
+        self._got += self._half()
+        self._server.close()
+        self._got += self._client.recv(1)
+        self._client.close()
+        return self._got
+
+    def _half(self) -> bytes:
+        sender = threading.Thread(target=self._server.sendall, args=(HALF,))
+        sender.start()
+        got = bytearray()
+        while len(got) < len(HALF) and (piece := self._client.recv(1 << 16)):
+            got += piece
+        sender.join()
+        return bytes(got)
+
+
+def test_a_stranger_gets_nothing(at: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A predecessor of another user is not believed."""
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    monkeypatch.setattr("moorage.handover.peer_of", lambda _sock: type("Peer", (), {"uid": 4712}))
+    with pytest.raises(Refused, match="belongs to another user"):
+        Predecessor.find(at.agent.state, START)
