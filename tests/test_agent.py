@@ -70,7 +70,7 @@ def test_a_running_agent_is_not_started_again(agent: Agent) -> None:
 
 
 @pytest.mark.parametrize("own_socket", [True, False])
-def test_two_agents_do_not_share_state(agent: Agent, state: Path, tmp_path: Path, own_socket: bool) -> None:  # noqa: FBT001
+def test_two_agents_do_not_share_state(agent: Agent, state: Path, tmp_path: Path, own_socket: bool) -> None:
     """A second agent on the state of one that runs is refused, and the first does not notice."""
     agent.start()
     agent.allocate("web", ports=["8080:80"])
@@ -101,9 +101,10 @@ def test_a_start_that_fails_leaves_nothing_running(agent: Agent, monkeypatch: py
     def refuse(*_: object) -> None:
         raise Refused("denied", "nobody may")
 
-    with monkeypatch.context() as patch, pytest.raises(Refused, match="nobody may"):
+    with monkeypatch.context() as patch:
         patch.setattr(port_mapper.PortMapper, "_reload", refuse)
-        agent.start()
+        with pytest.raises(Refused, match="nobody may"):
+            agent.start()
     assert not [thread for thread in threading.enumerate() if thread.name in {"journal", "links"}]
     assert agent.start().allocate("web").ip == "10.0.42.2"
 

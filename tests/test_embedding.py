@@ -73,9 +73,10 @@ def test_nobody_leaves_the_program(
     async def leave(*_: object) -> None:
         raise error
 
-    with monkeypatch.context() as patch, pytest.raises(MoorageError):
+    with monkeypatch.context() as patch:
         patch.setattr(Change, "make", leave)
-        agent.allocate("web")
+        with pytest.raises(MoorageError):
+            agent.allocate("web")
     assert counter.add().get() == 1
     assert agent.allocate("web").id == "web"
 
