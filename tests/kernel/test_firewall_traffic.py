@@ -136,6 +136,19 @@ def test_unpublishing_ends_tcp_connections(at: Stand, source: str, to: str, host
             client.recv(9)
 
 
+def test_connections_end_with_what_is_removed_at_the_start(at: Stand) -> None:
+    """A port that was unpublished while nobody could remove it ends its connections when it is removed."""
+    at.lab.echo_server("web", "tcp", 80)
+    at.publish(mapping(8080, 80))
+    client = at.lab.open("outside", (HOST, 8080))
+    assert ask(client).server == "web"
+    successor = at.lab.call("host", LinuxFirewall, loopback="kernel")
+    at.lab.call("host", successor.install, network_elements(NETWORK))
+    successor.close()
+    with pytest.raises(ConnectionResetError):
+        ask(client)
+
+
 @pytest.mark.parametrize("host_port", [53, 5353])
 def test_unpublishing_ends_udp_flows(at: Stand, host_port: int) -> None:
     """A client that was answered before is not answered after, on the same socket."""

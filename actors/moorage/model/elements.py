@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv6Address, ip_address
 
-from moorage.kernel.protocol import Element
+from moorage.kernel.protocol import Element, Flow
 from moorage.values import ANY, Mapping, Network
 
 _ANY6 = "::"
+_HOSTS = {"pub4_any": ANY, "pub6_any": _ANY6, "pub4_ip": "", "pub6_ip": ""}
+"""The host address of a map's elements, where their keys do not say it."""
 _LOOPBACK6 = IPv6Address("::1")
 
 
@@ -29,6 +31,18 @@ def mapping_elements(mapping: Mapping, ip: str, ipv6: str | None) -> frozenset[E
         for container, host, backend in _targets(mapping, ip, ipv6)
         for i in range(mapping.count)
     )
+
+
+def published_flows(elements: Iterable[Element]) -> list[Flow]:
+    """The connections of those of `elements` that lead a port to a container."""
+    return [_flow(element) for element in elements if element.container in _HOSTS]
+
+
+def _flow(element: Element) -> Flow:
+    proto, port = str(element.key[-2]), int(element.key[-1])
+    host = _HOSTS[element.container] or str(element.key[0])
+    backend, container_port = element.value
+    return Flow(proto, host, port, port, (str(backend),), int(container_port))
 
 
 def _network(network: Network) -> Iterator[Element]:

@@ -11,6 +11,7 @@ from moorage.kernel.linux.forward import Forwarding
 from moorage.kernel.linux.nfnetlink import Netlink
 from moorage.kernel.linux.nftables import Nftables, NftablesError, TooLongError
 from moorage.kernel.protocol import Element, Flow
+from moorage.model.elements import published_flows
 
 Key = tuple[str, tuple[str | int, ...]]
 Elements = Collection[Element]
@@ -44,6 +45,7 @@ class LinuxFirewall:
         self._generation = generation.read(self._netlink)
         before, present = self._look()
         self._repair(before, wanted, present)
+        self.flush_flows(published_flows(present - wanted))
         after = before if before is not None and before == self._reference else self._look()[0]
         self._reference = after
         self._elements = {_key(element): element for element in wanted}
