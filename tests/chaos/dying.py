@@ -6,7 +6,6 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -113,9 +112,11 @@ class Dying:
 
     def _crash(self, name: str) -> None:
         urn = self._urn(name)
-        with suppress(Refused):  # it has just been released
+        try:
             self._agent.crash(name)
-            self.account.crashes[name.partition(":")[0]] += 1
+        except Refused:
+            return  # it has just been released
+        self.account.crashes[name.partition(":")[0]] += 1
         until(lambda: self._urn(name) != urn, REPLACED)
 
     def _hang(self, name: str) -> None:

@@ -1,0 +1,68 @@
+"""Faults to plant into an agent, each of a kind that somebody could make, for the model to find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from moorage.control import change, desk, interface
+from moorage.control.reservation import Reservation
+from moorage.kernel.memory import MemoryFirewall
+from moorage.store.operations import PutInterface
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+async def nothing(*_arguments: Any) -> None:
+    """Do nothing where something should be done."""
+
+
+def forgotten_ports(patch: pytest.MonkeyPatch) -> None:
+    """A release that forgets its ports."""
+    patch.setattr(change, "give_back_ports", nothing)
+
+
+def kept_reservation(patch: pytest.MonkeyPatch) -> None:
+    """A refusal that keeps what was reserved before it."""
+    patch.setattr(Reservation, "undo", nothing)
+
+
+def running_proxies(patch: pytest.MonkeyPatch) -> None:
+    """Proxies that are not stopped when their mappings go."""
+    patch.setattr(change, "stop_all", nothing)
+
+
+def forgotten_requests(patch: pytest.MonkeyPatch) -> None:
+    """Requests that are not recognised when they come again."""
+    for module in (desk, interface):
+        if hasattr(module, "key_of"):
+            patch.setattr(module, "key_of", lambda *_arguments: None)
+
+
+def blind_mapper(patch: pytest.MonkeyPatch) -> None:
+    """A port mapper that does not see what others do to its rules."""
+    patch.setattr(MemoryFirewall, "changed", lambda _self: False)
+
+
+def unrecorded_publication(patch: pytest.MonkeyPatch) -> None:
+    """A publication that is answered and not recorded."""
+    operation = change.Change._operation
+
+    def without(self: change.Change, resting: float) -> Any:
+        made = operation(self, resting)
+        both = self._before is not None and self._after is not None
+        return PutInterface(self._before) if both and self._before is not None else made
+
+    patch.setattr(change.Change, "_operation", without)
+
+
+MUTANTS: tuple[Plant, ...] = (
+    forgotten_ports,
+    kept_reservation,
+    running_proxies,
+    forgotten_requests,
+    blind_mapper,
+    unrecorded_publication,
+)

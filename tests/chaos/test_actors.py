@@ -1,0 +1,75 @@
+"""Actors that die while clients ask, and supervisors that give up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agents import until
+from agreement import StartAgent, actor, assert_agreement
+from chaos.dying import FIXED, Dying
+from chaos.hanging import Hang
+from moorage import Agent
+from moorage.control.tree import ROOT
+from moorage.supervision.supervisor import GaveUp
+
+pytestmark = pytest.mark.system
+
+SEED = 2013
+
+
+def test_nobody_notices_when_actors_die(tmp_path: Path) -> None:
+    """Every actor crashes or hangs once and more, under load: no request is lost and no other actor restarted."""
+    deaths = Dying(tmp_path, SEED).run(lambda done: done.total >= 24)
+    assert {name.partition(":")[0] for name in FIXED} <= {*deaths.crashes, *deaths.hangs}
+    assert deaths.crashes.total() >= 8
+    assert deaths.hangs.total() >= 4
+    assert deaths.answered > 20 * deaths.total
+
+
+def crash(agent: Agent, name: str) -> None:
+    """Crash it, and wait until it is replaced or the agent has ended."""
+    directory = actor(agent, "root").directory
+    former = directory.find(name)
+    agent.crash(name)
+    until(lambda: agent.ended.is_set() or directory.find(name) is not former)
+
+
+def test_a_supervisor_gives_up_and_is_restarted(agent: Agent) -> None:
+    """When proxies crash more often than is allowed, their supervisor is restarted, all of them with it."""
+    agent.allocate("web", ports=["8080:80", "8081:81"])
+    tree = {each.name: each.restarts for each in agent.tree()}
+    assert tree["proxies"] == 0
+    for _ in range(51):
+        crash(agent, "proxy:tcp/0.0.0.0:8080")
+    until(lambda: {each.name: each.restarts for each in agent.tree()}["proxies"] == 1)
+    until(lambda: all(each.state == "running" for each in agent.tree()))
+    assert_agreement(agent)
+
+
+def test_the_root_gives_up_in_the_end(start_agent: StartAgent) -> None:
+    """What the root allows is mended; one crash more ends the agent, and the next has all there was."""
+    agent = start_agent()
+    web = agent.allocate("web", ports=["8080:80"])
+    for _ in range(ROOT.limit):
+        crash(agent, "journal")
+    assert agent.inspect("web") == web
+    crash(agent, "journal")
+    assert agent.ended.wait(10)
+    assert isinstance(agent.reason, GaveUp)
+    agent.stop()
+    again = start_agent()
+    assert again.inspect("web") == web
+    assert_agreement(again)
+
+
+def test_a_hung_journal_ends_the_agent(start_agent: StartAgent) -> None:
+    """A journal that hangs keeps its lock, so that only a new process can go on: the agent ends and says so."""
+    agent = start_agent()
+    hang = Hang(agent, "journal")
+    actor(agent, "root").directory.find("journal").tell("anything")
+    until(lambda: hang.hurry() or agent.ended.is_set())  # type: ignore[func-returns-value]  # None goes on
+    assert isinstance(agent.reason, GaveUp)
+    hang.let_go()
+    assert hang.ended.wait(10)

@@ -1,0 +1,44 @@
+"""The agent against its model, and faults that the model has to find."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from chaos import killing
+from chaos.machine import Machine
+from chaos.mutants import MUTANTS, Plant
+from moorage.control import links
+
+pytestmark = pytest.mark.system
+
+QUICK = settings(
+    max_examples=8,
+    stateful_step_count=25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+SEARCH = settings(QUICK, max_examples=60, phases=[Phase.generate])
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have links put right at once, where an agent waits for a burst of changes to be over."""
+    monkeypatch.setattr(links, "PAUSE", 0.01)
+
+
+def test_the_agent_does_what_its_model_does() -> None:
+    """Model, agent, reopened journal, kernel and listeners agree after every step of random histories."""
+    run_state_machine_as_test(Machine, settings=QUICK)  # type: ignore[no-untyped-call]  # of hypothesis
+
+
+@pytest.mark.parametrize("plant", MUTANTS, ids=lambda plant: plant.__name__)
+def test_the_model_finds_a_fault(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A planted fault breaks the agreement in some history."""
+    plant(monkeypatch)
+    monkeypatch.setattr(killing, "SETTLED", 0.5)
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(Machine, settings=SEARCH)  # type: ignore[no-untyped-call]  # of hypothesis
