@@ -45,7 +45,10 @@ class Door:
 
     def wait(self, other: int, seconds: float) -> Successor | None:
         """Wait for a successor, for `seconds` at most, or until the descriptor `other` is readable."""
-        select.select([self._socket.fileno(), other], [], [], seconds)
+        poll = select.poll()  # select takes descriptors below 1024 only, fewer than an agent has listeners
+        for descriptor in (self._socket.fileno(), other):
+            poll.register(descriptor, select.POLLIN)
+        poll.poll(1000 * seconds)
         with suppress(BlockingIOError):
             caller, _ = self._socket.accept()
             if _is_trusted(caller):
