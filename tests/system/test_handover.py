@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,21 +11,18 @@ from typing import Any
 
 import pytest
 
-from agents import START, AgentProcess, until
+from agents import START, AgentProcess
+from callers import HALF, PROXIED, Download, calling, connecting, downloading
 from echo_server import ask
 from installation import Installation
 from lab import HOST, Lab, Socket
 from moorage.errors import Refused
 from moorage.handover import Predecessor
-from moorage.rpc.connection import Absent, Connection, Lost
 
 pytestmark = pytest.mark.system
 
 ROUNDS = int(os.environ.get("MOORAGE_HANDOVERS", "20"))
 """Replacements in the long test; thousands for a soak."""
-PROXIED = ("127.0.0.1", "::1")
-HALF = bytes(range(256)) * 4096
-"""1 MiB: what a download brings before, and again after, the replacements it lives through."""
 
 
 class Replaceable(AgentProcess):
@@ -184,116 +179,16 @@ def test_without_replace_a_second_agent_is_refused(at: Installation) -> None:
     assert at.client.hello().pid == at.agent.pid
 
 
-def ended(client: Socket) -> bool:
-    try:
-        return client.recv(1) == b""
-    except ConnectionResetError:
-        return True
-
-
-class Seen:
-    """What became of those who tried all the time."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.failed: list[str] = []
-
-
-@contextmanager
-def trying(at: Installation, once: Any) -> Iterator[Seen]:
-    """Do that again and again on the host, for the time of a block, which ends after one more."""
-    seen, over = Seen(), threading.Event()
-
-    def attempt() -> None:
-        while not over.is_set():
-            try:
-                once()
-                seen.count += 1
-            except (OSError, Absent) as error:
-                seen.failed.append(repr(error))
-
-    thread = threading.Thread(target=at.lab.call, args=("host", attempt), name="trying")
-    thread.start()
-    try:
-        yield seen
-        before = seen.count + len(seen.failed)
-        until(lambda: seen.count + len(seen.failed) > before)
-    finally:
-        over.set()
-        thread.join()
-
-
-def connecting(at: Installation) -> Any:
-    """Connect to a published port over each loopback address."""
-
-    def once() -> None:
-        for to in PROXIED:
-            with socket.create_connection((to, 8080), 10) as made:
-                assert ask(made).server == "web"
-
-    return trying(at, once)
-
-
-def calling(at: Installation) -> Any:
-    """Connect to the agent's own socket. A session may end before it was heard; nobody is turned away."""
-
-    def once() -> None:
-        made = Connection(str(at.agent.socket), START)
-        try:
-            assert made.call("hello", {})["name"] == "moorage"
-        except Lost:
-            pass
-        finally:
-            made.close()
-
-    return trying(at, once)
-
-
-@contextmanager
-def downloading(at: Installation) -> Iterator[Socket]:
-    """A published server, which `Download` plays."""
-    server = at.lab.socket("web", socket.AF_INET)
-    server.bind(("", 0))
-    server.listen()
-    spec = f"8600:{server.getsockname()[1]}"
-    at.client.publish("web", [spec])
-    try:
-        yield server
-    finally:
-        at.client.unpublish("web", [spec])
-        server.close()
-
-
-class Download:
-    """A client that has got one half, and whose server sends the other at `finish`."""
-
-    def __init__(self, at: Installation, server: Socket, to: str) -> None:
-        self._client = at.lab.open("host", (to, 8600), timeout=30)
-        self._server = server.accept()[0]
-        self._server.settimeout(30)
-        self._got = b"" + self._half()
-
-    def finish(self) -> bytes:
-        """Return all that came."""
-        self._got += self._half()
-        self._server.close()
-        self._got += self._client.recv(1)
-        self._client.close()
-        return self._got
-
-    def _half(self) -> bytes:
-        sender = threading.Thread(target=self._server.sendall, args=(HALF,))
-        sender.start()
-        got = bytearray()
-        while len(got) < len(HALF) and (piece := self._client.recv(1 << 16)):
-            got += piece
-        sender.join()
-        return bytes(got)
-
-
 def test_a_stranger_gets_nothing(at: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     """A predecessor of another user is not believed."""
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
     monkeypatch.setattr("moorage.handover.peer_of", lambda _sock: type("Peer", (), {"uid": 4712}))
     with pytest.raises(Refused, match="belongs to another user"):
         Predecessor.find(at.agent.state, START)
+
+
+def ended(client: Socket) -> bool:
+    try:
+        return client.recv(1) == b""
+    except ConnectionResetError:
+        return True
