@@ -93,6 +93,12 @@ class AgentProcess:
         """Send SIGTERM and return the exit status."""
         return self._end(signal.SIGTERM)
 
+    def ended(self) -> int:
+        """Wait until it has ended by itself, and return the exit status."""
+        process, self._process = self._process, None
+        assert process is not None, "it does not run"
+        return process.wait(STOP)
+
     def kill(self) -> int:
         """Send SIGKILL and return the exit status, -9 unless it had ended before."""
         return self._end(signal.SIGKILL)

@@ -2,37 +2,63 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
 
 from moorage.agent import open_kernel
 from moorage.config import Config
-from moorage.store.store import Store
+from moorage.control.recovery import open_store
+from moorage.kernel.protocol import Kernel
+from moorage.log import Log
+from moorage.store import Store, lock_directory
+from moorage.values import Network
+
+log = Log()
 
 
 def remove_all(config: Config) -> None:
     """Take away rules, links and reserved ports, put back sysctls, and erase the state.
 
-    Raises Refused: exists while an agent runs on that state.
+    Where the state is lost or damaged, what is recognisably ours goes: the table, the links whose alias says so,
+    and the bridges that the table names and that have the MAC we give. Raises Refused: exists while an agent
+    runs on that state.
     """
     kernel = open_kernel(config)
-    store = Store.open(config.state_path, kernel.boot_id(), time.time)
+    lock = lock_directory(config.state_path)
     try:
-        firewall = kernel.open_firewall(loopback=config.loopback)
+        store = open_store(config, kernel, lock, log)
         try:
-            firewall.write_reserved((), store.reserved())
-            firewall.keep_forwarding(())
-            firewall.remove()
+            networks = _networks(config, kernel, store)
+            _remove_rules(config, kernel, store)
+            _remove_links(kernel, store, networks)
+            store.erase()
         finally:
-            firewall.close()
-        links = kernel.open_links(lambda _path, _value: None)
-        try:
-            networks = store.networks()
-            links.reconcile(networks, ())
-            for network in networks:
-                links.remove_network(network)
-            links.restore(store.sysctls())
-        finally:
-            links.close()
-        store.erase()
+            store.close()
     finally:
-        store.close()
+        lock.release()
+
+
+def _networks(config: Config, kernel: Kernel, store: Store) -> list[Network]:
+    recorded = store.networks()
+    known = {network.bridge for network in recorded}
+    return recorded + [each for each in kernel.survey(config.bridge).networks if each.bridge not in known]
+
+
+def _remove_rules(config: Config, kernel: Kernel, store: Store) -> None:
+    firewall = kernel.open_firewall(loopback=config.loopback)
+    try:
+        firewall.write_reserved((), store.reserved())
+        firewall.keep_forwarding(())
+        firewall.remove()
+    finally:
+        firewall.close()
+
+
+def _remove_links(kernel: Kernel, store: Store, networks: Sequence[Network]) -> None:
+    links = kernel.open_links(lambda _path, _value: None)
+    try:
+        links.reconcile((), ())
+        for network in networks:
+            links.remove_network(network)
+        links.restore(store.sysctls())
+    finally:
+        links.close()

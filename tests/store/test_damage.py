@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moorage.errors import Code, Refused
-from moorage.store import Commit, Damaged, PutInterface, Remember, Reserve, Store
+from moorage.store import Commit, Damaged, PutInterface, Remember, Reserve, Store, Untrusted
 from moorage.store.records import (
     pack_interface,
     pack_network,
@@ -98,6 +98,9 @@ CHANGES = [
     ("UPDATE addresses SET id = 'id0'", "addresses"),
     ("UPDATE addresses SET address = '10.0.42.9' WHERE id = 'id0'", "addresses"),
     ("UPDATE ports SET port = 9 WHERE id = 'id0'", "ports"),
+    ("UPDATE requests SET reply = x'00'", "request '1'"),
+    ("UPDATE meta SET value = 'another boot 1' WHERE key = 'boot'", "the boot"),
+    ("PRAGMA application_id = 7", "header"),
     ("DELETE FROM ports WHERE id = 'id0'", "ports"),
 ]
 
@@ -108,31 +111,28 @@ def test_changed_row_is_found_at_start(state: Path, change: str, word: str) -> N
     store = open_store(state)
     populate(store, 3)
     do(store, Remember("path", "0"), Reserve((80,)))
+    store.commit([Commit((), request("1"), b"reply")])
     store.close()
     connection = sqlite3.connect(state / "moorage.db", isolation_level=None)
-    assert connection.execute(change).rowcount > 0
+    assert connection.execute(change).rowcount != 0
     connection.close()
     with pytest.raises(Refused) as caught:
         open_store(state)
+    assert isinstance(caught.value, Untrusted)
     assert caught.value.code is Code.INVALID
     assert word in caught.value.text
     assert "put back a copy" in caught.value.text
 
 
-def test_changed_answer_is_not_given(state: Path, store: Store) -> None:
+def test_changed_answer_is_not_given(store: Store) -> None:
     """An answer that is not what was written is a fault, and not given."""
     store.commit([Commit((), request("1"), b"reply")])
-    store.close()
-    connection = sqlite3.connect(state / "moorage.db", isolation_level=None)
-    connection.execute("UPDATE requests SET reply = x'00'")
-    connection.close()
-    again = open_store(state)
+    store._connection.execute("UPDATE requests SET reply = x'00'")
     with pytest.raises(Damaged, match="request '1'"):
-        again.recall(request("1"))
-    (outcome,) = again.commit([Commit((PutInterface(interface("web")),), request("1"))])
+        store.recall(request("1"))
+    (outcome,) = store.commit([Commit((PutInterface(interface("web")),), request("1"))])
     assert isinstance(outcome, Damaged)
-    assert again.interfaces() == []
-    again.close()
+    assert store.interfaces() == []
 
 
 def flip(path: Path, offset: int) -> None:

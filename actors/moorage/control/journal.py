@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
+import sqlite3
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from moorage.control.context import Context
-from moorage.errors import Code, Refused
-from moorage.store.operations import Commit, Outcome, RequestKey
-from moorage.store.store import Store
+from moorage.control.recovery import open_store
+from moorage.errors import Code, Fault, Refused
+from moorage.store import Commit, Damaged, Outcome, RequestKey, Store, Untrusted, is_damage
 from moorage.supervision.actor import ThreadActor
+from moorage.supervision.policy import Hopeless
 from moorage.values import Interface, Network
 
 
@@ -103,6 +103,10 @@ class GetSysctls:
 Query = (Recall, Open, GetInterfaces, GetNetworks, GetNetwork, GetLeases, GetPorts, GetReserved, GetSysctls)
 
 
+class StateDamaged(Hopeless):
+    """A record is not what was written, and nothing that follows from it may be told."""
+
+
 class Journal(ThreadActor):
     """Answers queries and makes commits durable, all that wait as one transaction.
 
@@ -119,10 +123,17 @@ class Journal(ThreadActor):
         self._store: Store | None = None
 
     async def begin(self) -> None:
-        """Open the database; refused when the directory is not ours, in use, or damaged."""
+        """Open the database; refused when the directory is not ours, or in use.
+
+        A damaged one is put aside and rebuilt, but only at the agent's start: others know already what the
+        damaged one told, so that later only a new process helps. Raises StateDamaged.
+        """
         context = self._context
-        state = Path(str(context.config.state))
-        self._store = Store.open(state, context.kernel.boot_id(), time.time, context.lock)
+        first = not self.directory.restarts_of(self.name)
+        try:
+            self._store = open_store(context.config, context.kernel, context.lock, self.log, mend=first)
+        except Untrusted as error:
+            raise StateDamaged(error.text) from error
         for interface_id in self._store.forgotten:
             self.log.info("interface_forgotten", id=interface_id, reason="the host has booted since")
 
@@ -132,7 +143,15 @@ class Journal(ThreadActor):
             self._store.close()
 
     async def receive_batch(self, messages: list[Any]) -> list[Any]:
-        """Answer the queries, then commit all that is to be appended at once."""
+        """Answer the queries, then commit all that is to be appended at once. Raises StateDamaged."""
+        try:
+            return self._answer(messages)
+        except (Fault, sqlite3.Error) as error:
+            if not is_damage(error):
+                raise
+            raise StateDamaged(f"{error}: the agent ends, and at its next start saves what it can") from error
+
+    def _answer(self, messages: list[Any]) -> list[Any]:
         answers: list[Any] = [None if isinstance(each, Append) else self._query(each) for each in messages]
         appends = [index for index, each in enumerate(messages) if isinstance(each, Append)]
         valid = [index for index in appends if not self.directory.is_fenced(messages[index].author)]
@@ -144,7 +163,11 @@ class Journal(ThreadActor):
 
     def _commit(self, commits: list[Commit]) -> list[Outcome]:
         assert self._store is not None  # noqa: S101 - `begin` opened it
-        return self._store.commit(commits) if commits else []
+        outcomes = self._store.commit(commits) if commits else []
+        for outcome in outcomes:
+            if isinstance(outcome, Damaged):
+                raise outcome
+        return outcomes
 
     def _query(self, query: Any) -> Any:
         try:

@@ -14,7 +14,7 @@ from typing import NoReturn
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import holder, reserved
 from moorage.kernel.linux.ruleset import describe
-from moorage.kernel.protocol import Element, Flow, Namespace, Occupied, Reconciled
+from moorage.kernel.protocol import Element, Flow, Namespace, Occupied, Reconciled, Survey
 from moorage.values import Interface, Network
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -70,6 +70,10 @@ class MemoryKernel:
     def holder(self, proto: str, port: int) -> str | None:
         """See `Kernel.holder`."""
         return holder.holder(proto, port)
+
+    def survey(self, default_bridge: str) -> Survey:  # noqa: ARG002 - networks are held with their names
+        """See `Kernel.survey`: networks alone, as nobody's interface is held."""
+        return Survey(list(self.bridges.values()), ())
 
     def boot_id(self) -> str:
         """See `Kernel.boot_id`."""

@@ -56,6 +56,16 @@ class Reconciled(NamedTuple):
     vanished: Sequence[str]
 
 
+class Survey(NamedTuple):
+    """What the kernel shows of an agent's work, without a record of it.
+
+    Names of networks, ids and `created` (empty) are guesses where the kernel has none; labels are lost.
+    """
+
+    networks: Sequence[Network]
+    interfaces: Sequence[Interface]
+
+
 class Links(Protocol):
     """Bridges, veth pairs, addresses, routes and the sysctls that belong to them. Used by the thread that opened it."""
 
@@ -175,6 +185,9 @@ class Kernel(Protocol):
 
     def holder(self, proto: str, port: int) -> str | None:
         """Who holds a host port in this network namespace: `pid 812 (nginx)`; None where the kernel does not tell."""
+
+    def survey(self, default_bridge: str) -> Survey:
+        """Read what is recognisably ours. `default_bridge` is that of the network `default`."""
 
     def boot_id(self) -> str:
         """Another string after every boot."""

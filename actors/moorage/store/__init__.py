@@ -18,8 +18,9 @@ from moorage.store.operations import (
     Reserve,
     Unreserve,
 )
+from moorage.store.rebuild import Rebuilt, finish_rebuild, rebuild
 from moorage.store.records import Damaged
-from moorage.store.store import Store, lock_directory
+from moorage.store.store import Store, Untrusted, is_damage, lock_directory
 
 __all__ = [
     "Already",
@@ -35,10 +36,15 @@ __all__ = [
     "Outcome",
     "PutInterface",
     "PutNetwork",
+    "Rebuilt",
     "Remember",
     "RequestKey",
     "Reserve",
     "Store",
     "Unreserve",
+    "Untrusted",
+    "finish_rebuild",
+    "is_damage",
     "lock_directory",
+    "rebuild",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -14,9 +15,17 @@ BALLAST = "ballast"
 LOCK = "lock"
 HANDOVER = "handover"
 """Where a successor asks for the sockets of the agent that runs."""
-FILES = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", f"{DATABASE}-journal", BALLAST, LOCK)
-"""All that is ever made in it; the lock last, as it goes last."""
-TOLERATED = frozenset({*FILES, HANDOVER, "lost+found"})
+REBUILT = "rebuilt.db"
+"""A whole database that takes the place of a damaged one; while it is there, that was interrupted."""
+REBUILDING = "rebuilding"
+"""The directory that it is made in."""
+ASIDE = "damaged-"
+"""What the names of damaged databases begin with."""
+SUFFIXES = ("", "-wal", "-shm", "-journal")
+"""What SQLite calls the files of a database, after its name."""
+FILES = (*(f"{DATABASE}{suffix}" for suffix in SUFFIXES), REBUILT, BALLAST, LOCK)
+"""All that is made in it while nothing is wrong; the lock last, as it goes last."""
+TOLERATED = frozenset({*FILES, HANDOVER, REBUILDING, "lost+found"})
 
 
 def prepare(directory: Path) -> None:
@@ -57,6 +66,9 @@ def touch(directory: Path) -> Path:
 
 def erase(directory: Path) -> None:
     """Remove what was made, and the directory when nothing else is in it."""
+    shutil.rmtree(directory / REBUILDING, ignore_errors=True)
+    for path in directory.glob(f"{ASIDE}*"):
+        path.unlink()
     for name in (HANDOVER, *FILES):
         (directory / name).unlink(missing_ok=True)
     if not any(directory.iterdir()):
@@ -67,11 +79,11 @@ def _make(directory: Path) -> None:
     if os.path.lexists(directory):
         return
     directory.mkdir(mode=0o700, parents=True)
-    _sync(directory.parent)
+    sync(directory.parent)
 
 
-def _sync(directory: Path) -> None:
-    """Make a new name durable, without which the first commits could vanish with the directory."""
+def sync(directory: Path) -> None:
+    """Make the names in it durable, without which the first commits could vanish with the directory."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -97,7 +109,7 @@ def _check_owner(directory: Path, found: os.stat_result) -> None:
 
 def _check_contents(directory: Path) -> None:
     names = {entry.name for entry in directory.iterdir()}
-    foreign = sorted(names - TOLERATED)
+    foreign = sorted(name for name in names - TOLERATED if not name.startswith(ASIDE))
     if foreign and DATABASE not in names:
         raise Refused(
             Code.INVALID,

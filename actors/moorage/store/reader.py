@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from typing import Any
 
 from moorage.store.records import Damaged, check, unpack_interface, unpack_network
 from moorage.store.schema import COLLIDES
@@ -18,34 +19,40 @@ HOLDERS = f"""
 
 
 class Reader:
-    """Queries. Each raises Damaged for a row whose checksum does not match."""
+    """Queries. Each raises Damaged for a row whose checksum does not match.
+
+    All rows are fetched at once: a cursor that the traceback of an error holds would keep the file locked.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Read from the tables of `connection`."""
         self._connection = connection
 
+    def _rows(self, query: str, values: tuple[object, ...] = ()) -> list[Any]:
+        return self._connection.execute(query, values).fetchall()
+
     def network(self, name: str) -> Network | None:
         """One network."""
-        rows = self._connection.execute("SELECT name, body, crc FROM networks WHERE name = ?", (name,))
-        return next(map(_network, rows), None)
+        rows = self._rows("SELECT name, body, crc FROM networks WHERE name = ?", (name,))
+        return next(map(read_network, rows), None)
 
     def networks(self) -> list[Network]:
         """All networks, by name."""
-        rows = self._connection.execute("SELECT name, body, crc FROM networks ORDER BY name")
-        return [_network(row) for row in rows]
+        rows = self._rows("SELECT name, body, crc FROM networks ORDER BY name")
+        return [read_network(row) for row in rows]
 
     def interface(self, interface_id: str) -> Interface | None:
         """One interface."""
-        rows = self._connection.execute(f"{INTERFACES} WHERE id = ?", (interface_id,))
-        return next(map(_interface, rows), None)
+        rows = self._rows(f"{INTERFACES} WHERE id = ?", (interface_id,))
+        return next(map(read_interface, rows), None)
 
     def interfaces(self, network: str | None = None) -> list[Interface]:
         """All interfaces, or those of one network, in the order in which they came."""
         if network is None:
-            rows = self._connection.execute(f"{INTERFACES} ORDER BY seq")
+            rows = self._rows(f"{INTERFACES} ORDER BY seq")
         else:
-            rows = self._connection.execute(f"{INTERFACES} WHERE network = ? ORDER BY seq", (network,))
-        return [_interface(row) for row in rows]
+            rows = self._rows(f"{INTERFACES} WHERE network = ? ORDER BY seq", (network,))
+        return [read_interface(row) for row in rows]
 
     def addresses(self, network: str) -> list[tuple[str, str]]:
         """The addresses of both families taken in a network, each with the id of its interface."""
@@ -57,10 +64,8 @@ class Reader:
 
     def last_address(self, network: str, version: int = 4) -> str | None:
         """The address of IP `version` that was given last in a network, as far as it is still taken."""
-        rows = self._connection.execute(
-            f"{INTERFACES} WHERE network = ? ORDER BY seq DESC LIMIT 1", (network,)
-        )
-        for interface in map(_interface, rows):
+        rows = self._rows(f"{INTERFACES} WHERE network = ? ORDER BY seq DESC LIMIT 1", (network,))
+        for interface in map(read_interface, rows):
             return interface.ip if version == 4 else interface.ipv6
         return None
 
@@ -106,9 +111,7 @@ class Reader:
     def sysctls(self) -> dict[str, str]:
         """The values that sysctls had before they were changed, by path under `/proc/sys`."""
         values: dict[str, str] = {}
-        for path, value, crc in self._connection.execute(
-            "SELECT path, value, crc FROM sysctls ORDER BY path"
-        ):
+        for path, value, crc in self._rows("SELECT path, value, crc FROM sysctls ORDER BY path"):
             check(f"sysctl {path}", crc, path, value)
             values[path] = value
         return values
@@ -140,14 +143,13 @@ class Reader:
         )
 
     def _reserved(self) -> Iterator[int]:
-        for port, crc in self._connection.execute("SELECT port, crc FROM reserved"):
+        for port, crc in self._rows("SELECT port, crc FROM reserved"):
             check(f"reserved port {port}", crc, port)
             yield port
 
     def _compare(self, table: str, columns: str, wanted: set[tuple[object, ...]]) -> None:
         query = f"SELECT {columns} FROM {table}"  # noqa: S608 - both from `verify`
-        found = self._connection.execute(query)
-        if set(found) != wanted:
+        if set(self._rows(query)) != wanted:
             raise Damaged(f"the table of {table} does not match the interfaces")
 
 
@@ -163,13 +165,15 @@ def port_rows(mapping: Mapping) -> list[tuple[str, int, str]]:
     return [(mapping.proto, port, mapping.key_ip) for port in ports]
 
 
-def _network(row: tuple[str, bytes, int]) -> Network:
+def read_network(row: tuple[str, bytes, int]) -> Network:
+    """The network of a row: name, body, checksum. Raises Damaged."""
     name, body, crc = row
     check(f"network {name}", crc, name, body)
     return unpack_network(body)
 
 
-def _interface(row: tuple[str, bytes, int]) -> Interface:
+def read_interface(row: tuple[str, bytes, int]) -> Interface:
+    """The interface of a row: id, body, checksum. Raises Damaged."""
     interface_id, body, crc = row
     check(f"interface {interface_id}", crc, interface_id, body)
     return unpack_interface(body)

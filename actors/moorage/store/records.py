@@ -38,6 +38,18 @@ def check(what: str, crc: int, *columns: object) -> None:
         raise Damaged(f"the record of {what} is damaged: its checksum does not match")
 
 
+def seal_boot(boot_id: str) -> str:
+    """A boot's id as it is kept: with its checksum, since a damaged one would look like another boot."""
+    return f"{boot_id} {seal(boot_id)}"
+
+
+def open_boot(sealed: str) -> str:
+    """The boot's id. Raises Damaged."""
+    boot_id, _, crc = sealed.rpartition(" ")
+    check("the boot", int(crc) if crc.isascii() and crc.isdecimal() else -1, boot_id)
+    return boot_id
+
+
 def pack_interface(interface: Interface) -> bytes:
     """The body of an interface's row."""
     body = {name: getattr(interface, name) for name in INTERFACE}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from moorage.errors import Code, Refused
 from moorage.store.operations import RequestKey
@@ -49,6 +49,18 @@ class Requests:
             raise Refused(Code.EXISTS, _reused(key, method))
         answer: bytes = reply
         return answer
+
+    def verify(self) -> None:
+        """Raise Damaged for a request that is not as it was written."""
+        query = "SELECT request, method, digest, reply, crc FROM requests"
+        for request, method, digest, reply, crc in self._connection.execute(query).fetchall():
+            check(f"request {request!r}", crc, request, method, digest, reply)
+
+    def restore(self, rows: Iterable[tuple[object, ...]]) -> None:
+        """Insert rows (request, method, digest, reply, time, crc) of another database, in their order."""
+        self._connection.executemany(
+            "INSERT INTO requests(request, method, digest, reply, time, crc) VALUES(?, ?, ?, ?, ?, ?)", rows
+        )
 
     def record(self, key: RequestKey, reply: bytes) -> None:
         """Remember the answer to a new request."""

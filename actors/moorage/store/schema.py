@@ -13,8 +13,10 @@ APPLICATION = 0x6D6F6F72
 VERSION = 1
 """`user_version` in the file's header."""
 
+PAGE = 4096
+"""Bytes of a page, as SQLite has it unless told otherwise."""
 PAGES = 64
-"""Pages, of 4096 bytes, that the write-ahead log grows to."""
+"""Pages that the write-ahead log grows to."""
 PATIENCE = 0.2
 """Seconds to wait for another program that has the database open; no other agent has, as it is locked."""
 
@@ -113,6 +115,8 @@ def _recognise(connection: sqlite3.Connection, path: Path) -> None:
     application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
     if (application, version) == (0, 0) and not _pragma(connection, "schema_version"):
         connection.executescript(f"BEGIN IMMEDIATE; {TABLES} COMMIT")
+    elif application != APPLICATION and _has_tables(connection):
+        raise Damaged("its header is not that of a state of moorage, but its tables are")
     elif application != APPLICATION:
         raise Refused(Code.INVALID, f"{path} is a database, but not one of moorage: choose another directory")
     elif version != VERSION:
@@ -123,6 +127,11 @@ def _recognise(connection: sqlite3.Connection, path: Path) -> None:
         )
     else:
         _check_pages(connection)
+
+
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    return {"networks", "interfaces", "addresses", "ports", "requests", "reserved"} <= tables
 
 
 def _check_pages(connection: sqlite3.Connection) -> None:

@@ -16,10 +16,14 @@ from moorage.store.operations import Already, Commit, Done, Outcome, RequestKey
 from moorage.store.reader import Reader
 from moorage.store.records import Damaged
 from moorage.store.requests import Requests
-from moorage.store.schema import PAGES, connect
+from moorage.store.schema import PAGE, PAGES, connect
 from moorage.store.writer import Writer
 
 T = TypeVar("T")
+
+
+class Untrusted(Refused):
+    """The database is damaged: it is not what was written."""
 
 
 class Store(Reader):
@@ -51,8 +55,9 @@ class Store(Reader):
         `lock_directory` gave: it stays the caller's, so that one store can follow on another that hangs.
 
         Interfaces of a former boot are forgotten, networks kept. Raises Refused: denied where the
-        directory cannot be used, invalid for one that is not ours or is damaged, exists while another
-        agent uses it, unsupported when a later version wrote it, no_space on a full disk.
+        directory cannot be used, invalid for one that is not ours and (as Untrusted) for a damaged
+        database, exists while another agent uses it, unsupported when a later version wrote it, no_space
+        on a full disk.
         """
         if lock is not None:
             return cls._open_locked(directory, None, boot_id, now)
@@ -66,10 +71,12 @@ class Store(Reader):
     @classmethod
     def _open_locked(cls, directory: Path, lock: Lock | None, boot_id: str, now: Callable[[], float]) -> Self:
         with _refusing(directory):
+            _check_presence(directory)
             connection = connect(directories.touch(directory))
             try:
                 store = cls(directory, lock, connection, now)
                 store.verify()
+                store._requests.verify()
                 store._start_boot(boot_id)
             except BaseException:
                 connection.close()
@@ -99,6 +106,11 @@ class Store(Reader):
         Raises Refused: exists when the same string came with another method or other parameters.
         """
         return self._requests.recall(key)
+
+    def take_requests(self, rows: Sequence[tuple[object, ...]]) -> None:
+        """Remember the requests of another database: see `Requests.restore`."""
+        with _refusing(self._directory):
+            self._transaction(lambda: self._requests.restore(rows))
 
     def erase(self) -> None:
         """Close, and remove every file that was made, and the directory when nothing else is in it."""
@@ -226,24 +238,47 @@ def _refusing(directory: Path) -> Iterator[None]:
 
 
 def _unopened(directory: Path, error: Exception) -> Refused:
-    match getattr(error, "sqlite_errorname", "").split("_")[1:2]:
-        case ["FULL"]:
+    match _errorname(error):
+        case "FULL":
             return _no_space(directory)
-        case ["BUSY"]:
+        case "BUSY":
             return Refused(
                 Code.EXISTS,
                 f"the state in {directory} is in use by another program: close whatever reads the database",
             )
-        case ["CANTOPEN" | "READONLY" | "PERM" | "AUTH"]:
+        case "CANTOPEN" | "READONLY" | "PERM" | "AUTH":
             return Refused(
                 Code.DENIED,
                 f"state cannot be kept in {directory}: {error}; make its files writable for the agent's user",
             )
-    return Refused(
+        case "IOERR" | "NOMEM" | "PROTOCOL" | "TOOBIG":
+            return Refused(Code.DENIED, f"the state in {directory} cannot be read: {error}: see to its disk")
+    return Untrusted(
         Code.INVALID,
-        f"the state in {directory} cannot be trusted ({error}): move the directory away, or put back a copy, "
-        "and start the agent again",
+        f"the state in {directory} cannot be trusted ({error}): start the agent, which puts it aside and "
+        "saves what it can, or put back a copy first",
     )
+
+
+def _check_presence(directory: Path) -> None:
+    """Raise Damaged for what SQLite would take for a new database: one that is gone, or shorter than a page.
+
+    Where the ballast is, there was a database.
+    """
+    database = directory / directories.DATABASE
+    size = database.stat().st_size if database.exists() else 0
+    if size < PAGE and (size or (directory / directories.BALLAST).exists()):
+        raise Damaged(f"the database is gone, or was cut to {size} bytes")
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether an error of the store says that the database is not what was written."""
+    return isinstance(error, Damaged) or _errorname(error) in {"CORRUPT", "NOTADB"}
+
+
+def _errorname(error: Exception) -> str:
+    """`CORRUPT` of SQLITE_CORRUPT_INDEX."""
+    return "".join(getattr(error, "sqlite_errorname", "").split("_")[1:2])
 
 
 def _full(error: sqlite3.Error) -> bool:
@@ -259,4 +294,6 @@ def _no_space(directory: Path) -> Refused:
 
 
 def _fault(error: sqlite3.Error) -> Fault:
+    if is_damage(error):
+        return Damaged(str(error))
     return Fault(f"the state could not be written ({error}): send the same request again")

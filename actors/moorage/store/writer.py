@@ -23,7 +23,7 @@ from moorage.store.operations import (
     Unreserve,
 )
 from moorage.store.reader import Reader, footprint, port_rows
-from moorage.store.records import pack_interface, pack_network, seal
+from moorage.store.records import open_boot, pack_interface, pack_network, seal, seal_boot
 from moorage.store.requests import Requests
 from moorage.values import Interface, Mapping, Network
 
@@ -68,12 +68,12 @@ class Writer:
     def start_boot(self, boot_id: str) -> list[str]:
         """Forget what described a former boot, and give the ids of its interfaces."""
         row = self._connection.execute("SELECT value FROM meta WHERE key = 'boot'").fetchone()
-        if row == (boot_id,):
+        if row is not None and open_boot(row[0]) == boot_id:
             return []
         ids = self._connection.execute("SELECT id FROM interfaces ORDER BY seq").fetchall()
         for table in ("interfaces", "addresses", "ports", "quarantine", "sysctls", "reserved"):
             self._connection.execute(f"DELETE FROM {table}")  # noqa: S608 - from the line above
-        self._connection.execute("INSERT OR REPLACE INTO meta VALUES('boot', ?)", (boot_id,))
+        self._connection.execute("INSERT OR REPLACE INTO meta VALUES('boot', ?)", (seal_boot(boot_id),))
         return [interface_id for (interface_id,) in ids]
 
     def end_quarantine(self, now: float) -> None:

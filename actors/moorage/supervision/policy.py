@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from enum import Enum
 
 
+class Hopeless(Exception):
+    """What an actor dies of when another life of it would not help: its supervisor gives up at once."""
+
+
 class Restart(Enum):
     """Whether a child that ended is started again."""
 

@@ -9,7 +9,7 @@ from socket import AF_INET, AF_INET6
 
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import sysctl
-from moorage.kernel.linux.names import LINK_LOCAL, bridge_mac, check_link_name, link_local
+from moorage.kernel.linux.names import LINK_LOCAL, alias, bridge_mac, check_link_name, link_local
 from moorage.kernel.linux.readiness import await_addresses
 from moorage.kernel.linux.rtdump import Link
 from moorage.kernel.linux.rtnetlink import IFA_F_NODAD, OURS, Rtnetlink, ignoring, refusing
@@ -129,6 +129,7 @@ class Bridges:
         else:
             change |= {"mtu": network.mtu} if link.mtu != network.mtu else {}
             change |= {"address": bridge_mac(link.name)} if link.mac != bridge_mac(link.name) else {}
+            change |= {"ifalias": alias(network.name)} if link.alias != alias(network.name) else {}
         if change:
             self._ip.link("set", index=link.ifindex, **change)
         return [f"bridge {link.name}: {name} set to {value}" for name, value in change.items()]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from moorage.kernel.linux import holder, reserved
 from moorage.kernel.linux.firewall import LinuxFirewall
-from moorage.kernel.protocol import Firewall, Links
+from moorage.kernel.protocol import Firewall, Links, Survey
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -34,6 +34,12 @@ class LinuxKernel:
     def holder(self, proto: str, port: int) -> str | None:
         """See `Kernel.holder`."""
         return holder.holder(proto, port)
+
+    def survey(self, default_bridge: str) -> Survey:
+        """See `Kernel.survey`."""
+        from moorage.kernel.linux.survey import survey  # noqa: PLC0415 - seldom needed, and imports pyroute2
+
+        return survey(default_bridge)
 
     def boot_id(self) -> str:
         """See `Kernel.boot_id`."""

@@ -7,9 +7,10 @@ import hashlib
 from ipaddress import IPv6Address, IPv6Network
 
 from moorage.errors import Code, Refused
+from moorage.kernel.linux.rtdump import Link
 
 ALIAS = "moorage:"
-"""What the alias of every veth of ours begins with; the interface's id follows."""
+"""What the alias of every link that we made begins with; the id of the interface or the name of the network follows."""
 
 LINK_LOCAL = IPv6Network("fe80::/10")
 
@@ -35,9 +36,19 @@ def port_name(interface_id: str) -> str:
     return "mg" + base64.b32encode(digest).decode().lower()[: _LONGEST - 2]
 
 
-def alias(interface_id: str) -> str:
-    """The alias of the host's end, by which a veth is known as ours: `moorage:web`."""
-    return ALIAS + interface_id
+def alias(owner: str) -> str:
+    """The alias of a link of that interface or network, by which it is known as ours: `moorage:web`."""
+    return ALIAS + owner
+
+
+def is_ours(link: Link) -> bool:
+    """Whether its alias says that we made it."""
+    return link.alias.startswith(ALIAS)
+
+
+def is_port(link: Link) -> bool:
+    """Whether it is the host's end of a pair of ours."""
+    return link.kind == "veth" and is_ours(link)
 
 
 def bridge_mac(bridge: str) -> str:

@@ -91,11 +91,7 @@ class Audit:
 
     def _sweep(self, links: Links, wanted: Collection[str]) -> list[str]:
         """Remove what a life before this one made and no record knows."""
-        left = [
-            link.alias.removeprefix(names.ALIAS)
-            for link in links.values()
-            if link.kind == "veth" and link.alias.startswith(names.ALIAS)
-        ]
+        left = [link.alias.removeprefix(names.ALIAS) for link in links.values() if names.is_port(link)]
         strangers = [interface_id for interface_id in left if interface_id not in wanted]
         for interface_id in strangers:
             self._veths.remove(interface_id)

@@ -1,0 +1,66 @@
+"""Opening the state, and making it anew where it is damaged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from moorage.config import Config
+from moorage.control.context import now
+from moorage.errors import MoorageError
+from moorage.kernel.protocol import Kernel, Survey
+from moorage.store import Store, Untrusted, finish_rebuild, rebuild
+from moorage.store.lock import Lock
+from moorage.values import Interface
+
+LOST = "labels of what only the kernel showed, interfaces that were not attached, and answers to requests"
+"""What may be lost with a damaged row."""
+
+
+def open_store(config: Config, kernel: Kernel, lock: Lock, log: Any, *, mend: bool = True) -> Store:
+    """Open the state in its locked directory; a damaged one is put aside and rebuilt, and `log` told.
+
+    Every row that is as it was written is taken over; what others told comes from the kernel, as far as it
+    shows. Raises Refused as `Store.open` does, Untrusted only without `mend`.
+    """
+    finish_rebuild(config.state_path)
+    try:
+        return _open(config, kernel, lock)
+    except Untrusted as error:
+        if not mend:
+            raise
+        log.error("state_damaged", reason=error.text)
+    _rebuild(config, kernel, log)
+    return _open(config, kernel, lock)
+
+
+def _open(config: Config, kernel: Kernel, lock: Lock) -> Store:
+    return Store.open(config.state_path, kernel.boot_id(), time.time, lock)
+
+
+def _rebuild(config: Config, kernel: Kernel, log: Any) -> None:
+    networks, interfaces = _survey(config, kernel, log)
+    done = rebuild(config.state_path, kernel.boot_id(), time.time, networks, _dated(interfaces))
+    log.warning(
+        "state_rebuilt",
+        aside=str(done.aside),
+        intact=done.intact,
+        from_kernel=list(done.found),
+        left_out=list(done.left_out),
+        damaged_rows=done.damaged,
+        perhaps_lost=LOST,
+    )
+
+
+def _survey(config: Config, kernel: Kernel, log: Any) -> Survey:
+    try:
+        return kernel.survey(config.bridge)
+    except (MoorageError, OSError) as error:
+        log.error("survey_failed", reason=str(error))
+        return Survey((), ())
+
+
+def _dated(interfaces: Sequence[Interface]) -> list[Interface]:
+    return [replace(each, created=now()) for each in interfaces]

@@ -1,0 +1,89 @@
+"""Networks and published ports read back out of elements, for when nothing else remembers them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from ipaddress import ip_address, ip_network
+
+from moorage.kernel.protocol import Element
+from moorage.values import ANY, Mapping, Network
+
+_ANY6 = "::"
+_DEFAULT_MTU = 1500
+
+
+def network_of(
+    name: str, bridge: str, addresses: Collection[str], elements: Collection[Element]
+) -> Network | None:
+    """The network of a bridge that has `addresses` (`10.0.42.1/24`); None when neither tells its subnet.
+
+    A gateway that the bridge does not have is taken to be the first address.
+    """
+    subnet = _subnet("net4if", bridge, addresses, elements)
+    if subnet is None:
+        return None
+    subnet6 = _subnet("net6if", bridge, (), elements)
+    return Network(
+        name,
+        bridge,
+        subnet,
+        _gateway(subnet, addresses),
+        subnet6,
+        subnet6 and _gateway(subnet6, addresses),
+        internal=Element("internal", (bridge,)) in elements,
+        mtu=_DEFAULT_MTU,
+    )
+
+
+def mappings_of(elements: Collection[Element], ip: str, ipv6: str | None) -> tuple[Mapping, ...]:
+    """The mappings that lead to a container at `ip` and `ipv6`, a port each: what was a range is not known.
+
+    Nor is what only a proxy carries, nor whether a port on every IPv4 address was meant for IPv6 as well,
+    where the container has none: it is taken to be.
+    """
+    pub = [each for each in elements if each.container.startswith("pub")]
+    lead = {each for each in pub if each.value[0] == ip or (ipv6 is not None and each.value[0] == ipv6)}
+    return tuple(sorted(_mappings(lead, ipv6), key=lambda m: (m.proto, m.host_port, m.host_ip)))
+
+
+def backends(elements: Collection[Element]) -> list[str]:
+    """The IPv4 addresses that published ports lead to, in order."""
+    found = {str(each.value[0]) for each in elements if each.container in {"pub4_any", "pub4_ip"}}
+    return sorted(found, key=lambda ip: ip_address(ip).packed)
+
+
+def _mappings(lead: Collection[Element], ipv6: str | None) -> Iterator[Mapping]:
+    any4, any6 = ({e.key: e for e in lead if e.container == name} for name in ("pub4_any", "pub6_any"))
+    for proto, port in any4.keys() | any6.keys():
+        dual = (proto, port) in any4 and (ipv6 is None or (proto, port) in any6)
+        if dual:
+            yield _mapping(any4[proto, port], ANY, dual=True)
+        elif (proto, port) in any4:
+            yield _mapping(any4[proto, port], ANY)
+        else:
+            yield _mapping(any6[proto, port], _ANY6)
+    for each in lead:
+        if each.container in {"pub4_ip", "pub6_ip"}:
+            yield _mapping(each, str(each.key[0]))
+
+
+def _mapping(element: Element, host_ip: str, *, dual: bool = False) -> Mapping:
+    proto, port = element.key[-2:]
+    return Mapping(str(proto), host_ip, int(port), int(element.value[1]), 1, dual)
+
+
+def _subnet(
+    container: str, bridge: str, addresses: Collection[str], elements: Collection[Element]
+) -> str | None:
+    told = [str(each.key[0]) for each in elements if each.container == container and each.key[1] == bridge]
+    held = [str(ip_network(each, strict=False)) for each in addresses if ":" not in each]
+    return next(iter([*sorted(told), *held]), None)
+
+
+def _gateway(subnet: str, addresses: Collection[str]) -> str:
+    network = ip_network(subnet)
+    for held in addresses:
+        address = ip_address(held.partition("/")[0])
+        if address.version == network.version and address in network:
+            return str(address)
+    return str(network.network_address + 1)

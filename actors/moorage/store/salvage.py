@@ -1,0 +1,103 @@
+"""What can still be read of a damaged database: every row whose checksum matches, and no other."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moorage.errors import Fault
+from moorage.store.reader import read_interface, read_network
+from moorage.store.records import check, open_boot
+from moorage.values import Interface, Network
+
+Row = tuple[Any, ...]
+
+
+@dataclass(slots=True)
+class Salvage:
+    """Intact rows, and how many there were that are not, as far as that is known."""
+
+    boot: str | None = None
+    networks: list[Network] = field(default_factory=list)
+    interfaces: list[Interface] = field(default_factory=list)
+    sysctls: dict[str, str] = field(default_factory=dict)
+    reserved: set[int] = field(default_factory=set)
+    requests: list[Row] = field(default_factory=list)
+    """Rows of the table `requests` without their sequence numbers, in the order of arrival."""
+    damaged: int = 0
+
+
+def salvage(database: Path) -> Salvage:
+    """Read what is intact; nothing at all of what is no database any more. Raises no error for damage."""
+    found = Salvage()
+    if not database.exists():  # SQLite would make one
+        return found
+    try:
+        with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.text_factory = lambda text: text.decode(errors="replace")
+            _read(connection, found)
+    except sqlite3.Error:
+        found.damaged += 1
+    return found
+
+
+def _read(connection: sqlite3.Connection, found: Salvage) -> None:
+    def intact(table: str, key: str, columns: str, unpack: Callable[[Row], Any]) -> list[Any]:
+        rows = [] if table not in tables else list(_rows(connection, table, key, columns))
+        values = []
+        for row in rows:
+            try:
+                values.append(unpack(row))
+            except (Fault, TypeError, ValueError, KeyError):
+                found.damaged += 1
+        return values
+
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    found.boot = next(iter(intact("meta", "key", "value, key", lambda row: open_boot(row[0]))), None)
+    found.networks = intact("networks", "name", "name, body, crc", read_network)
+    found.interfaces = intact("interfaces", "seq", "id, body, crc", read_interface)
+    found.sysctls = dict(intact("sysctls", "path", "path, value, crc", _sysctl))
+    found.reserved = set(intact("reserved", "port", "port, crc", _reserved))
+    found.requests = intact("requests", "seq", "request, method, digest, reply, time, crc", _request)
+
+
+def _rows(connection: sqlite3.Connection, table: str, key: str, columns: str) -> Iterator[Row]:
+    """All rows from the first to the damage, and from the last back to it; those in between are lost."""
+    query = f"SELECT {key}, {columns} FROM {table} ORDER BY {key}"  # noqa: S608 - of `_read`
+    before, whole = _until_damage(connection, query)
+    after = [] if whole else _until_damage(connection, f"{query} DESC")[0]
+    known = {row[0] for row in before}
+    for row in before + [row for row in reversed(after) if row[0] not in known]:
+        yield row[1:]
+
+
+def _until_damage(connection: sqlite3.Connection, query: str) -> tuple[list[Row], bool]:
+    rows: list[Row] = []
+    try:
+        rows.extend(connection.execute(query))
+    except sqlite3.Error:
+        return rows, False
+    return rows, True
+
+
+def _sysctl(row: Row) -> Row:
+    path, value, crc = row
+    check(f"sysctl {path}", crc, path, value)
+    return path, value
+
+
+def _reserved(row: Row) -> int:
+    port, crc = row
+    check(f"reserved port {port}", crc, port)
+    return int(port)
+
+
+def _request(row: Row) -> Row:
+    request, method, digest, reply, time, crc = row
+    check(f"request {request!r}", crc, request, method, digest, reply)
+    return request, method, digest, reply, float(time), crc
