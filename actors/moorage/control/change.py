@@ -90,7 +90,12 @@ class Change:
     def _operation(self, resting: float) -> Operation:
         if self._after is None:
             return DropInterface(self._subject.id, resting or None)
-        return PutInterface(self._after)
+        return PutInterface(self._after, gives_back=self._gives_back())
+
+    def _gives_back(self) -> bool:
+        """Whether nothing is taken, so that it is tried on a full disk too."""
+        is_ = _place(self._after)
+        return self._before is not None and not self._new and is_ in {None, _place(self._before)}
 
     async def _commit(self, operation: Operation, key: RequestKey | None, reply: Any) -> Any:
         commit = Commit((operation,), key, pack_reply(reply) if key else b"")
@@ -136,7 +141,9 @@ class Change:
     async def _revert(self, key: RequestKey | None) -> None:
         """The record is there and the kernel refused: take the record back, and make the kernel follow that."""
         back: Operation = (
-            DropInterface(self._subject.id) if self._before is None else PutInterface(self._before)
+            DropInterface(self._subject.id)
+            if self._before is None
+            else PutInterface(self._before, gives_back=True)
         )
         forget = (ForgetRequest(key.request),) if key else ()
         await persist(self._address("journal"), Append(Commit((back, *forget)), self._author))

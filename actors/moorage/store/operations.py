@@ -14,6 +14,8 @@ class PutInterface:
     """Insert an interface, or replace the one with its id."""
 
     interface: Interface
+    gives_back: bool = False
+    """Whether it only loses something, ports or its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,11 @@ class Commit:
     @property
     def releases(self) -> bool:
         """Whether it only gives back."""
-        return all(isinstance(operation, Release) for operation in self.operations)
+        return all(isinstance(each, Release) or _gives_back(each) for each in self.operations)
+
+
+def _gives_back(operation: Operation) -> bool:
+    return isinstance(operation, PutInterface) and operation.gives_back
 
 
 @dataclass(frozen=True, slots=True)
