@@ -9,6 +9,8 @@ from typing import Any
 
 from agreement import actor
 from moorage import Agent
+from moorage.supervision.child import Child
+from moorage.supervision.children import Running
 from moorage.supervision.directory import Address
 from moorage.supervision.loop import LoopActor
 from moorage.supervision.messages import Tick
@@ -28,6 +30,7 @@ class Hang:
         self.urn = self._actor.actor_urn
         self.reached, self.ended = threading.Event(), threading.Event()
         self._gate = threading.Event()
+        self._hurried: tuple[Running, Child] | None = None
         for hook in HOOKS:
             setattr(self._actor, hook, self._around(getattr(self._actor, hook)))
 
@@ -38,12 +41,16 @@ class Hang:
         parent = next((each.parent for each in directory.entries() if each.name == self._name), None)
         if parent is None or (running := actor(self._agent, parent)._children.find(self._name)) is None:
             return
-        if running.urn == self.urn and running.child.patience != PATIENCE:
+        if running.urn == self.urn and self._hurried is None:
+            self._hurried = running, running.child
             running.child = replace(running.child, patience=PATIENCE)
         Address(directory, parent).tell(Tick())
 
     def let_go(self) -> None:
         """Let it wake up, and go on with what it was told before it hung."""
+        if self._hurried is not None:
+            running, child = self._hurried
+            running.child = child
         self._gate.set()
 
     def _around(self, handler: Any) -> Any:

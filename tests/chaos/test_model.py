@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from chaos import killing
+from chaos.linux_machine import LinuxMachine
 from chaos.machine import Machine
 from chaos.mutants import MUTANTS, Plant
 from moorage.control import links
@@ -33,6 +34,12 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_agent_does_what_its_model_does() -> None:
     """Model, agent, reopened journal, kernel and listeners agree after every step of random histories."""
     run_state_machine_as_test(Machine, settings=QUICK)  # type: ignore[no-untyped-call]  # of hypothesis
+
+
+def test_a_killed_agent_does_what_its_model_does() -> None:
+    """Model, agent, reopened journal, rules, links and listeners agree on the real kernel, killed or crashed."""
+    few = settings(QUICK, max_examples=3, stateful_step_count=15)
+    run_state_machine_as_test(LinuxMachine, settings=few)  # type: ignore[no-untyped-call]  # of hypothesis
 
 
 @pytest.mark.parametrize("plant", MUTANTS, ids=lambda plant: plant.__name__)

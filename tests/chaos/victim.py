@@ -11,8 +11,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -25,8 +25,8 @@ from chaos.told import require
 from lab import Lab
 from moorage.control.port_mapper import host_ports, rules_of
 from moorage.kernel.linux import reserved
+from moorage.kernel.linux.audit import Listing
 from moorage.kernel.linux.firewall import LinuxFirewall
-from moorage.kernel.linux.links import LinuxLinks
 from moorage.kernel.linux.names import alias
 from moorage.kernel.protocol import Element
 from moorage.model.elements import network_elements
@@ -54,6 +54,7 @@ class Victim(AgentProcess):
         self.kept = None if lab else directory / "kernel"
         self._order = directory / "order"
         self.status: int | None = None
+        self.rules: Listing | None = None
         settings = {"subnet": "10.0.42.1/24", "port_range": PORT_RANGE, "log_level": "warning"} | config
         settings["kernel"] = "linux" if lab else "memory"
         super().__init__(lab or Here(), directory, **settings)  # type: ignore[arg-type]  # has all that is used
@@ -82,6 +83,15 @@ class Victim(AgentProcess):
         """Have it killed when it comes there."""
         self._order.write_text(f"{point} {count}")
         os.kill(self.pid, signal.SIGUSR2)
+
+    @contextmanager
+    def asleep(self) -> Iterator[None]:
+        """Let it do nothing for the time of the block."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
 
     def dies(self, seconds: float) -> bool:
         """Whether it is dead within that time."""
@@ -147,12 +157,12 @@ def recorded(state: Path) -> Recorded:
 
 
 def check_kernel(victim: Victim, journal: Recorded) -> None:
-    """Compare the kernel with the journal. Raises AssertionError."""
+    """Compare the kernel with the journal, changing nothing. Raises AssertionError."""
     if victim.kept is not None:
         _check_kept(KeptKernel(victim.kept), journal)
     else:
-        victim.lab.call(victim.inside, _check_linux, journal)
-        _check_veths(victim, journal.interfaces)
+        victim.lab.call(victim.inside, _check_rules, victim, journal)
+        _check_links(victim, journal)
 
 
 def _check_kept(kernel: KeptKernel, journal: Recorded) -> None:
@@ -161,26 +171,53 @@ def _check_kept(kernel: KeptKernel, journal: Recorded) -> None:
     _check_reserved(kernel.reserved, kernel.reserved_ports(), journal)
 
 
-def _check_linux(journal: Recorded) -> None:
-    """From inside the host's namespace. Nothing is written as long as nothing is wrong."""
+def _check_rules(victim: Victim, journal: Recorded) -> None:
+    """From inside the host's namespace. The rules without their elements stay as they were at first."""
     _check_reserved(reserved.read(), reserved.read(), journal)
     firewall = LinuxFirewall(loopback="kernel")
     try:
-        wrong = firewall.install(journal.elements())
+        listing, present = firewall._look()
     finally:
         firewall.close()
-    links = LinuxLinks(lambda path, _value: require(False, f"{path} was changed"))
-    try:
-        wrong += links.reconcile(journal.networks, journal.interfaces).repaired
-    finally:
-        links.close()
-    require(not wrong, f"in the kernel: {wrong}")
+    victim.rules = victim.rules or listing
+    require(listing == victim.rules, f"the rules were {victim.rules} and are {listing}")
+    assert_same("table", present, journal.elements())
 
 
-def _check_veths(victim: Victim, interfaces: Iterable[Interface]) -> None:
-    found = json.loads(victim.lab.run(victim.inside, ["ip", "-j", "link", "show", "type", "veth"]))
-    aliases = {link["ifalias"] for link in found if "ifalias" in link}
-    assert_same("veths", aliases, {alias(each.id) for each in interfaces if each.netns is not None})
+def _check_links(victim: Victim, journal: Recorded) -> None:
+    networks = {each.name: each for each in journal.networks}
+    ours = [each for each in _links(victim, victim.inside) if each["ifname"].startswith("mg")]
+    gateways = {f"{each.gateway}/{each.subnet.partition('/')[2]}" for each in networks.values()}
+    bridges = [each for each in _links(victim, victim.inside) if each["ifname"] in bridges_of(journal)]
+    assert_same("bridges", {each["ifname"] for each in bridges}, bridges_of(journal))
+    assert_same("gateways", _addresses(bridges), gateways)
+    attached = [each for each in journal.interfaces if each.netns is not None]
+    assert_same("veths", {each.get("ifalias") for each in ours}, {alias(each.id) for each in attached})
+    for each in attached:
+        inside = [link for link in _links(victim, str(each.netns)) if link["ifname"] == each.ifname]
+        assert_same(f"addresses of {each.id}", _addresses(inside), {f"{each.ip}/{each.prefix}"})
+        require(inside[0]["address"] == each.mac, f"{each.id} has {inside[0]['address']}, not {each.mac}")
+        require("UP" in inside[0]["flags"], f"{each.id} is down")
+
+
+def bridges_of(journal: Recorded) -> set[str]:
+    """The names of all bridges."""
+    return {each.bridge for each in journal.networks}
+
+
+def _links(victim: Victim, namespace: str) -> list[dict[str, Any]]:
+    """The links of a namespace of the lab, by its name there or by its path."""
+    argv = ["ip", "-j", "-d", "address"]
+    if "/" in namespace:
+        argv[1:1] = ["-n", Path(namespace).name]
+        namespace = victim.inside
+    links: list[dict[str, Any]] = json.loads(victim.lab.run(namespace, argv))
+    return links
+
+
+def _addresses(links: Iterable[dict[str, Any]]) -> set[str]:
+    found = [each for link in links for each in link["addr_info"] if each["family"] == "inet"]
+    return {f"{each['local']}/{each['prefixlen']}" for each in found}
 
 
 def _check_reserved(ours: Collection[int], named: Collection[int], journal: Recorded) -> None:

@@ -1,0 +1,141 @@
+"""The same model beside a real agent: killed, not stopped, with containers, on the real kernel."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from agents import until
+from agreement import assert_same, expected_listeners, expected_tree, tree_of
+from chaos.killing import eventually, listeners_of
+from chaos.machine import ADDRESSES, IDS, Model, ids, specs
+from chaos.told import Params, require
+from chaos.victim import Victim, check_kernel, recorded
+from lab import Lab
+from moorage import Refused
+from moorage.kernel.linux.nftables import Nftables
+from moorage.rpc.wire import interface_from_wire, interface_to_wire
+
+CRASHING = (
+    "journal",
+    "ip:default",
+    "tcp-ports",
+    "port-mapper",
+    "links",
+    "proxies",
+    "interfaces",
+    "interface:a",
+)
+
+
+def flush() -> None:
+    """Remove every rule of this namespace."""
+    nftables = Nftables()
+    try:
+        nftables.run("flush ruleset")
+    finally:
+        nftables.close()
+
+
+class LinuxMachine(RuleBasedStateMachine):
+    """Each id has a container of its own, to be attached to."""
+
+    def __init__(self) -> None:
+        """Make the namespaces and start an agent."""
+        super().__init__()
+        self._model = Model()
+        self._asked = 0
+        self._directory = Path(tempfile.mkdtemp())
+        self._exit = ExitStack()
+        self._lab = self._exit.enter_context(Lab())
+        self._places = {id: self._lab.container(id) for id in IDS}
+        self._victim = self._exit.enter_context(Victim(self._directory, self._lab, port_range="49153-65535"))
+
+    def teardown(self) -> None:
+        """End it all."""
+        self._exit.close()
+        shutil.rmtree(self._directory)
+
+    @rule(id=ids, ports=specs, ip=st.sampled_from(ADDRESSES), placed=st.booleans())
+    def allocate(self, id: str, ports: list[str], ip: str | None, placed: bool) -> None:
+        """Allocate, in the container or not."""
+        params: Params = {"id": id, "ports": ports, "labels": {"turn": str(self._asked)}}
+        params |= {"ip": ip} if ip is not None else {}
+        self._call("allocate", params | ({"netns": self._places[id]} if placed else {}))
+
+    @rule(id=ids, ports=specs.filter(bool))
+    def publish(self, id: str, ports: list[str]) -> None:
+        """Publish ports, some of which it may have."""
+        self._call("publish", {"id": id, "ports": ports})
+
+    @rule(id=ids, method=st.sampled_from(["unpublish", "release", "detach"]))
+    def take_back(self, id: str, method: str) -> None:
+        """Give something back."""
+        self._call(method, {"id": id})
+
+    @rule(id=ids)
+    def attach(self, id: str) -> None:
+        """Attach it to its container."""
+        self._call("attach", {"id": id, "netns": self._places[id]})
+
+    @rule(name=st.sampled_from(CRASHING))
+    def crash(self, name: str) -> None:
+        """An actor crashes, and another takes its place."""
+        before = self._lives(name)
+        with suppress(Refused):  # there is no such interface
+            self._victim.client.crash(name)
+            until(lambda: self._lives(name) != before)
+
+    @rule(flushed=st.booleans())
+    def kill(self, flushed: bool) -> None:
+        """The agent is killed and started again, its rules there still or not."""
+        self._victim.kill()
+        if flushed:
+            self._flush()
+        self._victim.start()
+
+    @rule()
+    def disturb(self) -> None:
+        """Somebody flushes all rules."""
+        self._flush()
+
+    @invariant()
+    def all_agree(self) -> None:
+        """Model, agent, reopened journal, rules, links and listeners are the same."""
+        eventually(self._agree)
+
+    def _agree(self) -> None:
+        client = self._victim.client
+        require(all(each.state == "running" for each in client.tree()), "not all are running")
+        present = {each.id: each for each in client.list()}
+        require(present == self._model.interfaces, f"there are {present}, not {self._model.interfaces}")
+        journal = recorded(self._victim.state)
+        told = {each.id: interface_from_wire(interface_to_wire(each)) for each in journal.interfaces}
+        require(told == present, f"there are {present}, and {told} in the reopened journal")
+        assert_same("tree", tree_of(client), expected_tree(client, journal.interfaces))  # type: ignore[arg-type]  # the same methods
+        assert_same("listeners", listeners_of(self._victim.pid), expected_listeners(journal.interfaces))
+        check_kernel(self._victim, journal)
+
+    def _call(self, method: str, params: Params) -> None:
+        expected = self._model.refusal(method, params)
+        self._asked += 1
+        params["request"] = f"r{self._asked}"
+        try:
+            answer: Any = getattr(self._victim.client, method)(**params)
+        except Refused as refusal:
+            require(refusal.code == expected, f"{method} {params} was refused, not for {expected}: {refusal}")
+            return
+        require(expected is None, f"{method} {params} gave {answer}, not {expected}")
+        self._model.told.hear(method, params, answer)
+
+    def _flush(self) -> None:
+        self._lab.call("host", flush)
+
+    def _lives(self, name: str) -> list[tuple[int, str]]:
+        return [(each.restarts, each.since) for each in self._victim.client.tree() if each.name == name]

@@ -1,0 +1,91 @@
+"""The check of the kernel itself: it sees what is wrong, and mends nothing."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from chaos.linux_machine import flush
+from chaos.victim import Victim, check_kernel, recorded
+from lab import Lab
+from moorage.kernel.linux import reserved
+from moorage.kernel.linux.nftables import Nftables
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
+    """An agent with a container, a mapping and a reserved port, which sleeps during the tests."""
+    with Lab() as lab, Victim(tmp_path_factory.mktemp("checks"), lab) as made:
+        made.client.allocate("web", netns=lab.container("web"), ports=["8080:80", "53/udp"])
+        yield made
+
+
+def run(commands: str) -> None:
+    nftables = Nftables()
+    try:
+        nftables.run(commands)
+    finally:
+        nftables.close()
+
+
+def remove_element() -> None:
+    run("flush map inet moorage pub4_any")
+
+
+def add_element() -> None:
+    run("add element inet moorage pub4_any { tcp . 9999 : 10.0.42.2 . 80 }")
+
+
+def remove_rule() -> None:
+    run("flush chain inet moorage guard")
+
+
+def free_ports() -> None:
+    reserved.write((), reserved.read())
+
+
+FAULTS: list[Callable[[], None]] = [flush, remove_element, add_element, remove_rule, free_ports]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_wrong_rule_is_seen(victim: Victim, fault: Callable[[], None]) -> None:
+    """While the agent sleeps, what is wrong with rules and reserved ports is seen, and seen again."""
+    journal = recorded(victim.state)
+    victim.rules = None
+    check_kernel(victim, journal)
+    with victim.asleep():
+        victim.lab.call("host", fault)
+        for _ in range(2):
+            with pytest.raises(AssertionError):
+                check_kernel(victim, journal)
+    victim.replace(signal.SIGKILL)
+    check_kernel(victim, journal)
+
+
+def test_a_lost_link_is_seen(victim: Victim) -> None:
+    """While the agent sleeps, a veth that is gone is seen."""
+    journal = recorded(victim.state)
+    check_kernel(victim, journal)
+    with victim.asleep():
+        (veth,) = [name for name in _names(victim) if name.startswith("mg")]
+        victim.lab.run("host", ["ip", "link", "delete", veth])
+        with pytest.raises(AssertionError, match="veths"):
+            check_kernel(victim, journal)
+    victim.replace(signal.SIGKILL)
+    check_kernel(victim, journal)
+
+
+def _names(victim: Victim) -> list[str]:
+    listed = victim.lab.run("host", ["ip", "-br", "link"])
+    return [line.partition("@")[0].split()[0] for line in listed.splitlines()]
+
+
+def test_a_journal_is_read_beside_its_agent(victim: Victim) -> None:
+    """What a journal says can be read while its agent runs, and is what it says."""
+    (web,) = recorded(victim.state).interfaces
+    assert [mapping.container_port for mapping in web.ports] == [80, 53]
+    assert victim.client.inspect("web").ip == web.ip
