@@ -45,7 +45,8 @@ class LinuxFirewall:
         self._generation = generation.read(self._netlink)
         before, present = self._look()
         self._repair(before, wanted, present)
-        self.flush_flows(published_flows(present - wanted))
+        keys = {_key(element) for element in wanted}
+        self.flush_flows(published_flows(element for element in present if _key(element) not in keys))
         after = before if before is not None and before == self._reference else self._look()[0]
         self._reference = after
         self._elements = {_key(element): element for element in wanted}
