@@ -24,6 +24,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from chaos.dying import Dying
 from chaos.killing import Killing
 from chaos.machine import Machine
+from chaos.restarting import restart
 from lab import Lab
 from moorage.service import set_up_logging
 
@@ -65,7 +66,21 @@ def model(seed: int, _directory: Path) -> object:
     return f"seed {seed}: {examples} histories"
 
 
-RUNS: dict[str, Run] = {run.__name__: run for run in (killed_on_a_file, killed_on_linux, actors_die, model)}
+def restarts(_seed: int, directory: Path) -> object:
+    """Start again with many mappings."""
+    with Lab() as lab:
+        few, many = (restart(_made(directory / str(count)), lab, count) for count in (1000, 10000))
+        return f"{few}; {many}"
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir()
+    return directory
+
+
+RUNS: dict[str, Run] = {
+    run.__name__: run for run in (killed_on_a_file, killed_on_linux, actors_die, model, restarts)
+}
 
 
 def enough() -> Callable[[object], bool]:
