@@ -48,12 +48,17 @@ class Door:
         poll = select.poll()  # select takes descriptors below 1024 only, fewer than an agent has listeners
         for descriptor in (self._socket.fileno(), other):
             poll.register(descriptor, select.POLLIN)
-        poll.poll(1000 * seconds)
-        with suppress(BlockingIOError):
+        if self._socket.fileno() not in dict(poll.poll(1000 * seconds)):
+            return None
+        try:
             caller, _ = self._socket.accept()
-            if _is_trusted(caller):
-                return Successor(caller)
-            caller.close()
+        except OSError:  # it is gone again, or there is no descriptor for it
+            poll.unregister(self._socket)
+            poll.poll(1000 * seconds)
+            return None
+        if _is_trusted(caller):
+            return Successor(caller)
+        caller.close()
         return None
 
     def close(self) -> None:

@@ -20,6 +20,9 @@ BACKLOG = 1 << 20
 FRAME = 60.0
 """Seconds for a frame to arrive whole, from its first byte on: any honest client sends one at once."""
 
+LARGE = frozenset({"list", "networks", "tree"})
+"""Methods whose answers have no bound: one at a time, each once the client has read what was before."""
+
 Answer = Callable[[str, list[Any]], Awaitable[tuple[Any, MoorageError | None]]]
 Later = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
 
@@ -50,6 +53,11 @@ class Session(asyncio.Protocol):
         self._writable = True
         self._ending = False
         self._finishing: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
+        self._drained = asyncio.Event()
+        self._drained.set()
+        self.heard = 0.0
+        """When the last whole message came, by the loop's clock; 0 for never."""
         self.transport: asyncio.Transport
         self.events: frozenset[str] | None = None
         """What it subscribed to; None for nothing."""
@@ -76,19 +84,27 @@ class Session(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not read: ask it nothing more."""
         self._writable = False
+        self._drained.clear()
         self._steer()
 
     def resume_writing(self) -> None:
         """The client reads again."""
         self._writable = True
+        self._drained.set()
         self._pump()
 
     def connection_lost(self, _error: Exception | None) -> None:
         """The client is gone; what it asked for is done nevertheless."""
         self._expect_frame(expected=False)
+        self._drained.set()
         self._closed(self)
 
     # -- ours
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it waits for nothing: no answer, no event."""
+        return not self._tasks and self.events is None
 
     def send_event(self, name: str, body: dict[str, Any]) -> None:
         """Send an event if it is subscribed to; drop a client that leaves too much unread."""
@@ -112,6 +128,7 @@ class Session(asyncio.Protocol):
         try:
             while self._has_room() and (message := self._decoder.next_message()) is not None:
                 self._expect_frame(expected=False)
+                self.heard = asyncio.get_running_loop().time()
                 self._take(message)
         except ProtocolError:
             self.transport.close()
@@ -147,6 +164,14 @@ class Session(asyncio.Protocol):
             self._pump()
 
     async def _respond(self, msgid: int, method: str, params: list[Any]) -> None:
+        if method not in LARGE:
+            await self._reply(msgid, method, params)
+            return
+        async with self._turn:
+            await self._drained.wait()
+            await self._reply(msgid, method, params)
+
+    async def _reply(self, msgid: int, method: str, params: list[Any]) -> None:
         result, error = await self._ask(method, params)
         if self.transport.is_closing():
             return

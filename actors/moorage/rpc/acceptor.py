@@ -1,0 +1,88 @@
+"""Accepting clients on asyncio's loop, also when descriptors run out.
+
+asyncio's own accept loop tries as often as the backlog is long, and logs each: 512 tracebacks a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+from moorage.log import Log
+
+BATCH = 16
+"""Clients accepted in one turn of the loop."""
+REST = 0.1
+"""Seconds until the next attempt when there is no descriptor."""
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+log = Log()
+
+
+class Acceptor:
+    """Makes a protocol for each client of a listening socket, which stays the caller's, until `close`."""
+
+    def __init__(self, sock: socket.socket, protocol: Callable[[], asyncio.Protocol]) -> None:
+        """Begin, on the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._socket = sock
+        self._protocol = protocol
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._rest: asyncio.TimerHandle | None = None
+        self._spare = -1
+        self._take_spare()
+        self._begin()
+
+    def close(self) -> None:
+        """Accept no more."""
+        self._loop.remove_reader(self._socket)
+        if self._rest is not None:
+            self._rest.cancel()
+        self._give_spare()
+
+    def _begin(self) -> None:
+        self._rest = None
+        self._take_spare()
+        self._loop.add_reader(self._socket, self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(BATCH):
+            try:
+                client, _address = self._socket.accept()
+            except OSError as error:
+                if error.errno in EXHAUSTED:
+                    self._pause(error)
+                return
+            self._join(client)
+
+    def _join(self, client: socket.socket) -> None:
+        client.setblocking(False)
+        task = self._loop.create_task(self._loop.connect_accepted_socket(self._protocol, client))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _pause(self, error: OSError) -> None:
+        """Close the first that waits, with the spare descriptor, so that it need not wait in vain."""
+        log.warning("descriptors_exhausted", reason=error.strerror)
+        self._give_spare()
+        with suppress(OSError):  # another thread may have taken the descriptor
+            self._socket.accept()[0].close()
+        self._take_spare()
+        self._loop.remove_reader(self._socket)
+        self._rest = self._loop.call_later(REST, self._begin)
+
+    def _take_spare(self) -> None:
+        if self._spare < 0:
+            try:
+                self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                self._spare = -1  # tried again later
+
+    def _give_spare(self) -> None:
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
