@@ -14,7 +14,7 @@ from agreement import STATES, assert_same, expected_listeners, expected_tree, tr
 from chaos.crash_points import END, START, STEPS, points
 from chaos.load import CLIENTS, Load, Worker
 from chaos.told import require
-from chaos.victim import Victim, check_kernel, recorded
+from chaos.victim import Victim, check_kernel
 from lab import Lab
 from moorage import Client
 from moorage.rpc.wire import interface_from_wire, interface_to_wire
@@ -116,7 +116,7 @@ class Killing:
 
     def _agree(self, load: Load) -> None:
         victim, told = self._victim, load.told
-        journal = recorded(victim.state)
+        journal = victim.recorded()
         interfaces = journal.interfaces
         by_id = {each.id: interface_from_wire(interface_to_wire(each)) for each in interfaces}
         wrong = {id for id in told.keys() & by_id.keys() if told[id] != by_id[id]}

@@ -16,7 +16,7 @@ from agreement import assert_same, expected_listeners, expected_tree, tree_of
 from chaos.killing import eventually, listeners_of
 from chaos.machine import ADDRESSES, IDS, Model, ids, specs
 from chaos.told import Params, require
-from chaos.victim import Victim, check_kernel, recorded
+from chaos.victim import Victim, check_kernel
 from lab import Lab
 from moorage import Refused
 from moorage.kernel.linux.nftables import Nftables
@@ -115,7 +115,7 @@ class LinuxMachine(RuleBasedStateMachine):
         require(all(each.state == "running" for each in client.tree()), "not all are running")
         present = {each.id: each for each in client.list()}
         require(present == self._model.interfaces, f"there are {present}, not {self._model.interfaces}")
-        journal = recorded(self._victim.state)
+        journal = self._victim.recorded()
         told = {each.id: interface_from_wire(interface_to_wire(each)) for each in journal.interfaces}
         require(told == present, f"there are {present}, and {told} in the reopened journal")
         assert_same("tree", tree_of(client), expected_tree(client, journal.interfaces))  # type: ignore[arg-type]  # the same methods

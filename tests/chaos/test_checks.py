@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from chaos.linux_machine import flush
-from chaos.victim import Victim, check_kernel, recorded
+from chaos.victim import Victim, check_kernel
 from lab import Lab
 from moorage.kernel.linux import reserved
 from moorage.kernel.linux.nftables import Nftables
@@ -54,7 +54,7 @@ FAULTS: list[Callable[[], None]] = [flush, remove_element, add_element, remove_r
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_a_wrong_rule_is_seen(victim: Victim, fault: Callable[[], None]) -> None:
     """While the agent sleeps, what is wrong with rules and reserved ports is seen, and seen again."""
-    journal = recorded(victim.state)
+    journal = victim.recorded()
     victim.rules = None
     check_kernel(victim, journal)
     with victim.asleep():
@@ -68,7 +68,7 @@ def test_a_wrong_rule_is_seen(victim: Victim, fault: Callable[[], None]) -> None
 
 def test_a_lost_link_is_seen(victim: Victim) -> None:
     """While the agent sleeps, a veth that is gone is seen."""
-    journal = recorded(victim.state)
+    journal = victim.recorded()
     check_kernel(victim, journal)
     with victim.asleep():
         (veth,) = [name for name in _names(victim) if name.startswith("mg")]
@@ -86,6 +86,6 @@ def _names(victim: Victim) -> list[str]:
 
 def test_a_journal_is_read_beside_its_agent(victim: Victim) -> None:
     """What a journal says can be read while its agent runs, and is what it says."""
-    (web,) = recorded(victim.state).interfaces
+    (web,) = victim.recorded().interfaces
     assert [mapping.container_port for mapping in web.ports] == [80, 53]
     assert victim.client.inspect("web").ip == web.ip

@@ -12,18 +12,19 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from agents import AgentProcess
+from agents import AgentProcess, until
 from agreement import assert_same
 from chaos.kept import KeptKernel
 from chaos.load import PORT_RANGE
 from chaos.told import require
 from lab import Lab
 from moorage.control.port_mapper import host_ports, rules_of
+from moorage.errors import Refused
 from moorage.kernel.linux import reserved
 from moorage.kernel.linux.audit import Listing
 from moorage.kernel.linux.firewall import LinuxFirewall
@@ -89,9 +90,19 @@ class Victim(AgentProcess):
         """Let it do nothing for the time of the block."""
         os.kill(self.pid, signal.SIGSTOP)
         try:
+            until(self._is_stopped)
             yield
         finally:
             os.kill(self.pid, signal.SIGCONT)
+
+    def _is_stopped(self) -> bool:
+        tasks = Path(f"/proc/{self.pid}/task").iterdir()
+        return all((task / "stat").read_text().rpartition(") ")[2].startswith("T") for task in tasks)
+
+    def recorded(self) -> Recorded:
+        """What its journal says at this moment."""
+        with self.asleep():
+            return recorded(self.state)
 
     def dies(self, seconds: float) -> bool:
         """Whether it is dead within that time."""
@@ -143,17 +154,21 @@ class Recorded:
 
 
 def recorded(state: Path) -> Recorded:
-    """Open a copy of the journal of an agent that does nothing at the moment. Raises Refused when it is damaged."""
+    """Open a copy of the journal of an agent that does nothing at the moment.
+
+    Raises AssertionError when it is damaged, as a copy may be that was made while the agent wrote.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "state"
         copy.mkdir(mode=0o700)
         for file in state.glob("moorage.db*"):
             shutil.copy(file, copy)
-        store = Store.open(copy, BOOT_ID.read_text().strip(), time.time)
         try:
+            store = Store.open(copy, BOOT_ID.read_text().strip(), time.time)
+        except Refused as damaged:
+            raise AssertionError(str(damaged)) from damaged
+        with closing(store):
             return Recorded(store.interfaces(), store.networks(), store.reserved())
-        finally:
-            store.close()
 
 
 def check_kernel(victim: Victim, journal: Recorded) -> None:

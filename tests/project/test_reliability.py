@@ -1,0 +1,20 @@
+"""The page about reliability."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+NAMED = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
+
+
+def test_every_promise_names_a_test_that_is_there() -> None:
+    """Each test that the page names exists, and every row of its tables names one."""
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    named = NAMED.findall(page)
+    assert len(named) > 20
+    for file, test in named:
+        assert f"def {test}" in (ROOT / file).read_text(), f"{file}::{test}"
+    rows = [line for line in page.splitlines() if line.startswith("| ") and "held by" not in line]
+    assert [row for row in rows if not NAMED.search(row)] == []
