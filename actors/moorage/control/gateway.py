@@ -13,21 +13,19 @@ from moorage.control.desk import Desk, answer
 from moorage.errors import MoorageError, Refused
 from moorage.inheritance import Named
 from moorage.model.port_spec import PROTOCOLS
+from moorage.rpc.acceptor import Acceptor
 from moorage.rpc.credentials import peer_of, refusal
-from moorage.rpc.listener import BACKLOG, UnixListener
+from moorage.rpc.listener import UnixListener
 from moorage.rpc.session import Session
 from moorage.rpc.wire import mapping_to_wire
 from moorage.supervision.loop import LoopActor
 from moorage.values import Mapping
 
 CLIENTS = 512
-"""Connections at a time; one more is closed at once."""
+"""Connections at a time; with one more, that goes which never asked or is idle for longest."""
 
 FINISH = 4.0
 """Seconds that requests under way have when the gateway stops."""
-
-ARRIVAL = 3
-"""Turns of the loop from accept(2) to a session: asyncio makes a task, that a transport, and that a call."""
 
 Queue = queue.SimpleQueue[dict[str, Any] | None]
 
@@ -65,7 +63,7 @@ class Gateway(LoopActor):
         self._context = context
         self._desk = Desk(context, self.address)
         self._listener: UnixListener | None = None
-        self._server: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
         self._sessions: set[Session] = set()
         self._queues: dict[int, Join] = {}
 
@@ -75,15 +73,14 @@ class Gateway(LoopActor):
             await self._desk.ensure_default()
         inheritance = self._context.inheritance
         listener = self._listener = UnixListener(Path(str(self._context.config.socket)), inheritance.take)
-        loop = asyncio.get_running_loop()
-        # not create_unix_server, which from Python 3.13 on removes the path that a successor may need
-        self._server = await loop.create_server(self._session, sock=listener.socket, backlog=BACKLOG)
+        self._acceptor = Acceptor(listener.socket, self._session)
         await inheritance.keep(listener.name, [listener.socket])
 
     async def end(self) -> None:
         """Take no more clients, answer what is under way, and close, leaving the socket to a successor if any."""
         left = self._leave()
-        await self._close_server()
+        if self._acceptor is not None:
+            self._acceptor.close()
         finishing = [asyncio.ensure_future(session.finish()) for session in self._sessions]
         if finishing:
             await asyncio.wait(finishing, timeout=FINISH)
@@ -109,16 +106,6 @@ class Gateway(LoopActor):
                 return await super().receive(message)
         return None
 
-    async def _close_server(self) -> None:
-        """Accept no more, let in who was accepted, and close: a closed server loses those, unanswered for ever."""
-        if self._server is None:
-            return
-        for sock in self._server.sockets:
-            asyncio.get_running_loop().remove_reader(sock.fileno())
-        for _ in range(ARRIVAL):
-            await asyncio.sleep(0)
-        self._server.close()
-
     def _leave(self) -> bool:
         if self._listener is None:
             return False
@@ -132,11 +119,19 @@ class Gateway(LoopActor):
         return await answer(self._desk, method, params)
 
     def _admit(self, session: Session) -> Refused | None:
-        if len(self._sessions) >= CLIENTS:
-            session.transport.abort()
-        self._sessions.add(session)
         sock = session.transport.get_extra_info("socket")
-        return refusal(peer_of(sock), self._context.config)
+        refused = refusal(peer_of(sock), self._context.config)
+        if len(self._sessions) >= CLIENTS:
+            self._make_room(session, welcome=refused is None)
+        self._sessions.add(session)
+        return refused
+
+    def _make_room(self, newcomer: Session, *, welcome: bool) -> None:
+        """Close one that never asked anything, else the one that is idle for longest: nobody is kept out by them."""
+        silent = [session for session in self._sessions if session.is_silent] if welcome else []
+        victim = min(silent, key=lambda session: session.heard, default=newcomer)
+        victim.transport.abort()
+        self._sessions.discard(victim)
 
     def _publish(self, event: Event) -> None:
         body = {"event": event.event, "time": event.time, **event.fields}
