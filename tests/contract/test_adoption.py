@@ -72,3 +72,12 @@ def test_a_subnet_of_another_network_is_in_use(lab: Lab, linux: Wire) -> None:
     assert text.startswith("address_in_use: ")
     assert "default" in text
     lab.run("host", ["ip", "link", "del", "br-over"])
+
+
+def test_a_subnet_of_another_link_is_in_use(lab: Lab, linux: Wire) -> None:
+    """A bridge whose subnet the host has on another link as well is refused, naming that link."""
+    make(lab, "br-over", "10.77.0.9/24")
+    text = linux.refused("create_network", name="back", bridge="br-over")
+    assert text.startswith("address_in_use: ")
+    assert "eth0" in text
+    lab.run("host", ["ip", "link", "del", "br-over"])

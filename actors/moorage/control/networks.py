@@ -146,7 +146,7 @@ class Networks:
         found: list[str] | None = await self._address("links").ask(links.GetBridge(bridge))
         occupied: list[Occupied] = await self._address("links").ask(links.GetOccupied())
         occupied = [each for each in occupied if each.device != bridge]
-        occupied += [Occupied(each.subnet, f"network {each.name}") for each in others]
+        occupied += [Occupied(each.subnet, f"network {each.name}", each.bridge) for each in others]
         subnet, gateway = _subnet(params, bridge, found, occupied)
         subnet6, gateway6 = await self._subnet6(params, occupied, others)
         return Network(
@@ -171,7 +171,7 @@ def _subnet(
     params: Mapping[str, Any], bridge: str, found: list[str] | None, occupied: list[Occupied]
 ) -> tuple[str, str]:
     if found:
-        return _adopted(params, bridge, found)
+        return _adopted(params, bridge, found, occupied)
     asked = params.get("subnet") or choose(CANDIDATES, occupied)
     network, gateway = parse_subnet(asked, params.get("gateway"), version=4)
     if "subnet" in params:
@@ -179,8 +179,10 @@ def _subnet(
     return network, gateway
 
 
-def _adopted(params: Mapping[str, Any], bridge: str, found: list[str]) -> tuple[str, str]:
-    """A bridge that is there already keeps its first IPv4 address."""
+def _adopted(
+    params: Mapping[str, Any], bridge: str, found: list[str], occupied: list[Occupied]
+) -> tuple[str, str]:
+    """A bridge that is there already keeps its first IPv4 address, unless another link has that subnet too."""
     if len(found) > 1:
         log.warning("bridge_has_more_addresses", bridge=bridge, taken=found[0], others=found[1:])
     present = parse_subnet(found[0], found[0].partition("/")[0], version=4)
@@ -192,6 +194,7 @@ def _adopted(params: Mapping[str, Any], bridge: str, found: list[str]) -> tuple[
                 f"{params['subnet']} was asked for, and the bridge {bridge} is there with {found[0]}: "
                 "ask for that, for no subnet, or for another bridge",
             )
+    check_free(present.network, [each for each in occupied if each.device])
     return present
 
 
