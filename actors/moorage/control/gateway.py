@@ -80,7 +80,7 @@ class Gateway(LoopActor):
         """Take no more clients, answer what is under way, and close, leaving the socket to a successor if any."""
         left = self._leave()
         if self._acceptor is not None:
-            self._acceptor.close()
+            await self._acceptor.close()
         finishing = [asyncio.ensure_future(session.finish()) for session in self._sessions]
         if finishing:
             await asyncio.wait(finishing, timeout=FINISH)

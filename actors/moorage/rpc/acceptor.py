@@ -37,12 +37,14 @@ class Acceptor:
         self._take_spare()
         self._begin()
 
-    def close(self) -> None:
-        """Accept no more."""
+    async def close(self) -> None:
+        """Accept no more, and wait until those who were accepted have their protocols: somebody is to end them."""
         self._loop.remove_reader(self._socket)
         if self._rest is not None:
             self._rest.cancel()
         self._give_spare()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     def _begin(self) -> None:
         self._rest = None
