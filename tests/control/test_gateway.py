@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import agents
-from agreement import assert_agreement
+from agreement import actor, assert_agreement
 from moorage import Agent, Client, Refused, Unreachable
 from moorage.control import gateway, port_mapper
 from moorage.rpc.codec import Notification, Request, encode
@@ -84,18 +84,36 @@ def test_a_request_outlives_its_client(agent: Agent, clients: Any) -> None:
     assert_agreement(agent)
 
 
-def test_clients_beyond_the_limit_are_closed(
+def test_silent_clients_make_room(agent: Agent, clients: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past the limit those go that never asked anything, the first of them first; a new client is served."""
+    monkeypatch.setattr(gateway, "CLIENTS", 3)
+    with Client(agent.socket) as served, Client(agent.socket, pauses=()) as new:
+        served.hello()
+        silent = [clients(agent), clients(agent)]
+        agents.until(lambda: connections(agent) == 3)
+        assert new.hello().name == "moorage"
+        assert is_closed(silent[0])
+        assert served._take() is not None  # its connection, which asked something, is there still
+        assert connections(agent) == 3
+
+
+def test_clients_that_wait_for_something_are_kept(
     agent: Agent, clients: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One client more than there may be is closed at once; the others go on, and its place is taken when one leaves."""
+    """With only subscribers there, one more client is closed at once, and served when one of them leaves."""
     monkeypatch.setattr(gateway, "CLIENTS", 3)
-    with Client(agent.socket) as served:
-        served.hello()
-        idle = [clients(agent), clients(agent)]
-        assert is_closed(clients(agent))
-        assert served.hello().name == "moorage"
-        idle[0].close()
-        agents.until(lambda: not refuses(agent))
+    subscribers = [clients(agent) for _ in range(3)]
+    for each in subscribers:
+        each.sendall(encode(Request(1, "subscribe", [])))
+        assert each.recv(100)
+    assert is_closed(clients(agent))
+    subscribers[0].close()
+    agents.until(lambda: not refuses(agent))
+    assert connections(agent) == 3
+
+
+def connections(agent: Agent) -> int:
+    return len(actor(agent, "gateway")._sessions)
 
 
 def refuses(agent: Agent) -> bool:

@@ -186,7 +186,7 @@ def test_a_thousand_requests_are_pipelined() -> None:
 
     async def test() -> None:
         async with connected(held=True) as peer:
-            peer.send(*[Request(number, "list", []) for number in range(1000)])
+            peer.send(*[Request(number, "hello", []) for number in range(1000)])
             while len(peer.asked) < 1000:
                 await asyncio.sleep(0)
             peer.go_on.set()
@@ -202,7 +202,7 @@ def test_beyond_the_limit_the_agent_reads_on_later() -> None:
     async def test() -> None:
         async with connected(held=True) as peer:
             total = OUTSTANDING + 500
-            peer.send(*[Request(number, "list", []) for number in range(total)])
+            peer.send(*[Request(number, "hello", []) for number in range(total)])
             while len(peer.asked) < OUTSTANDING:
                 await asyncio.sleep(0)
             for _ in range(20):
@@ -211,6 +211,24 @@ def test_beyond_the_limit_the_agent_reads_on_later() -> None:
             peer.go_on.set()
             answers = [await peer.receive() for _ in range(total)]
             assert len({each.msgid for each in answers if isinstance(each, Response)}) == total
+
+    run(test)
+
+
+def test_lists_are_answered_one_at_a_time() -> None:
+    """Of requests whose answer has no bound one is under way, others of the same client beside it."""
+
+    async def test() -> None:
+        async with connected(held=True) as peer:
+            peer.send(*[Request(number, "list", []) for number in range(50)], Request(50, "hello", []))
+            while len(peer.asked) < 2:
+                await asyncio.sleep(0)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert len(peer.asked) == 2
+            peer.go_on.set()
+            answers = [await peer.receive() for _ in range(51)]
+            assert {each.msgid for each in answers if isinstance(each, Response)} == set(range(51))
 
     run(test)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -82,10 +82,16 @@ class IpAllocator(LoopActor):
             if (":" in address) == ours:
                 pool.take(owner, address)
         resting = {a: until for a, until in leases.resting.items() if (":" in a) == ours}
-        pool.restore_quarantine({a: until - self._quarantine for a, until in resting.items()})
+        pool.restore_quarantine(self._released(resting))
         if leases.last is not None and not ours:
             pool.resume_after(leases.last)
         return pool
+
+    def _released(self, resting: Mapping[str, float]) -> dict[str, float]:
+        """When these were released, by the clock that nobody sets, out of the calendar time until which they rest."""
+        left = {address: until - time.time() for address, until in resting.items()}
+        now = time.monotonic() - self._quarantine
+        return {address: now + min(max(each, 0.0), self._quarantine) for address, each in left.items()}
 
     async def receive(self, message: Any) -> Any:
         """Give, take back, or settle."""
@@ -117,7 +123,7 @@ class IpAllocator(LoopActor):
     def _release(self, owner: str, address: str) -> None:
         pool = self._pool_of(address)
         if pool.holder(address) == owner:
-            pool.release(owner, address, time.time())
+            pool.release(owner, address, time.monotonic())
 
     def _pool_of(self, address: str) -> AddressPool:
         return self._pools[-1] if ":" in address else self._pools[0]
@@ -126,11 +132,11 @@ class IpAllocator(LoopActor):
         if ipv6 is not None and len(self._pools) == 1:
             name = self._network.name
             raise Refused(Code.INVALID, f"{ipv6} was asked for, and the network {name} has no IPv6 subnet")
-        given = self._pools[0].acquire(owner, time.time(), ip)
+        given = self._pools[0].acquire(owner, time.monotonic(), ip)
         if len(self._pools) == 1:
             return Lease(given, None)
         try:
-            return Lease(given, self._pools[1].acquire(owner, time.time(), ipv6))
+            return Lease(given, self._pools[1].acquire(owner, time.monotonic(), ipv6))
         except Refused:
             self._release(owner, given)
             raise

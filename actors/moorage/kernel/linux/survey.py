@@ -16,7 +16,7 @@ from moorage.errors import Refused
 from moorage.kernel.linux import elements, names, netns
 from moorage.kernel.linux.nfnetlink import Netlink
 from moorage.kernel.linux.rtdump import Address, Link, Reader
-from moorage.kernel.linux.rtnetlink import Rtnetlink
+from moorage.kernel.linux.rtnetlink import Rtnetlink, refusing
 from moorage.kernel.protocol import Element, Survey
 from moorage.model.interfaces import mac_of, prefix_of
 from moorage.model.recovery import backends, mappings_of, network_of
@@ -38,8 +38,13 @@ class _End(NamedTuple):
 def survey(default_bridge: str) -> Survey:
     """Read networks from bridges and the table, interfaces from veth pairs, published ports from the table.
 
-    `default_bridge` is that of the network `default`. Raises OSError.
+    `default_bridge` is that of the network `default`. Raises Refused (denied).
     """
+    with refusing("read what it holds of ours"):
+        return _survey(default_bridge)
+
+
+def _survey(default_bridge: str) -> Survey:
     rules = _elements()
     netlink = Rtnetlink()
     try:
