@@ -56,8 +56,8 @@ class Session(asyncio.Protocol):
         self._turn = asyncio.Lock()
         self._drained = asyncio.Event()
         self._drained.set()
-        self.heard = 0.0
-        """When the last whole message came, by the loop's clock; 0 for never."""
+        self.heard = (False, asyncio.get_running_loop().time())
+        """Whether a whole message ever came, and when the last one did, or the client; by the loop's clock."""
         self.transport: asyncio.Transport
         self.events: frozenset[str] | None = None
         """What it subscribed to; None for nothing."""
@@ -128,7 +128,7 @@ class Session(asyncio.Protocol):
         try:
             while self._has_room() and (message := self._decoder.next_message()) is not None:
                 self._expect_frame(expected=False)
-                self.heard = asyncio.get_running_loop().time()
+                self.heard = (True, asyncio.get_running_loop().time())
                 self._take(message)
         except ProtocolError:
             self.transport.close()
