@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Hashable, Iterable
 from typing import NamedTuple, Protocol
+from weakref import WeakSet
 
 from moorage.proxy.listeners import bound
 from moorage.proxy.plane import DataPlane
@@ -16,6 +17,8 @@ class Named(NamedTuple):
 
     name: str
     socket: socket.socket
+    stored: bool = False
+    """Whether a store has a copy already."""
 
 
 class Left(NamedTuple):
@@ -51,6 +54,7 @@ class Inheritance:
         self._spare: list[Named] = []
         self._store = store
         self._kept: set[str] = set()
+        self._stored: WeakSet[socket.socket] = WeakSet()
         self.disconnect = disconnect
         self.left: list[Left] = []
         """What proxies left for a successor, in the order they ended."""
@@ -66,10 +70,14 @@ class Inheritance:
         return None if found is None else found.socket
 
     async def keep(self, name: str, sockets: Iterable[socket.socket]) -> None:
-        """Have the store keep copies, if there is one."""
-        if self._store is not None:
-            self._kept.add(name)
-            await asyncio.get_running_loop().run_in_executor(None, self._store.push, name, list(sockets))
+        """Have the store keep copies, if there is one, of those that it does not have."""
+        if self._store is None:
+            return
+        self._kept.add(name)
+        new = [each for each in sockets if each not in self._stored]
+        self._stored.update(new)
+        if new:
+            await asyncio.get_running_loop().run_in_executor(None, self._store.push, name, new)
 
     async def drop(self, name: str) -> None:
         """End what is kept or carried elsewhere under `name`, unless its owner ends with the whole tree."""
@@ -115,6 +123,8 @@ class Inheritance:
         return self._ending and (self._handing_over or self._store is not None)
 
     def _accept(self, named: Named) -> None:
+        if named.stored:
+            self._stored.add(named.socket)
         key = named.name if named.socket.family == socket.AF_UNIX else bound(named.socket)
         if key in self._unclaimed:
             self._spare.append(named)

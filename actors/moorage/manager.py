@@ -86,7 +86,7 @@ def passed(environment: MutableMapping[str, str] = os.environ) -> list[Named]:
 def _taken(name: str, descriptor: int) -> Named | None:
     try:
         os.set_inheritable(descriptor, False)
-        return Named(name, socket.socket(fileno=descriptor))
+        return Named(name, socket.socket(fileno=descriptor), stored=True)
     except OSError as error:
         log.warning("descriptor_not_taken", descriptor=descriptor, name=name, reason=error.strerror)
         return None
