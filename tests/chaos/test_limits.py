@@ -15,6 +15,7 @@ import pytest
 
 from agents import AgentProcess, until
 from contract.wire import Wire
+from echo_server import ask
 from lab import Lab
 from moorage import Client
 
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.system
 LONG = bool(os.environ.get("MOORAGE_SOAK_MINUTES"))
 """Whether there is time for the large numbers."""
 REQUESTS = 1_000_000 if LONG else 100_000
+CROWD = 10_000 if LONG else 1000
 INTERFACES = 300
 NOTICED = 2.0
 """Seconds that an answer may take while somebody else does his worst, on two shared cores."""
@@ -168,3 +170,38 @@ def test_gateway_without_descriptors(tmp_path: Path) -> None:
 
 def descriptors(agent: AgentProcess) -> int:
     return len(list(Path(f"/proc/{agent.pid}/fd").iterdir()))
+
+
+@pytest.fixture(scope="module")
+def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
+    """An agent that carries everything itself, to servers of the host that have the container's address."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    directory = tmp_path_factory.mktemp("proxied")
+    with Lab() as lab, AgentProcess(lab, directory, kernel="memory", subnet="10.0.42.1/24") as agent:
+        lab.run("host", ["ip", "address", "add", "10.0.42.2/32", "dev", "lo"])
+        for proto in ("tcp", "udp"):
+            lab.echo_server("host", proto, 80)
+        agent.client.allocate("web")
+        yield agent
+
+
+@pytest.mark.parametrize("proto", ["tcp", "udp"])
+def test_a_crowd_at_one_port(proxied: AgentProcess, proto: str) -> None:
+    """Ever so many idle clients of one proxied port cost bounded memory, which they give back, and delay nobody."""
+    agent, lab = proxied, proxied.lab
+    agent.client.publish("web", [f"8080:80/{proto}", f"8081:80/{proto}"])
+    lab.connect("host", ("127.0.0.1", 8081), proto)
+    before, used = memory(agent), descriptors(agent)
+    crowd = [lab.open("host", ("127.0.0.1", 8080), proto) for _ in range(CROWD)]
+    for client in crowd:
+        assert ask(client).payload == b"hello"
+    assert memory(agent) - before < SPARE
+    began = time.monotonic()
+    assert lab.connect("host", ("127.0.0.1", 8081), proto).server == "host"
+    agent.client.hello()
+    assert time.monotonic() - began < NOTICED
+    for client in crowd:
+        client.close()
+    agent.client.unpublish("web")
+    until(lambda: descriptors(agent) <= used)
+    assert memory(agent) - before < SPARE
