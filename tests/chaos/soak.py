@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -103,13 +104,15 @@ def runs(first: int, only: list[str], until: float) -> Iterator[tuple[str, int]]
 def soak(minutes: float, first: int, only: list[str]) -> int:
     """Run them; 1 when a promise was broken."""
     for name, seed in runs(first, only, time.monotonic() + 60 * minutes):
-        with tempfile.TemporaryDirectory() as directory:
-            try:
-                print(f"{name}: {RUNS[name](seed, Path(directory))}", flush=True)
-            except BaseException:  # noqa: BLE001 - whatever it is, the seed has to be told
-                traceback.print_exc(limit=-8)
-                print(f"{name}: broken; again: bin/test --soak 1 --seed {seed} --only {name}", flush=True)
-                return 1
+        directory = Path(tempfile.mkdtemp(prefix="soak-", dir="/tmp"))
+        try:
+            print(f"{name}: {RUNS[name](seed, directory)}", flush=True)
+        except BaseException:  # noqa: BLE001 - whatever it is, the seed has to be told
+            traceback.print_exc(limit=-8)
+            print(f"{name}: broken, state and log are in {directory}", flush=True)
+            print(f"again: bin/test --soak 1 --seed {seed} --only {name}", flush=True)
+            return 1
+        shutil.rmtree(directory)
     return 0
 
 
