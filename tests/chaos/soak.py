@@ -54,7 +54,7 @@ def actors_die(seed: int, directory: Path) -> object:
 
 def model(seed: int, _directory: Path) -> object:
     """Hold the agent to its model."""
-    examples = 100
+    examples = 30
     settings = hypothesis.settings(
         max_examples=examples,
         stateful_step_count=50,
