@@ -17,6 +17,7 @@ from moorage.store.reader import Reader
 from moorage.store.records import Damaged
 from moorage.store.requests import Requests
 from moorage.store.schema import PAGE, PAGES, connect
+from moorage.store.wal import check_log
 from moorage.store.writer import Writer
 
 T = TypeVar("T")
@@ -72,6 +73,7 @@ class Store(Reader):
     def _open_locked(cls, directory: Path, lock: Lock | None, boot_id: str, now: Callable[[], float]) -> Self:
         with _refusing(directory):
             _check_presence(directory)
+            check_log(directory / f"{directories.DATABASE}-wal")
             connection = connect(directories.touch(directory))
             try:
                 store = cls(directory, lock, connection, now)
