@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -110,6 +111,20 @@ def test_an_end_with_the_tree_removes_nothing(stack: ExitStack, handing_over: bo
     asyncio.run(inheritance.drop("b"))
     assert shelf.told[2:] == [("remove", "a")]
     assert ended == ["a"]
+
+
+def test_no_socket_blocks(stack: ExitStack) -> None:
+    """Nobody who accepts waits in it, and a copy that is left does not make those of other processes block."""
+    first = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    inheritance = Inheritance([Named("a", stack.enter_context(socket.socket(fileno=os.dup(first.fileno()))))])
+    assert not os.get_blocking(first.fileno())
+    taken = inheritance.take(bound(first))
+    assert taken is not None
+    inheritance.end(handing_over=True)
+    inheritance.leave_gateway(Named("gateway-1-2", taken))
+    assert inheritance.gateway is not None
+    inheritance.gateway.socket.close()
+    assert not os.get_blocking(first.fileno())
 
 
 def test_an_agents_own_socket_is_known_by_its_file(stack: ExitStack) -> None:

@@ -123,6 +123,7 @@ class Inheritance:
         return self._ending and (self._handing_over or self._store is not None)
 
     def _accept(self, named: Named) -> None:
+        named.socket.setblocking(False)  # the flag is every process's that has a copy
         if named.stored:
             self._stored.add(named.socket)
         key = named.name if named.socket.family == socket.AF_UNIX else bound(named.socket)
