@@ -249,10 +249,10 @@ def _unopened(directory: Path, error: Exception) -> Refused:
                 f"the state in {directory} is in use by another program: close whatever reads the database",
             )
         case "CANTOPEN" | "READONLY" | "PERM" | "AUTH":
-            return Refused(
-                Code.DENIED,
-                f"state cannot be kept in {directory}: {error}; make its files writable for the agent's user",
+            text = (
+                f"state cannot be kept in {directory}: {error}; make its files writable for the agent's user"
             )
+            return Refused(Code.DENIED, text)
         case "IOERR" | "NOMEM" | "PROTOCOL" | "TOOBIG":
             return Refused(Code.DENIED, f"the state in {directory} cannot be read: {error}: see to its disk")
     return Untrusted(
@@ -284,7 +284,7 @@ def _errorname(error: Exception) -> str:
 
 
 def _full(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
+    return _errorname(error) == "FULL"
 
 
 def _no_space(directory: Path) -> Refused:
