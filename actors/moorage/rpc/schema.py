@@ -136,6 +136,8 @@ def _check_together(checked: dict[str, Any]) -> None:
         if gateway in checked and subnet not in checked:
             raise Refused(Code.INVALID, f"{gateway} is {checked[gateway]} without the {subnet} it is in")
     if "ifname" in checked and "netns" not in checked:
-        raise Refused(Code.INVALID, f"ifname is {checked['ifname']!r} without the netns it would be a name in")
+        raise Refused(
+            Code.INVALID, f"ifname is {checked['ifname']!r} without the netns it would be a name in"
+        )
     if "subnet6" in checked and checked.get("mtu", checks.MTU_MAX) < checks.MTU6_MIN:
         raise Refused(Code.INVALID, f"mtu is {checked['mtu']}, and IPv6 needs {checks.MTU6_MIN} at least")
