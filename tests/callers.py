@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 
 from agents import START, until
 from echo_server import ask
 from installation import Installation
 from lab import Socket
-from moorage.rpc.connection import Absent, Connection, Lost
+from moorage.errors import Unreachable
+from moorage.rpc.connection import Connection, Lost
 
 PROXIED = ("127.0.0.1", "::1")
 """Addresses that proxies carry, with `loopback = "proxy"`."""
@@ -28,8 +29,8 @@ class Seen:
 
 
 @contextmanager
-def trying(at: Installation, once: Callable[[], None]) -> Iterator[Seen]:
-    """Do that again and again on the host, for the time of a block, which ends after one more."""
+def trying(at: Installation, once: Callable[[], None], inside: str = "host") -> Iterator[Seen]:
+    """Do that again and again in a namespace, for the time of a block, which ends after one more."""
     seen, over = Seen(), threading.Event()
 
     def attempt() -> None:
@@ -37,10 +38,10 @@ def trying(at: Installation, once: Callable[[], None]) -> Iterator[Seen]:
             try:
                 once()
                 seen.count += 1
-            except (OSError, Absent) as error:
+            except (OSError, Unreachable) as error:
                 seen.failed.append(repr(error))
 
-    thread = threading.Thread(target=at.lab.call, args=("host", attempt), name="trying")
+    thread = threading.Thread(target=at.lab.call, args=(inside, attempt), name="trying")
     thread.start()
     try:
         yield seen
@@ -51,20 +52,22 @@ def trying(at: Installation, once: Callable[[], None]) -> Iterator[Seen]:
         thread.join()
 
 
-def connecting(at: Installation, *, killed: bool = False) -> AbstractContextManager[Seen]:
-    """Connect to a published port over each loopback address.
+def connecting(
+    at: Installation, inside: str = "host", to: Sequence[str] = PROXIED, *, killed: bool = False
+) -> AbstractContextManager[Seen]:
+    """Connect to a published port at each of these addresses.
 
     `killed` allows that a connection breaks after it was taken.
     """
 
     def once() -> None:
-        for to in PROXIED:
-            with socket.create_connection((to, 8080), 10) as made, suppress(*broken):
+        for each in to:
+            with socket.create_connection((each, 8080), 10) as made, suppress(*broken):
                 assert ask(made).server == "web"
 
     broken = [ConnectionResetError, BrokenPipeError] if killed else []
 
-    return trying(at, once)
+    return trying(at, once, inside)
 
 
 def calling(at: Installation) -> AbstractContextManager[Seen]:
@@ -99,8 +102,8 @@ def downloading(at: Installation) -> Iterator[Socket]:
 class Download:
     """A client that has got one half, and whose server sends the other at `finish`."""
 
-    def __init__(self, at: Installation, server: Socket, to: str) -> None:
-        self._client = at.lab.open("host", (to, 8600), timeout=30)
+    def __init__(self, at: Installation, server: Socket, inside: str, to: str) -> None:
+        self._client = at.lab.open(inside, (to, 8600), timeout=30)
         self._server = server.accept()[0]
         self._server.settimeout(30)
         self._got = b"" + self._half()

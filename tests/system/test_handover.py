@@ -15,7 +15,7 @@ from agents import START, AgentProcess
 from callers import HALF, PROXIED, Download, calling, connecting, downloading
 from echo_server import ask
 from installation import Installation
-from lab import HOST, Lab, Socket
+from lab import HOST, HOST6, Lab, Socket
 from moorage.errors import Refused
 from moorage.handover import Predecessor
 
@@ -23,6 +23,10 @@ pytestmark = pytest.mark.system
 
 ROUNDS = int(os.environ.get("MOORAGE_HANDOVERS", "20"))
 """Replacements in the long test; thousands for a soak."""
+
+
+WAYS = (*(("host", to) for to in PROXIED), ("outside", HOST))
+"""Whence and whereto: through proxies, and past them."""
 
 
 class Replaceable(AgentProcess):
@@ -66,17 +70,23 @@ def test_nothing_is_refused_and_nothing_breaks(at: Installation) -> None:
     """Over many replacements every new connection is answered, and downloads outlive two of them."""
     predecessors = []
     downloads: list[Download] = []
-    with downloading(at) as server, connecting(at) as seen, calling(at) as called:
+    with (
+        downloading(at) as server,
+        connecting(at) as seen,
+        connecting(at, "outside", (HOST, HOST6)) as outside,
+        calling(at) as called,
+    ):
         for turn in range(ROUNDS):
-            downloads += [Download(at, server, to) for to in PROXIED]
+            downloads += [Download(at, server, *way) for way in WAYS]
             predecessors.append(succeed(at))
             if turn:
-                for _ in PROXIED:
+                for _ in WAYS:
                     assert downloads.pop(0).finish() == HALF * 2
         for each in downloads:
             assert each.finish() == HALF * 2
     assert [each.wait(START) for each in predecessors] == [0] * ROUNDS
     assert seen.failed == []
+    assert outside.failed == []
     assert called.failed == []
     assert seen.count > 2 * ROUNDS
     assert called.count > ROUNDS
