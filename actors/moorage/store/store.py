@@ -249,9 +249,7 @@ def _unopened(directory: Path, error: Exception) -> Refused:
                 f"the state in {directory} is in use by another program: close whatever reads the database",
             )
         case "CANTOPEN" | "READONLY" | "PERM" | "AUTH":
-            text = (
-                f"state cannot be kept in {directory}: {error}; make its files writable for the agent's user"
-            )
+            text = f"state cannot be kept in {directory}: {error}; its files must be the agent's to write"
             return Refused(Code.DENIED, text)
         case "IOERR" | "NOMEM" | "PROTOCOL" | "TOOBIG":
             return Refused(Code.DENIED, f"the state in {directory} cannot be read: {error}: see to its disk")
