@@ -163,3 +163,13 @@ def test_a_mapping_waits_for_a_port_taken_while_the_agent_was_away(
         again = start_agent()
         assert [m.host_port for m in again.inspect("web").ports] == [8080, 8081]
         assert ("tcp", 8081) in listening()
+
+
+def test_automatic_ports_go_on_in_turn_after_a_restart(agent: Agent, start_agent: StartAgent) -> None:
+    """A port given back is not given at once again, whichever interface had the last one, also by a new agent."""
+    for name in ("web", "db"):
+        agent.allocate(name, ports=["80"])
+    assert [each.host_port for each in agent.publish("web", ["81", "82"]).ports] == [49153, 49155, 49156]
+    agent.unpublish("web", ["81"])
+    agent.stop()
+    assert start_agent().publish("db", ["81"]).ports[-1].host_port == 49157

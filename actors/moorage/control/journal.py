@@ -85,9 +85,19 @@ class GetLeases:
 
 @dataclass(frozen=True, slots=True)
 class GetPorts:
-    """The ports of a protocol: `[(key_ip, first, count, id)]`, in the order of their interfaces."""
+    """The `TakenPorts` of a protocol; `first` to `last` are the automatic ones."""
 
     proto: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakenPorts:
+    """What a port allocator holds: `[(key_ip, first, count, id)]`, and the automatic port given last."""
+
+    held: list[tuple[str, int, int, str]]
+    last: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +203,8 @@ class Journal(ThreadActor):
                 return Leases(
                     store.addresses(network), store.last_address(network), dict(store.quarantined(network))
                 )
-            case GetPorts(proto):
-                return store.ports(proto)
+            case GetPorts(proto, first, last):
+                return TakenPorts(store.ports(proto), store.last_port(proto, first, last))
             case GetReserved():
                 return store.reserved()
             case GetSysctls():

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from moorage.control.claims import Claims
 from moorage.control.context import Context
-from moorage.control.journal import GetPorts, GetReserved
+from moorage.control.journal import GetPorts, GetReserved, TakenPorts
 from moorage.model.port_pool import PortPool
 from moorage.model.port_table import HostPorts
 from moorage.supervision.loop import LoopActor
@@ -67,13 +67,12 @@ class PortAllocator(LoopActor):
 
     async def begin(self) -> None:
         """Fold the journal."""
-        pool, last = self._empty(), None
-        for key_ip, first, count, owner in await self.address("journal").ask(GetPorts(self._proto)):
+        pool, query = self._empty(), GetPorts(self._proto, self._range[0], self._range[-1])
+        taken: TakenPorts = await self.address("journal").ask(query)
+        for key_ip, first, count, owner in taken.held:
             pool.take(owner, key_ip, first, count)
-            if first in self._range:
-                last = first + count - 1
-        if last is not None:
-            pool.resume_after(last)
+        if taken.last is not None:
+            pool.resume_after(taken.last)
         self._pool, self._claims = pool, Claims(self._take)
 
     async def receive(self, message: Any) -> Any:
