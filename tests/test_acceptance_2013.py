@@ -19,7 +19,7 @@ from moorage import Agent, Config
 from moorage.kernel.protocol import Occupied
 from moorage.model.address_pool import AddressPool
 from moorage.model.port_pool import PortPool
-from moorage.model.port_spec import parse_port_spec
+from moorage.model.port_spec import PortSpec, parse_port_spec
 from moorage.model.subnets import CANDIDATES, check_free, network_range, network_size, networks_overlap
 from refusals import code_of
 
@@ -58,8 +58,7 @@ class TestParseNat:
     )
     def test_read(self, spec: str, frontend: int, backend: int, proto: str) -> None:
         """Nine specs have the frontend, backend and protocol they had."""
-        parsed = parse_port_spec(spec)
-        assert (parsed.host_port, parsed.container_port, parsed.proto) == (frontend, backend, proto)
+        assert parse_port_spec(spec) == PortSpec(proto, None, frontend, backend)
 
     @pytest.mark.parametrize("spec", ["4503/tcpgarbage", "4503/tcp/udp", "4503/"])
     def test_refused(self, spec: str) -> None:

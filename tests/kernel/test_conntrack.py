@@ -5,7 +5,7 @@ from moorage.kernel.protocol import Flow
 
 TCP, UDP = 6, 17
 WEB, HOST, ELSEWHERE = "10.0.42.2", "192.0.2.1", "198.51.100.9"
-ANY = Flow("tcp", "", 8080, 8080, (WEB,), 80)
+ANY = Flow("tcp", "", 8080, 8080, (WEB,))
 ONE = ANY._replace(host_ip=HOST)
 
 

@@ -54,9 +54,7 @@ class Stand:
 
     def flush(self, mapping: Mapping) -> None:
         last = mapping.host_port + mapping.count - 1
-        flow = Flow(
-            mapping.proto, mapping.key_ip, mapping.host_port, last, (IP, IPV6), mapping.container_port
-        )
+        flow = Flow(mapping.proto, mapping.key_ip, mapping.host_port, last, (IP, IPV6))
         self.lab.call("host", self.firewall.flush_flows, [flow])
 
     def elements(self, mapping: Mapping) -> frozenset[Element]:

@@ -126,7 +126,7 @@ def test_reserved_ports_flows_and_forwarding_are_remembered(kernel: MemoryKernel
     firewall.write_reserved({65001, 65002}, {65002} - before)
     firewall.write_reserved((), {65002})
     assert kernel.reserved_ports() == firewall.read_reserved() == before | {65001}
-    flow = Flow("udp", "", 53, 53, ("10.0.42.2",), 53)
+    flow = Flow("udp", "", 53, 53, ("10.0.42.2",))
     firewall.flush_flows([flow])
     assert firewall.keep_forwarding(["moorage0"]) == []
     assert (kernel.flushed, kernel.forwarding) == ([flow], frozenset({"moorage0"}))

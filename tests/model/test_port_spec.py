@@ -21,33 +21,6 @@ from moorage.values import ANY, Mapping
 
 
 @pytest.mark.parametrize(
-    ("spec", "host_port", "container_port", "proto"),
-    [
-        ("4500", 0, 4500, "tcp"),
-        (":4501", 4501, 4501, "tcp"),
-        ("4502:4503", 4502, 4503, "tcp"),
-        ("4502:4503/tcp", 4502, 4503, "tcp"),
-        ("4502:4503/udp", 4502, 4503, "udp"),
-        (":4503/udp", 4503, 4503, "udp"),
-        (":4503/tcp", 4503, 4503, "tcp"),
-        ("4503/tcp", 0, 4503, "tcp"),
-        ("4503/udp", 0, 4503, "udp"),
-    ],
-)
-def test_parse_nat(spec: str, host_port: int, container_port: int, proto: str) -> None:
-    """The nine specs that TestParseNat of 2013 accepts are read as they were then."""
-    assert parse_port_spec(spec) == PortSpec(proto, None, host_port, container_port)
-
-
-@pytest.mark.parametrize("spec", ["4503/tcpgarbage", "4503/tcp/udp", "4503/"])
-def test_parse_nat_refusals(spec: str) -> None:
-    """The three specs that TestParseNat of 2013 refuses are refused."""
-    with pytest.raises(Refused) as refused:
-        parse_port_spec(spec)
-    assert refused.value.code == Code.INVALID
-
-
-@pytest.mark.parametrize(
     ("spec", "expected"),
     [
         ("0:80", PortSpec("tcp", None, 0, 80)),

@@ -20,7 +20,6 @@ from moorage.model.subnets import (
     network_size,
     networks_overlap,
     parse_subnet,
-    ula_subnet,
 )
 
 
@@ -216,12 +215,3 @@ def test_choose_says_what_stands_in_the_way() -> None:
         in refused.value.text
     )
     assert f"and {len(CANDIDATES) - 3} more" in refused.value.text
-
-
-@given(st.binary(), st.binary())
-def test_ula_subnet(a: bytes, b: bytes) -> None:
-    """A seed gives one /64 of fd00::/8 for ever, and another seed another one."""
-    subnet = ula_subnet(a)
-    assert parse_subnet(subnet).network == subnet
-    assert networks_overlap(subnet, "fd00::/8")
-    assert (subnet == ula_subnet(b)) is (a == b)

@@ -80,7 +80,7 @@ def flow_of(interface: Interface, mapping: Mapping) -> Flow:
     """The connections of one mapping."""
     backends = tuple(filter(None, (interface.ip, interface.ipv6)))
     last = mapping.host_port + mapping.count - 1
-    return Flow(mapping.proto, mapping.key_ip, mapping.host_port, last, backends, mapping.container_port)
+    return Flow(mapping.proto, mapping.key_ip, mapping.host_port, last, backends)
 
 
 def host_ports(mappings: Iterable[Mapping]) -> frozenset[int]:

@@ -20,8 +20,8 @@ class Element(NamedTuple):
 class Flow(NamedTuple):
     """The connections of one mapping, as conntrack knows them.
 
-    They go to `host_ip:first..last` on the host, or to `backend:port` in a container. `host_ip` is "" for
-    every address of the host.
+    They go to `host_ip:first..last` on the host, and are led to a backend. `host_ip` is "" for every address
+    of the host.
     """
 
     proto: str
@@ -29,8 +29,7 @@ class Flow(NamedTuple):
     first: int
     last: int
     backends: tuple[str, ...]
-    """The container's addresses; container ports are `container_first` and on."""
-    container_first: int
+    """The container's addresses."""
 
 
 class Occupied(NamedTuple):

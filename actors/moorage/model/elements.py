@@ -41,8 +41,7 @@ def published_flows(elements: Iterable[Element]) -> list[Flow]:
 def _flow(element: Element) -> Flow:
     proto, port = str(element.key[-2]), int(element.key[-1])
     host = _HOSTS[element.container] or str(element.key[0])
-    backend, container_port = element.value
-    return Flow(proto, host, port, port, (str(backend),), int(container_port))
+    return Flow(proto, host, port, port, (str(element.value[0]),))
 
 
 def _network(network: Network) -> Iterator[Element]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import re
 from collections.abc import Iterator, Sequence
@@ -131,12 +130,6 @@ def ends(network: _Network) -> dict[int, str]:
     if network.version == 6:
         return {0: "the subnet-router anycast address"}
     return {0: "the network address", network.num_addresses - 1: "the broadcast address"}
-
-
-def ula_subnet(seed: bytes) -> str:
-    """A /64 of fd00::/8 (RFC 4193), the same one for the same seed: 56 bits of its SHA-256 follow the fd."""
-    prefix = b"\xfd" + hashlib.sha256(seed).digest()[:7]
-    return str(ipaddress.IPv6Network((prefix + bytes(8), 64)))
 
 
 def _network(text: str) -> _Network:
