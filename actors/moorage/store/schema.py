@@ -33,6 +33,7 @@ PRAGMAS = (
     "secure_delete = OFF",
     "foreign_keys = ON",
     "trusted_schema = OFF",
+    "temp_store = MEMORY",  # a statement's scratch file would need a descriptor, and room on a full disk
 )
 
 COLLIDES = """
