@@ -155,6 +155,27 @@ def test_all_crash_at_once(agent: Agent) -> None:
     assert agent.inspect("web") == web
 
 
+def test_restarts_wait_for_a_journal_that_takes_long_to_end(agent: Agent) -> None:
+    """Who restarts while the journal still ends waits for the next one, and is not restarted in a rush."""
+    agent.allocate("web", ports=["8080:80"])
+    journal = type(actor(agent, "journal"))
+    end, lasting = journal.end, threading.Event()
+
+    async def ends_late(self: Any) -> None:
+        lasting.wait(1.5)
+        await end(self)
+
+    before = restarts(agent)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal, "end", ends_late)
+        for name in ["journal", "allocators", "port-mapper", "links", "proxies", "interfaces"]:
+            agent.crash(name)
+        agents.until(lambda: restarts(agent)["journal"] > before["journal"] and settled(agent))
+    after = restarts(agent)
+    assert {after[name] - before[name] for name in ("allocators", "port-mapper", "links", "proxies")} == {1}
+    assert_agreement(agent)
+
+
 def test_a_crash_loop_ends_the_agent(agent: Agent) -> None:
     """An actor that crashes again and again ends the tree, so that a new process can begin."""
     agent.allocate("web", ports=["8080:80"])

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 from moorage.control.claims import Claims
 from moorage.control.context import Context
 from moorage.control.journal import GetLeases, Leases
+from moorage.control.persist import persist
 from moorage.errors import Code, Refused
 from moorage.model.address_pool import AddressPool
 from moorage.supervision.loop import LoopActor
@@ -69,7 +70,7 @@ class IpAllocator(LoopActor):
 
     async def begin(self) -> None:
         """Fold the journal."""
-        leases: Leases = await self.address("journal").ask(GetLeases(self._network.name))
+        leases: Leases = await persist(self.address("journal"), GetLeases(self._network.name))
         network = self._network
         pairs = [(network.subnet, network.gateway), (network.subnet6, network.gateway6)]
         self._pools = [self._pool(subnet, gateway, leases) for subnet, gateway in pairs if subnet and gateway]

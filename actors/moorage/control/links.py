@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from moorage.control.context import Context
 from moorage.control.journal import Append, GetInterfaces, GetNetworks
+from moorage.control.persist import persist
 from moorage.errors import Refused
 from moorage.kernel.protocol import Links as KernelLinks
 from moorage.store.operations import Commit, Remember
@@ -204,8 +205,8 @@ class Links(ThreadActor):
 
     async def _reconcile(self) -> Sequence[str]:
         journal = self.address("journal")
-        networks = await journal.ask(GetNetworks())
-        interfaces = await journal.ask(GetInterfaces())
+        networks = await persist(journal, GetNetworks())
+        interfaces = await persist(journal, GetInterfaces())
         found = self.kernel.reconcile(networks, interfaces)
         inodes = {each.id: each.netns_inode for each in interfaces}
         for interface_id in found.vanished:

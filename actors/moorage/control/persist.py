@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from moorage.errors import Code, Fault, Refused
 from moorage.supervision.directory import Address
+from moorage.supervision.reply import Reply, Unanswered
 
 PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds between tries: a restart takes milliseconds, and one that takes eight seconds is none."""
@@ -24,7 +24,7 @@ async def persist(address: Address, message: Any) -> Any:
             return await address.ask(message)
         except Refused as refusal:
             _check_worth_repeating(address, refusal)
-        await asyncio.sleep(pause)
+        await _rest(pause)
     return await address.ask(message)
 
 
@@ -39,8 +39,14 @@ async def give_back(allocator: Address, message: Any) -> None:
             _check_worth_repeating(allocator, refusal)
         else:
             return
-        await asyncio.sleep(pause)
+        await _rest(pause)
     await allocator.ask(message)
+
+
+async def _rest(seconds: float) -> None:
+    """Wait for nobody, which a thread actor can as well as one on the loop."""
+    with suppress(Unanswered):
+        await Reply("nobody", seconds)
 
 
 def _check_worth_repeating(address: Address, refusal: Refused) -> None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from moorage.control.claims import Claims
 from moorage.control.context import Context
 from moorage.control.journal import GetPorts, GetReserved, TakenPorts
+from moorage.control.persist import persist
 from moorage.model.port_pool import PortPool
 from moorage.model.port_table import HostPorts
 from moorage.supervision.loop import LoopActor
@@ -68,7 +69,7 @@ class PortAllocator(LoopActor):
     async def begin(self) -> None:
         """Fold the journal."""
         pool, query = self._empty(), GetPorts(self._proto, self._range[0], self._range[-1])
-        taken: TakenPorts = await self.address("journal").ask(query)
+        taken: TakenPorts = await persist(self.address("journal"), query)
         for key_ip, first, count, owner in taken.held:
             pool.take(owner, key_ip, first, count)
         if taken.last is not None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 from moorage.control.context import Context
 from moorage.control.journal import Append, GetInterfaces, GetNetworks, GetReserved
+from moorage.control.persist import persist
 from moorage.errors import MoorageError
 from moorage.kernel.protocol import Element, Firewall, Flow
 from moorage.model.elements import mapping_elements, network_elements
@@ -208,9 +209,9 @@ class PortMapper(ThreadActor):
         """Desired minus present, in one transaction."""
         journal = self.address("journal")
         desired = Desired()
-        for network in await journal.ask(GetNetworks()):
+        for network in await persist(journal, GetNetworks()):
             desired.put(settle_network(network))
-        for interface in await journal.ask(GetInterfaces()):
+        for interface in await persist(journal, GetInterfaces()):
             desired.put(settle_interface(interface))
         self._desired = desired
         self.firewall.install(desired.all_elements())
@@ -218,7 +219,7 @@ class PortMapper(ThreadActor):
         await self._reload_reserved()
 
     async def _reload_reserved(self) -> None:
-        ours: frozenset[int] = await self.address("journal").ask(GetReserved())
+        ours: frozenset[int] = await persist(self.address("journal"), GetReserved())
         wanted = self._desired.all_ports()
         await self._remove_reserved(ours - wanted)
         self._restore_reserved(ours & wanted)

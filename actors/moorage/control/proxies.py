@@ -55,7 +55,7 @@ class Proxies(LoopSupervisor):
         self._owners: dict[str, str] = {}
 
     async def _recorded(self) -> Iterable[Child]:
-        interfaces: list[Interface] = await self.address("journal").ask(GetInterfaces())
+        interfaces: list[Interface] = await persist(self.address("journal"), GetInterfaces())
         children = [proxy_child(self._context, each, m) for each in interfaces for m in each.ports]
         self._owners = {f"proxy:{m.name}": each.id for each in interfaces for m in each.ports}
         return children

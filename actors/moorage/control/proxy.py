@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from moorage.control.context import Context
 from moorage.control.journal import Open, Opened
+from moorage.control.persist import persist
 from moorage.errors import Refused
 from moorage.inheritance import Left
 from moorage.proxy.listeners import PortBusy, open_listeners
@@ -131,5 +132,5 @@ class Proxy(LoopActor):
         await self._context.inheritance.keep(self.name, sockets)
 
     async def _is_recorded(self) -> bool:
-        opened: Opened = await self.address("journal").ask(Open(self._owner))
+        opened: Opened = await persist(self.address("journal"), Open(self._owner))
         return opened.interface is not None and self._mapping in opened.interface.ports

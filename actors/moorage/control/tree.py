@@ -14,6 +14,7 @@ from moorage.control.interfaces import Interfaces
 from moorage.control.journal import GetNetworks, Journal
 from moorage.control.links import Links
 from moorage.control.networks import allocator_child
+from moorage.control.persist import persist
 from moorage.control.port_allocator import PortAllocator
 from moorage.control.port_mapper import PortMapper
 from moorage.control.proxies import Proxies
@@ -48,7 +49,7 @@ class Allocators(LoopSupervisor):
         self._context = context
 
     async def _recorded(self) -> Iterable[Child]:
-        networks = await self.address("journal").ask(GetNetworks())
+        networks = await persist(self.address("journal"), GetNetworks())
         return [allocator_child(self._context, network) for network in networks]
 
 
