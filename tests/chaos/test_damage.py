@@ -37,7 +37,11 @@ def fill(agent: AgentProcess) -> None:
     client, lab = agent.client, agent.lab
     client.create_network("dual", subnet="10.0.43.0/24", subnet6="fd43::/64", bridge="br-other")
     client.create_network("sealed", subnet="10.0.44.9/24", internal=True, mtu=1400)
-    client.allocate("web", netns=lab.container("web"), ports=["8080:80", "53/udp", "127.0.0.1:8081:81"])
+    client.allocate(
+        "web",
+        netns=lab.container("web"),
+        ports=["8080:80", "53/udp", "127.0.0.1:8081:81", "8200-8299:8200-8299"],
+    )
     client.allocate("api", netns=lab.container("api"), network="dual", ports=["8090:80", "[fd77::1]:8091:80"])
     client.allocate("vault", netns=lab.container("vault"), network="sealed", ifname="net0")
     client.allocate("loose", ip="10.0.42.77", ports=["8100:80"], labels={"a": "b"})

@@ -56,6 +56,13 @@ def test_a_change_deletes_before_it_adds() -> None:
     ]
 
 
+def test_runs_are_deleted_by_their_first_port() -> None:
+    """The kernel takes the first run that has the port: one that covers others has to go before them."""
+    runs = [Element("run4_any", ("tcp", ports), ("10.0.42.2",)) for ports in ("10000-10009", "9000-20000")]
+    (command,) = audit.adjust([], runs)
+    assert command == "delete element inet moorage run4_any { tcp . 9000-20000, tcp . 10000-10009 }\n"
+
+
 def test_sentences_name_what_was_wrong() -> None:
     """Chains, sets and elements that were missing, changed or foreign are each named."""
     after = LISTING | {"chain new": ["x"]}

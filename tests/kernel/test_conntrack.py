@@ -1,6 +1,6 @@
 import pytest
 
-from moorage.kernel.linux.conntrack import Entry, _requests, ends
+from moorage.kernel.linux.conntrack import Entry, _requests, _Wanted, ends
 from moorage.kernel.protocol import Flow
 
 TCP, UDP = 6, 17
@@ -65,5 +65,27 @@ def test_a_flush_walks_the_table_no_more_than_pays(
     ports: int, families: int, entries: int, walks: int
 ) -> None:
     """Few entries are read in one walk, many only as far as they are of the protocols or ports in question."""
-    wanted = [(TCP if number % 2 else UDP, 8000 + number) for number in range(ports)]
-    assert len(_requests(wanted, [2, 10][:families], entries)) == walks
+    flows = [_flow(number, families) for number in range(ports)]
+    assert len(_requests(flows, entries)) == walks
+
+
+def test_a_range_is_ended_in_one_walk() -> None:
+    """Thousands of ports of one mapping are looked for in one walk of the table, of their protocol alone."""
+    flow = Flow("tcp", "", 20000, 29999, (WEB,))
+    assert len(_requests([flow], 100)) == 1
+    assert len(_requests([flow], 5_000)) == 1
+
+
+def test_flows_are_found_by_port_and_protocol() -> None:
+    """A port belongs to the runs that have it, of its protocol, and to the single ports of its number."""
+    run, one = Flow("tcp", "", 8000, 8009, (WEB,)), Flow("udp", "", 8000, 8000, (WEB,))
+    wanted = _Wanted([run, one])
+    found = {
+        port: (list(wanted.of(TCP, port)), list(wanted.of(UDP, port))) for port in (7999, 8000, 8009, 8010)
+    }
+    assert found == {7999: ([], []), 8000: ([run], [one]), 8009: ([run], []), 8010: ([], [])}
+
+
+def _flow(number: int, families: int) -> Flow:
+    proto, backends = "tcp" if number % 2 else "udp", (WEB, "fd00:42::2")[:families]
+    return Flow(proto, "", 8000 + number, 8000 + number, backends)

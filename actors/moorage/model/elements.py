@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv6Address, ip_address
 
@@ -9,8 +10,10 @@ from moorage.kernel.protocol import Element, Flow
 from moorage.values import ANY, Mapping, Network
 
 _ANY6 = "::"
-_HOSTS = {"pub4_any": ANY, "pub6_any": _ANY6, "pub4_ip": "", "pub6_ip": ""}
-"""The host address of a map's elements, where their keys do not say it."""
+_HOSTS = {"4_any": ANY, "6_any": _ANY6, "4_ip": "", "6_ip": ""}
+"""The host address of a map's elements, where their keys do not say it, by the map's name without its kind."""
+_KINDS = {"pub", "run"}
+"""Maps of single ports, whose values say the container's port, and of runs that keep their numbers."""
 _LOOPBACK6 = IPv6Address("::1")
 
 
@@ -20,28 +23,70 @@ def network_elements(network: Network) -> frozenset[Element]:
 
 
 def mapping_elements(mapping: Mapping, ip: str, ipv6: str | None) -> frozenset[Element]:
-    """The elements that lead `mapping` to a container at `ip` and `ipv6`, one for each port and family.
+    """The elements that lead `mapping` to a container at `ip` and `ipv6`.
 
-    Empty where only the proxy can carry it: `::1`, and IPv6 host addresses for a container without IPv6.
+    One for each family where a run of ports keeps its numbers, else one for each port and family: nftables
+    cannot shift a run. Empty where only the proxy can carry it: `::1`, and IPv6 host addresses for a container
+    without IPv6.
     """
+    ports = _run if mapping.count > 1 and mapping.host_port == mapping.container_port else _singles
     return frozenset(
-        Element(
-            container, (*host, mapping.proto, mapping.host_port + i), (backend, mapping.container_port + i)
-        )
-        for container, host, backend in _targets(mapping, ip, ipv6)
-        for i in range(mapping.count)
+        Element(f"{kind}{suffix}", (*host, mapping.proto, port), (backend, *to))
+        for suffix, host, backend in _targets(mapping, ip, ipv6)
+        for kind, port, to in ports(mapping)
     )
 
 
-def published_flows(elements: Iterable[Element]) -> list[Flow]:
-    """The connections of those of `elements` that lead a port to a container."""
-    return [_flow(element) for element in elements if element.container in _HOSTS]
+def is_published(element: Element) -> bool:
+    """Whether it leads ports to a container."""
+    return element.container[:3] in _KINDS and element.container[3:] in _HOSTS
 
 
-def _flow(element: Element) -> Flow:
-    proto, port = str(element.key[-2]), int(element.key[-1])
-    host = _HOSTS[element.container] or str(element.key[0])
-    return Flow(proto, host, port, port, (str(element.value[0]),))
+def ports_of(element: Element) -> range:
+    """The host ports of an element that is published."""
+    first, _, last = str(element.key[-1]).partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+def astray(present: Iterable[Element], wanted: Iterable[Element]) -> list[Flow]:
+    """The connections of `present` through host ports that no element of `wanted` publishes."""
+    published: dict[tuple[str, str], list[range]] = {}
+    for element in filter(is_published, wanted):
+        published.setdefault(_front(element), []).append(ports_of(element))
+    for spans in published.values():
+        spans.sort(key=lambda span: span.start)
+    return [
+        Flow(*_front(element), gap[0], gap[-1], (str(element.value[0]),))
+        for element in filter(is_published, present)
+        for gap in _without(ports_of(element), published.get(_front(element), []))
+    ]
+
+
+def _without(ports: range, spans: list[range]) -> Iterator[range]:
+    """What is left of `ports` without `spans`, which are in order and apart."""
+    first = ports.start
+    for span in spans[max(0, bisect_right(spans, first, key=lambda span: span.start) - 1) :]:
+        if span.start >= ports.stop:
+            break
+        if first < span.start:
+            yield range(first, span.start)
+        first = max(first, span.stop)
+    if first < ports.stop:
+        yield range(first, ports.stop)
+
+
+def _front(element: Element) -> tuple[str, str]:
+    """Protocol and host address."""
+    return str(element.key[-2]), _HOSTS[element.container[3:]] or str(element.key[0])
+
+
+def _run(mapping: Mapping) -> Iterator[tuple[str, str | int, tuple[int, ...]]]:
+    yield "run", f"{mapping.host_port}-{mapping.host_port + mapping.count - 1}", ()
+
+
+def _singles(mapping: Mapping) -> Iterator[tuple[str, str | int, tuple[int, ...]]]:
+    for i in range(mapping.count):
+        yield "pub", mapping.host_port + i, (mapping.container_port + i,)
 
 
 def _network(network: Network) -> Iterator[Element]:
@@ -59,10 +104,10 @@ def _network(network: Network) -> Iterator[Element]:
 
 def _targets(mapping: Mapping, ip: str, ipv6: str | None) -> Iterator[tuple[str, tuple[str, ...], str]]:
     if mapping.dual or mapping.host_ip == ANY:
-        yield "pub4_any", (), ip
+        yield "4_any", (), ip
     if mapping.dual or mapping.host_ip == _ANY6:
         if ipv6 is not None:
-            yield "pub6_any", (), ipv6
+            yield "6_any", (), ipv6
     elif mapping.host_ip != ANY:
         yield from _single(mapping.host_ip, ip, ipv6)
 
@@ -70,6 +115,6 @@ def _targets(mapping: Mapping, ip: str, ipv6: str | None) -> Iterator[tuple[str,
 def _single(host_ip: str, ip: str, ipv6: str | None) -> Iterator[tuple[str, tuple[str, ...], str]]:
     address = ip_address(host_ip)
     if address.version == 4:
-        yield "pub4_ip", (str(address),), ip
+        yield "4_ip", (str(address),), ip
     elif ipv6 is not None and address != _LOOPBACK6:
-        yield "pub6_ip", (str(address),), ipv6
+        yield "6_ip", (str(address),), ipv6

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from ipaddress import ip_address, ip_network
 
 from moorage.kernel.protocol import Element
+from moorage.model.elements import is_published, ports_of
 from moorage.values import ANY, Mapping, Network
 
 _ANY6 = "::"
@@ -36,24 +37,23 @@ def network_of(
 
 
 def mappings_of(elements: Collection[Element], ip: str, ipv6: str | None) -> tuple[Mapping, ...]:
-    """The mappings that lead to a container at `ip` and `ipv6`, a port each: what was a range is not known.
+    """The mappings that lead to a container at `ip` and `ipv6`, a port each but for ranges that keep their numbers.
 
-    Nor is what only a proxy carries, nor whether a port on every IPv4 address was meant for IPv6 as well,
+    What only a proxy carries is not known, nor whether a port on every IPv4 address was meant for IPv6 as well,
     where the container has none: it is taken to be.
     """
-    pub = [each for each in elements if each.container.startswith("pub")]
-    lead = {each for each in pub if each.value[0] == ip or (ipv6 is not None and each.value[0] == ipv6)}
+    lead = {each for each in elements if is_published(each) and each.value[0] in {ip, ipv6}}
     return tuple(sorted(_mappings(lead, ipv6), key=lambda m: (m.proto, m.host_port, m.host_ip)))
 
 
 def backends(elements: Collection[Element]) -> list[str]:
     """The IPv4 addresses that published ports lead to, in order."""
-    found = {str(each.value[0]) for each in elements if each.container in {"pub4_any", "pub4_ip"}}
+    found = {str(each.value[0]) for each in elements if is_published(each) and "4_" in each.container}
     return sorted(found, key=lambda ip: ip_address(ip).packed)
 
 
 def _mappings(lead: Collection[Element], ipv6: str | None) -> Iterator[Mapping]:
-    any4, any6 = ({e.key: e for e in lead if e.container == name} for name in ("pub4_any", "pub6_any"))
+    any4, any6 = ({e.key: e for e in lead if e.container.endswith(end)} for end in ("4_any", "6_any"))
     for proto, port in any4.keys() | any6.keys():
         dual = (proto, port) in any4 and (ipv6 is None or (proto, port) in any6)
         if dual:
@@ -63,13 +63,14 @@ def _mappings(lead: Collection[Element], ipv6: str | None) -> Iterator[Mapping]:
         else:
             yield _mapping(any6[proto, port], _ANY6)
     for each in lead:
-        if each.container in {"pub4_ip", "pub6_ip"}:
+        if each.container.endswith("_ip"):
             yield _mapping(each, str(each.key[0]))
 
 
 def _mapping(element: Element, host_ip: str, *, dual: bool = False) -> Mapping:
-    proto, port = element.key[-2:]
-    return Mapping(str(proto), host_ip, int(port), int(element.value[1]), 1, dual)
+    ports = ports_of(element)
+    to = element.value[1] if len(element.value) > 1 else ports[0]
+    return Mapping(str(element.key[-2]), host_ip, ports[0], int(to), len(ports), dual)
 
 
 def _subnet(

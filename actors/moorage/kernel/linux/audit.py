@@ -8,6 +8,7 @@ from typing import Any
 
 from moorage.kernel.linux import ruleset
 from moorage.kernel.protocol import Element
+from moorage.model.elements import is_published, ports_of
 
 _LISTED = 10
 
@@ -52,7 +53,12 @@ def rewrite(wanted: Collection[Element], present: Collection[Element]) -> list[s
 def adjust(wanted: Collection[Element], present: Collection[Element]) -> list[str]:
     """Remove the elements that should not be there and add those that are missing."""
     ours, there = set(wanted), set(present)
-    return ruleset.change(sorted(ours - there, key=repr), sorted(there - ours, key=repr))
+    return ruleset.change(sorted(ours - there, key=repr), sorted(there - ours, key=_order))
+
+
+def _order(element: Element) -> tuple[int, str]:
+    """Runs by their first port: the kernel finds by that alone which one to delete, and one may cover another."""
+    return (ports_of(element).start if is_published(element) else 0), repr(element)
 
 
 def sentences(

@@ -64,15 +64,14 @@ class Conntrack:
             ) from error
 
     def _flush(self, flows: Collection[Flow]) -> None:
-        wanted = _by_port(flows)
+        wanted = _Wanted(flows)
         local = _local_addresses()
-        families = sorted({family for flow in flows for family in _families(flow)})
-        for entry in self._candidates(wanted.keys(), families):
-            if any(ends(flow, entry, local) for flow in wanted.get((entry.proto, entry.target_port), ())):
+        for entry in self._candidates(flows):
+            if any(ends(flow, entry, local) for flow in wanted.of(entry.proto, entry.target_port)):
                 self._delete(entry)
 
-    def _candidates(self, ports: Collection[tuple[int, int]], families: Collection[int]) -> Iterator[Entry]:
-        for request in _requests(ports, families, _count()):
+    def _candidates(self, flows: Collection[Flow]) -> Iterator[Entry]:
+        for request in _requests(flows, _count()):
             yield from map(_entry, self._netlink.dump(_GET, request))
 
     def _delete(self, entry: Entry) -> None:
@@ -111,20 +110,33 @@ def _count() -> int:
         return 0  # conntrack was never loaded
 
 
-def _by_port(flows: Collection[Flow]) -> dict[tuple[int, int], list[Flow]]:
-    wanted: dict[tuple[int, int], list[Flow]] = {}
-    for flow in flows:
-        for port in range(flow.first, flow.last + 1):
-            wanted.setdefault((_PROTOCOLS[flow.proto], port), []).append(flow)
-    return wanted
+class _Wanted:
+    """Flows by protocol and port. Runs, of which there are few, are looked through."""
+
+    def __init__(self, flows: Collection[Flow]) -> None:
+        self._runs = [flow for flow in flows if flow.first < flow.last]
+        self._singles: dict[tuple[int, int], list[Flow]] = {}
+        for flow in flows:
+            if flow.first == flow.last:
+                self._singles.setdefault((_PROTOCOLS[flow.proto], flow.first), []).append(flow)
+
+    def of(self, proto: int, port: int) -> Iterator[Flow]:
+        yield from self._singles.get((proto, port), ())
+        for flow in self._runs:
+            if flow.first <= port <= flow.last and _PROTOCOLS[flow.proto] == proto:
+                yield flow
 
 
-def _requests(ports: Collection[tuple[int, int]], families: Collection[int], entries: int) -> list[bytes]:
-    """Dumps that give all entries of these ports, each a walk: as narrow as costs no more than reading all."""
+def _requests(flows: Collection[Flow], entries: int) -> list[bytes]:
+    """Dumps that give all entries of `flows`, each a walk: as narrow as costs no more than reading all."""
     worth = entries // _PER_WALK + 1
-    protos = sorted({proto for proto, _ in ports})
-    if len(ports) * len(families) <= worth:
-        return [generic(family) + _filter(*port) for port, family in product(ports, families)]
+    families = sorted({family for flow in flows for family in _families(flow)})
+    if sum(flow.last - flow.first + 1 for flow in flows) * len(families) <= worth:
+        ports = {
+            (_PROTOCOLS[flow.proto], port) for flow in flows for port in range(flow.first, flow.last + 1)
+        }
+        return [generic(family) + _filter(*port) for port, family in product(sorted(ports), families)]
+    protos = sorted({_PROTOCOLS[flow.proto] for flow in flows})
     if len(protos) * len(families) <= worth:
         return [generic(family) + _filter(proto, None) for proto, family in product(protos, families)]
     return [generic(socket.AF_UNSPEC)]

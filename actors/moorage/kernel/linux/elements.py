@@ -52,8 +52,12 @@ def _decoded(name: str, container: Container, entries: Iterable[dict[int, bytes]
     for entry in entries:
         first = _fields(container.key, _plain(entry[_KEY]))
         last = _fields(container.key, _plain(entry[_KEY_END])) if _KEY_END in entry else first
-        key = map(_span, container.key, first, last) if container.interval else first
+        key = map(_part, container.key, first, last)
         yield Element(name, tuple(key), _fields(container.value, _plain(entry.get(_DATA, b""))))
+
+
+def _part(kind: str, first: str | int, last: str | int) -> str | int:
+    return first if first == last else _span(kind, first, last)
 
 
 def _intervals(name: str, container: Container, entries: Iterable[dict[int, bytes]]) -> Iterator[Element]:
@@ -86,7 +90,7 @@ def _fields(types: tuple[str, ...], data: bytes) -> tuple[str | int, ...]:
 
 
 def _span(kind: str, first: str | int, last: str | int) -> str | int:
-    """`10.0.42.0/24` for a range that is a prefix, `10.0.42.5-10.0.42.9` for one that is not."""
+    """`10.0.42.0/24` for a range that is a prefix, `10.0.42.5-10.0.42.9` or `8000-8009` for one that is not."""
     if kind == "ifname":
         return first
     try:

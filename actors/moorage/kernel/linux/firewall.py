@@ -11,7 +11,7 @@ from moorage.kernel.linux.forward import Forwarding
 from moorage.kernel.linux.nfnetlink import Netlink
 from moorage.kernel.linux.nftables import Nftables, NftablesError, TooLongError
 from moorage.kernel.protocol import Element, Flow
-from moorage.model.elements import published_flows
+from moorage.model.elements import astray
 
 Key = tuple[str, tuple[str | int, ...]]
 Elements = Collection[Element]
@@ -45,8 +45,7 @@ class LinuxFirewall:
         self._generation = generation.read(self._netlink)
         before, present = self._look()
         self._repair(before, wanted, present)
-        keys = {_key(element) for element in wanted}
-        self.flush_flows(published_flows(element for element in present if _key(element) not in keys))
+        self.flush_flows(astray(present, wanted))
         after = before if before is not None and before == self._reference else self._look()[0]
         self._reference = after
         self._elements = {_key(element): element for element in wanted}
