@@ -179,6 +179,14 @@ def test_detaching_removes_both_ends_and_a_second_time_is_no_error(links: HostLi
     assert links.lab.can_reach("outside", ("10.0.42.3", 80))
 
 
+def test_detaching_removes_a_pair_whose_alias_somebody_changed(links: HostLinks) -> None:
+    """What we made is ours by its index too, so that a changed alias leaves nothing behind."""
+    links.attached("web", 2)
+    links.ip("link", "set", port_name("web"), "alias", "theirs")
+    links.detach("web")
+    assert ports(links) == []
+
+
 def test_no_namespace_is_kept_alive(links: HostLinks) -> None:
     """When the last name of a namespace goes, the namespace goes, and with it the host's end of the pair."""
     web = links.interface("web", 2)

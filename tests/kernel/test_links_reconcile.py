@@ -26,6 +26,18 @@ HOST_DAMAGE = {
     "veth moved off": f"ip link set {PORT} nomaster",
     "hairpin off": f"bridge link set dev {PORT} hairpin off",
     "alias gone": f"ip link set {PORT} alias ''",
+    "alias changed": f"ip link set {PORT} alias theirs",
+    "veth's MTU changed": f"ip link set {PORT} mtu 1300",
+    "veth without ARP": f"ip link set {PORT} arp off",
+    "port disabled": f"bridge link set dev {PORT} state 0",
+    "port isolated": f"bridge link set dev {PORT} isolated on",
+    "port locked": f"bridge link set dev {PORT} learning off locked on",
+    "port not flooded to": f"bridge link set dev {PORT} flood off mcast_flood off bcast_flood off",
+    "bridge without ARP": "ip link set moorage0 arp off",
+    "bridge's alias changed": "ip link set moorage0 alias theirs",
+    "bridge runs STP": "ip link set moorage0 type bridge stp_state 1 forward_delay 200",
+    "bridge does not forward": "sysctl -qw net.ipv4.conf.moorage0.forwarding=0",
+    "bridge does not forward IPv6": "sysctl -qw net.ipv6.conf.moorage0.forwarding=0",
     "forwarding off": "sysctl -qw net.ipv4.ip_forward=0",
     "IPv6 forwarding off": "sysctl -qw net.ipv6.conf.all.forwarding=0",
     "loopback not routed": "sysctl -qw net.ipv4.conf.moorage0.route_localnet=0",
@@ -33,6 +45,8 @@ HOST_DAMAGE = {
 }
 INSIDE_DAMAGE = {
     "link down": "ip link set eth0 down",
+    "without ARP": "ip link set eth0 arp off",
+    "MTU changed": "ip link set eth0 mtu 1300",
     "address removed": "ip address del 10.0.42.2/24 dev eth0",
     "IPv6 address removed": "ip address del fd42::2/64 dev eth0",
     "default route removed": "ip route del default",
@@ -70,12 +84,11 @@ def snapshot(links: HostLinks) -> str:
     return " ".join(word for word in inside.split() if word not in {"2:", "3:", "tentative"})
 
 
-def works(links: HostLinks) -> bool:
-    return all(
-        links.lab.can_reach(source, (address, 80))
-        for source in ("outside", "host", "peer")
-        for address in ("10.0.42.2", "fd42::2")
-    )
+def check_traffic(links: HostLinks) -> None:
+    """Reach `web` in every way; a lost segment, which TCP sends again after 1 s, is no failure."""
+    for source in ("outside", "host", "peer"):
+        for address in ("10.0.42.2", "fd42::2"):
+            assert links.lab.connect(source, (address, 80)).server == "web"
 
 
 def test_nothing_wrong_repairs_nothing(links: HostLinks, audit: Callable[[], list[str]]) -> None:
@@ -98,9 +111,17 @@ def test_damage_on_the_host_is_repaired(
     before = links.ip("-d", "-br", "link", "show", "moorage0").split()[2]
     links.lab.run("host", ["sh", "-c", damage])
     assert audit() != []
-    assert works(links)
-    assert "hairpin on" in links.ip("-d", "link", "show", PORT)
-    assert "alias moorage:web" in links.ip("-d", "link", "show", PORT)
+    check_traffic(links)
+    port = links.ip("-d", "link", "show", PORT)
+    for part in (
+        "alias moorage:web",
+        "state forwarding",
+        "hairpin on",
+        "learning on",
+        "flood on",
+        "isolated off",
+    ):
+        assert part in port
     assert links.ip("-d", "-br", "link", "show", "moorage0").split()[2] == before
     assert audit() == []
 
@@ -113,7 +134,7 @@ def test_damage_inside_a_container_is_repaired(
     audit()
     links.lab.run("web", ["sh", "-c", damage])
     assert audit() != []
-    assert works(links)
+    check_traffic(links)
     inside = links.ip("address", inside="web")
     assert "02:42:0a:00:2a:02" in inside
     assert "eth0" in inside

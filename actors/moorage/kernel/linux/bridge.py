@@ -124,6 +124,8 @@ class Bridges:
         change: dict[str, str | int] = {}
         if not link.up:
             change["state"] = "up"
+        if not link.arp:
+            change["arp"] = True
         if network.adopted:
             change |= self._pin(link)
         else:
@@ -132,6 +134,9 @@ class Bridges:
             change |= {"ifalias": alias(network.name)} if link.alias != alias(network.name) else {}
         if change:
             self._ip.link("set", index=link.ifindex, **change)
+        if link.stp and not network.adopted:
+            self._ip.link("set", index=link.ifindex, kind="bridge", br_stp_state=0)
+            change["stp_state"] = 0
         return [f"bridge {link.name}: {name} set to {value}" for name, value in change.items()]
 
     def _pin(self, link: Link) -> dict[str, str | int]:
@@ -182,11 +187,17 @@ class Bridges:
 
     def _forward(self, network: Network) -> list[str]:
         done = self._sysctls.ensure("net/ipv4/ip_forward", "1")
+        done += self._forward_bridge(network, "ipv4")
         forwarding = "net/ipv6/conf/all/forwarding"
         if network.subnet6 and sysctl.read(forwarding) != "1":
             done += self._keep_router_advertisements()
             done += self._sysctls.ensure(forwarding, "1")
-        return done
+        return done + (self._forward_bridge(network, "ipv6") if network.subnet6 else [])
+
+    def _forward_bridge(self, network: Network, family: str) -> list[str]:
+        """The switch for all sets every link's when it is turned, and not those that are turned off later."""
+        path = f"net/{family}/conf/{network.bridge}/forwarding"
+        return self._sysctls.ensure(path, "1", ours=not network.adopted)
 
     def _keep_router_advertisements(self) -> list[str]:
         """A host that forwards loses the route it has by router advertisements, unless accept_ra is 2."""

@@ -105,6 +105,8 @@ class Container:
             change["mtu"] = network.mtu
         if not link.up:
             change["state"] = "up"
+        if not link.arp:
+            change["arp"] = True
         if change:
             self._ip.link("set", index=link.ifindex, **change)
         return [f"{link.name}: {name} set to {value}" for name, value in change.items()]

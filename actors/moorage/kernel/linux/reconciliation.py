@@ -76,7 +76,7 @@ class Audit:
         changed: Collection[int] | None,
     ) -> bool:
         right = (bridge.ifindex, network.mtu, names.alias(interface.id), True, True)
-        if (port.master, port.mtu, port.alias, port.hairpin, port.carrier) != right:
+        if port.unfit or (port.master, port.mtu, port.alias, port.carrier, port.arp) != right:
             return True
         return changed is None or port.nsid in changed or (interface.id, port.ifindex) not in self._seen
 

@@ -30,12 +30,28 @@ _GETLINK, _GETADDR, _GETROUTE = 18, 22, 26
 _SKIP_STATS = _ATTRIBUTE.pack(8, 29) + _U32.pack(1 << 3)  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
 _SOL_NETLINK, _STRICT = 270, 12
 
+_RUNNING, _NOARP = 0x40, 0x80  # IFF_*
+
 Attributes = dict[int, bytes]
+
+_PORT_FLAGS = {
+    "mode": (4, b"\1"),
+    "learning": (8, b"\1"),
+    "unicast_flood": (9, b"\1"),
+    "mcast_flood": (27, b"\1"),
+    "bcast_flood": (30, b"\1"),
+    "neigh_suppress": (32, b"\0"),
+    "isolated": (33, b"\0"),
+    "locked": (39, b"\0"),
+}
+"""The IFLA_BRPORT_* that traffic needs to be so. A container reaches its own published port through the port it
+came in by: `mode` is what users call hairpin."""
 
 
 class Link(NamedTuple):
     """A link: `up` as asked, `carrier` as it is; for a veth the `nsid` of its peer's namespace (or -1)
-    and the peer's index there.
+    and the peer's index there. `unfit` has what is not as traffic needs it in a port of a bridge, with the
+    value that it needs; `stp` is true of a bridge that runs the spanning tree protocol.
     """
 
     ifindex: int
@@ -47,7 +63,9 @@ class Link(NamedTuple):
     master: int
     kind: str
     alias: str
-    hairpin: bool
+    arp: bool
+    stp: bool
+    unfit: dict[str, int]
     forwarding: bool
     nsid: int
     peer: int
@@ -173,6 +191,7 @@ def _link(payload: bytes) -> Link:
     _, _, index, flags, _ = _LINK.unpack_from(payload)
     found = attributes(payload, 16)
     info = attributes(found.get(18, b""))  # IFLA_LINKINFO
+    bridge = attributes(info.get(2, b"")) if info.get(1) == b"bridge\0" else {}
     port = attributes(info.get(5, b"")) if info.get(4) == b"bridge\0" else {}  # its slave kind and data
     return Link(
         ifindex=index,
@@ -184,11 +203,19 @@ def _link(payload: bytes) -> Link:
         master=_number(found.get(10)),
         kind=_text(info.get(1)),
         alias=_text(found.get(20)),
-        hairpin=port.get(4) == b"\1",  # IFLA_BRPORT_MODE
+        arp=not flags & _NOARP,
+        stp=_number(bridge.get(5)) != 0,  # IFLA_BR_STP_STATE
+        unfit=_unfit(port, running=bool(flags & _RUNNING)),
         forwarding=port.get(1) == b"\3",  # IFLA_BRPORT_STATE, BR_STATE_FORWARDING
         nsid=_number(found.get(37), -1),
         peer=_number(found.get(5)),
     )
+
+
+def _unfit(port: Attributes, *, running: bool) -> dict[str, int]:
+    """What is wrong of what this kernel has; one that runs is disabled only where somebody said so."""
+    flags = {name: value[0] for name, (kind, value) in _PORT_FLAGS.items() if port.get(kind, value) != value}
+    return flags | ({"state": 3} if running and port.get(1) == b"\0" else {})
 
 
 def _address(payload: bytes) -> Address:

@@ -33,32 +33,22 @@ class Veths:
         self._reader = netlink.reader
         self._announcer = Announcer()
         self._macs: dict[str, str] = {}
+        self._settled: dict[str, int] = {}
 
     def close(self) -> None:
         """Give back a socket; the pairs stay."""
         self._announcer.close()
 
-    def port(self, interface_id: str) -> Link | None:
-        """The host's end of that interface; raises Refused (exists) when a stranger has its name."""
-        link = self._reader.link(names.port_name(interface_id))
-        # without an alias it is ours from a moment before we died
-        if link is not None and link.alias not in {"", names.alias(interface_id)}:
-            raise Refused(
-                Code.EXISTS,
-                f"{link.name} is to be the host's end of {interface_id}, but a {link.kind or 'link'} "
-                f"with the alias {link.alias!r} has that name: rename or remove it",
-            )
-        return link
-
     def ensure(self, interface: Interface, network: Network, bridge: Link) -> list[str]:
         """Make the pair what `interface` says, all or nothing; returns a sentence for each change."""
         with netns.opened(interface.netns or "") as fd, refusing(f"attach {interface.id}"):
             _check_inode(fd, interface)
-            port = self.port(interface.id)
+            port = self._reader.link(names.port_name(interface.id))
             if port is not None:
                 with Container(fd) as container:
                     if container.holds(interface, port):
                         return self._settle(interface, network, bridge, port, container)
+                _check_ours(port, interface.id)
                 self._delete(port)
             self._make(interface, network, bridge, fd)
             return [f"veth of {interface.id} was {'missing' if port is None else 'broken'}, made"]
@@ -67,6 +57,7 @@ class Veths:
         self, interface: Interface, network: Network, bridge: Link, port: Link, container: Container
     ) -> list[str]:
         done = self._settle_port(interface, network, bridge, port) + container.settle(interface, network)
+        self._settled[interface.id] = port.ifindex
         if done:
             await_forwarding(self._reader, port.name)
             await_addresses(self._reader, bridge.ifindex)
@@ -83,25 +74,29 @@ class Veths:
             change["ifalias"] = names.alias(interface.id)
         if not port.up:
             change["state"] = "up"
+        if not port.arp:
+            change["arp"] = True
         if change:
             self._ip.link("set", index=port.ifindex, **change)
-        if "master" in change or not port.hairpin:
-            # a container reaches its own published port through the port it came in by
-            self._ip.brport("set", index=port.ifindex, mode=1)
-            change["hairpin"] = "on"
-        return [f"veth of {interface.id}: {name} set to {value}" for name, value in change.items()]
+        flags = {"mode": 1} if "master" in change else port.unfit
+        if flags:
+            # by its short name, `state` would be the link's
+            given = {f"IFLA_BRPORT_{name.upper()}": value for name, value in flags.items()}
+            self._ip.brport("set", index=port.ifindex, **given)
+        return [f"veth of {interface.id}: {name} set to {value}" for name, value in (change | flags).items()]
 
     def remove(self, interface_id: str) -> None:
         """Remove the pair of that interface; nothing to remove is no error."""
         link = self._reader.link(names.port_name(interface_id))
-        if link is not None and link.alias in {"", names.alias(interface_id)}:
+        settled = self._settled.pop(interface_id, 0)
+        if link is not None and (link.ifindex == settled or _has_our_alias(link, interface_id)):
             with refusing(f"detach {interface_id}"):
                 self._delete(link)
 
     def _make(self, interface: Interface, network: Network, bridge: Link, fd: int) -> None:
         self._create(interface, network, bridge, fd)
         try:
-            port = self.port(interface.id)
+            port = self._reader.link(names.port_name(interface.id))
             assert port is not None  # noqa: S101 - made above
             # no link-local address of its own: a port needs none
             settle(f"net/ipv6/conf/{port.name}/addr_gen_mode", "1")
@@ -167,6 +162,20 @@ class Veths:
                 raise
             return False
         return True
+
+
+def _has_our_alias(port: Link, interface_id: str) -> bool:
+    """Without an alias it is ours from a moment before we died."""
+    return port.alias in {"", names.alias(interface_id)}
+
+
+def _check_ours(port: Link, interface_id: str) -> None:
+    if not _has_our_alias(port, interface_id):
+        raise Refused(
+            Code.EXISTS,
+            f"{port.name} is to be the host's end of {interface_id}, but a {port.kind or 'link'} "
+            f"with the alias {port.alias!r} has that name: rename or remove it",
+        )
 
 
 def _check_inode(fd: int, interface: Interface) -> None:
