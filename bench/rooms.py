@@ -23,9 +23,14 @@ NAMES = Path("/run/netns")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def is_private() -> bool:
+    """Whether these are namespaces of our own already, from which nothing can be downloaded."""
+    return "1" in {os.environ.get(MARK), os.environ.get("MOORAGE_TEST_NAMESPACE")}
+
+
 def go_private() -> None:
     """Run this program again in network and mount namespaces of its own, where a user is root as well."""
-    if "1" in {os.environ.get(MARK), os.environ.get("MOORAGE_TEST_NAMESPACE")}:
+    if is_private():
         return
     flags = "-nm" if os.geteuid() == 0 else "-Urnm"
     script = 'ip link set lo up; mount -t tmpfs tmpfs /run; exec "$@"'
