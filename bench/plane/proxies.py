@@ -14,7 +14,6 @@ from plane.place import Place
 CONNECTIONS = 30_000
 HAPROXY = """
 global
-    maxconn {connections}
     tune.pipesize 1048576
 defaults
     mode tcp
@@ -69,9 +68,9 @@ def docker_port(place: Place, proto: str, inside: str, port: int) -> int:
 
 
 def haproxy(place: Place, home: Path, inside: str, port: int) -> Proxy:
-    """Two threads, as it chooses for two cores; splicing when it sees fit."""
+    """As many threads as there are cores, and connections as descriptors allow, its own choice."""
     config = home / "haproxy.cfg"
-    config.write_text(HAPROXY.format(connections=CONNECTIONS, inside=inside, port=port))
+    config.write_text(HAPROXY.format(inside=inside, port=port))
     process = place.start(
         [program("haproxy"), "-db", "-q", "-f", str(config)],
         env=environment("haproxy"),

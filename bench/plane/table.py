@@ -75,7 +75,7 @@ def as_json(results: Results, cases: Sequence[Case]) -> dict[str, Any]:
 def _figure(case: Case, key: tuple[str, str, str], values: list[float]) -> dict[str, Any]:
     what: Figure = rate_of(case) if key[2] == "rate" else FIGURES[key[2]]
     return {
-        "name": f"{case.name}: {key[1]}: {key[2]}",
+        "name": f"{case.name}/{key[2]}/{key[1]}",
         "unit": what.unit,
         "better": what.better,
         "values": values,
