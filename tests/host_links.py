@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -22,11 +23,11 @@ NETWORK4 = replace(NETWORK, subnet6=None, gateway6=None)
 class HostLinks:
     """Every method of LinuxLinks, run in a thread inside the lab's host; `remembered` is what it was told."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, clock: Callable[[], float] = time.monotonic) -> None:
         self.lab = lab
         self.remembered: dict[str, str] = {}
         self._thread = ThreadPoolExecutor(1, initializer=_enter, initargs=(lab.path("host"),))
-        self._links = self.run(LinuxLinks, self.remembered.__setitem__)
+        self._links = self.run(LinuxLinks, self.remembered.__setitem__, clock)
 
     def run(self, function: Callable[..., T], *args: Any) -> T:
         """Run `function` in that thread."""

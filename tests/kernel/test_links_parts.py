@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import announce, names
 from moorage.kernel.linux.nameservers import nameservers
+from moorage.kernel.linux.repairs import Repairs
 from moorage.kernel.linux.rtdump import attributes, split
 from moorage.kernel.linux.sysctl import Sysctls
 
@@ -100,7 +101,7 @@ def test_any_bytes_can_be_unpacked(data: bytes) -> None:
 def test_a_sysctl_that_may_not_be_written_is_denied() -> None:
     """One that cannot be changed is refused by name; one that is right, or does not exist, is no trouble."""
     told: list[str] = []
-    sysctls = Sysctls(lambda path, value: told.append(path))
+    sysctls = Sysctls(lambda path, _value: told.append(path), Repairs())
     path = "kernel/ostype"
     with pytest.raises(Refused, match="/proc/sys/kernel/ostype cannot be set") as caught:
         sysctls.ensure(path, "Plan 9")

@@ -119,6 +119,7 @@ class Links(ThreadActor):
         self._kernel: KernelLinks | None = None
         self._woken: float | None = None
         self._changed = 0.0
+        self._rested = 0.0
         self._sysctls: set[str] = set()
 
     async def begin(self) -> None:
@@ -204,6 +205,7 @@ class Links(ThreadActor):
             self._context.emit("repaired", what=what)
 
     async def _reconcile(self) -> Sequence[str]:
+        """Compare with the journal; gives what was put right."""
         journal = self.address("journal")
         networks = await persist(journal, GetNetworks())
         interfaces = await persist(journal, GetInterfaces())
@@ -211,7 +213,18 @@ class Links(ThreadActor):
         inodes = {each.id: each.netns_inode for each in interfaces}
         for interface_id in found.vanished:
             self._tell_vanished(interface_id, inodes[interface_id])
+        for what in found.contested:
+            self.log.warning("repairs_contested", what=what)
+        if found.rest is not None:
+            self._look_rested(time.monotonic() + found.rest)
         return found.repaired
+
+    def _look_rested(self, when: float) -> None:
+        """One look waits, however many found the same thing resting."""
+        now = time.monotonic()
+        if not now < self._rested <= when:
+            self._rested = when
+            self._later(when - now, Look())
 
     def _tell_vanished(self, interface_id: str, inode: int) -> None:
         """The interface decides: it may have been attached elsewhere meanwhile. At our start it is not there yet."""

@@ -49,10 +49,16 @@ class Namespace(NamedTuple):
 
 
 class Reconciled(NamedTuple):
-    """What an audit of the links found: sentences on what it put right, ids whose namespace is gone."""
+    """What an audit of the links found: sentences on what it put right, ids whose namespace is gone.
+
+    `contested` warns of what somebody undoes each time, once for each fight. Where such a thing was left as it is
+    for a while, `rest` says after how many seconds to look again.
+    """
 
     repaired: Sequence[str]
     vanished: Sequence[str]
+    contested: Sequence[str] = ()
+    rest: float | None = None
 
 
 class Survey(NamedTuple):

@@ -11,6 +11,7 @@ from moorage.errors import Code, Refused
 from moorage.kernel.linux import sysctl
 from moorage.kernel.linux.names import LINK_LOCAL, alias, bridge_mac, check_link_name, link_local
 from moorage.kernel.linux.readiness import await_addresses
+from moorage.kernel.linux.repairs import Repairs
 from moorage.kernel.linux.rtdump import Link
 from moorage.kernel.linux.rtnetlink import IFA_F_NODAD, OURS, Rtnetlink, ignoring, refusing
 from moorage.kernel.linux.sysctl import Sysctls
@@ -19,6 +20,7 @@ from moorage.values import Network
 _MAIN = 254  # RT_TABLE_MAIN
 _KERNEL = 2  # RTPROT_KERNEL
 _LINK_SCOPE = 253  # RT_SCOPE_LINK
+_FORWARD, _FORWARD6 = "net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"
 _IPV6 = Path("/proc/sys/net/ipv6/conf")
 
 
@@ -30,11 +32,13 @@ def host_has_ipv6() -> bool:
 class Bridges:
     """Makes bridges what networks say. Every method raises Refused (denied) without CAP_NET_ADMIN."""
 
-    def __init__(self, netlink: Rtnetlink, sysctls: Sysctls) -> None:
+    def __init__(self, netlink: Rtnetlink, sysctls: Sysctls, repairs: Repairs) -> None:
         self._ip = netlink.ip
         self._reader = netlink.reader
         self._sysctls = sysctls
+        self._repairs = repairs
         self._pinned: set[int] = set()
+        self._made: set[str] = set()
 
     def find(self, name: str) -> Link | None:
         """The bridge of that name; raises Refused (invalid) for a bad name or another kind of link."""
@@ -48,6 +52,7 @@ class Bridges:
     def ensure(self, network: Network) -> list[str]:
         """Make the bridge what `network` says, all or nothing; returns a sentence for each change.
 
+        What somebody undoes each time is left as it is until it has rested.
         Raises Refused: invalid for the name, unsupported for IPv6 on a host without.
         """
         if network.subnet6 and not host_has_ipv6():
@@ -57,15 +62,16 @@ class Bridges:
             )
         found = self.find(network.bridge)
         with refusing(f"set up the bridge {network.bridge}"):
-            if found is not None:
-                done = self._settle(network, found)
-                if done and found.carrier:
-                    await_addresses(self._reader, found.ifindex)
-                return done
-            return self._make(network)
+            if found is None:
+                return self._remake(network)
+            done = self._settle(network, found)
+            if done and found.carrier:
+                await_addresses(self._reader, found.ifindex)
+            return done
 
     def remove(self, network: Network) -> None:
         """Delete the bridge; an adopted one loses the addresses that we added, and stays."""
+        self._made.discard(network.bridge)
         link = self._reader.link(network.bridge)
         if link is None or link.kind != "bridge":
             return
@@ -75,22 +81,38 @@ class Bridges:
             else:
                 self._take_back(link.ifindex)
 
+    def _remake(self, network: Network) -> list[str]:
+        """The first time is no repair."""
+        if network.bridge in self._made:
+            return self._repairs.attempt(_name(network), lambda: self._make(network))
+        return self._make(network)
+
     def _make(self, network: Network) -> list[str]:
         self._ip.link(
             "add", ifname=network.bridge, kind="bridge", address=bridge_mac(network.bridge), mtu=network.mtu
         )
+        self._sysctls.forget(network.bridge)
         try:
             link = self._reader.link(network.bridge)
             assert link is not None  # noqa: S101 - made above
-            self._settle(network, link)
+            self._set_sysctls(network)
+            self._settle_link(network, link)
+            self._forward(network)
         except BaseException:
             self._ip.link("del", ifname=network.bridge)
             raise
-        return [f"bridge {network.bridge} was missing, made"]
+        self._made.add(network.bridge)
+        return [f"{_name(network)} was missing, made"]
 
     def _settle(self, network: Network, link: Link) -> list[str]:
         return [
             *self._set_sysctls(network),
+            *self._repairs.attempt(_name(network), lambda: self._settle_link(network, link)),
+            *self._forward(network),
+        ]
+
+    def _settle_link(self, network: Network, link: Link) -> list[str]:
+        return [
             *self._set_link(network, link),
             *self._add_address(network.bridge, link.ifindex, network.gateway, network.subnet),
             *(
@@ -99,7 +121,6 @@ class Bridges:
                 else []
             ),
             *(self._add_link_local(network, link) if network.subnet6 else []),
-            *self._forward(network),
         ]
 
     def _set_sysctls(self, network: Network) -> list[str]:
@@ -186,16 +207,16 @@ class Bridges:
                 self._ip.addr("del", index=index, address=str(held.local), prefixlen=held.prefix)
 
     def _forward(self, network: Network) -> list[str]:
-        done = self._sysctls.ensure("net/ipv4/ip_forward", "1")
-        done += self._forward_bridge(network, "ipv4")
-        forwarding = "net/ipv6/conf/all/forwarding"
-        if network.subnet6 and sysctl.read(forwarding) != "1":
+        done = self._sysctls.ensure(_FORWARD, "1")
+        if network.subnet6 and sysctl.read(_FORWARD6) != "1":
             done += self._keep_router_advertisements()
-            done += self._sysctls.ensure(forwarding, "1")
-        return done + (self._forward_bridge(network, "ipv6") if network.subnet6 else [])
+            done += self._sysctls.ensure(_FORWARD6, "1")
+        return [*done, *self._forward_bridge(network, "ipv4"), *self._forward_bridge(network, "ipv6")]
 
     def _forward_bridge(self, network: Network, family: str) -> list[str]:
-        """The switch for all sets every link's when it is turned, and not those that are turned off later."""
+        """The host's switch, when it is turned, is every link's, which may be turned off alone later."""
+        if sysctl.read(_FORWARD if family == "ipv4" else _FORWARD6) != "1":
+            return []
         path = f"net/{family}/conf/{network.bridge}/forwarding"
         return self._sysctls.ensure(path, "1", ours=not network.adopted)
 
@@ -209,3 +230,7 @@ class Bridges:
             if sysctl.read(path) == "1"
             for sentence in self._sysctls.ensure(path, "2")
         ]
+
+
+def _name(network: Network) -> str:
+    return f"bridge {network.bridge}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping
 
 from moorage.errors import Code, Refused
@@ -10,6 +11,7 @@ from moorage.kernel.linux.bridge import Bridges
 from moorage.kernel.linux.names import check_link_name
 from moorage.kernel.linux.netns import find as find_namespace
 from moorage.kernel.linux.reconciliation import Audit
+from moorage.kernel.linux.repairs import Repairs
 from moorage.kernel.linux.rtdump import Link
 from moorage.kernel.linux.rtnetlink import Rtnetlink, refusing
 from moorage.kernel.linux.sysctl import Sysctls
@@ -23,14 +25,18 @@ class LinuxLinks:
     """`moorage.kernel.protocol.Links` by route netlink. Belongs to the thread that made it.
 
     `remember(path, value)` is called with a path under /proc/sys and its value before the first change to it.
+    `clock` gives seconds that only grow.
     """
 
-    def __init__(self, remember: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, remember: Callable[[str, str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        repairs = Repairs(clock)
         self._netlink = Rtnetlink()
-        self._sysctls = Sysctls(remember)
-        self._bridges = Bridges(self._netlink, self._sysctls)
+        self._sysctls = Sysctls(remember, repairs)
+        self._bridges = Bridges(self._netlink, self._sysctls, repairs)
         self._veths = Veths(self._netlink)
-        self._audit = Audit(self._netlink.reader, self._bridges, self._veths)
+        self._audit = Audit(self._netlink.reader, self._bridges, self._veths, repairs)
         self._watch: Watch | None = None
 
     def host_has_ipv6(self) -> bool:

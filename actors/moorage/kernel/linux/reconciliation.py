@@ -7,8 +7,9 @@ from collections.abc import Collection
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import names, netns
 from moorage.kernel.linux.bridge import Bridges
+from moorage.kernel.linux.repairs import Repairs
 from moorage.kernel.linux.rtdump import Link, Reader
-from moorage.kernel.linux.veth import Veths, namespace_of
+from moorage.kernel.linux.veth import Veths, namespace_of, unfit_flags
 from moorage.kernel.protocol import Reconciled
 from moorage.values import Interface, Network
 
@@ -18,10 +19,11 @@ Links = dict[str, Link]
 class Audit:
     """Puts right what differs; remembers the containers it has looked into, and what it said of failures."""
 
-    def __init__(self, reader: Reader, bridges: Bridges, veths: Veths) -> None:
+    def __init__(self, reader: Reader, bridges: Bridges, veths: Veths, repairs: Repairs) -> None:
         self._reader = reader
         self._bridges = bridges
         self._veths = veths
+        self._repairs = repairs
         self._seen: set[tuple[str, int]] = set()
         self._failures: dict[str, str] = {}
         self._told: dict[str, str] = {}
@@ -35,7 +37,8 @@ class Audit:
         """Audit these; `changed` holds the nsids of containers that changed, None for perhaps any."""
         self._told, self._failures = self._failures, {}
         attached = {interface.id: interface for interface in interfaces if interface.netns}
-        repaired = [sentence for network in networks for sentence in self._ensure_network(network)]
+        done = {network.name: self._ensure_network(network) for network in networks}
+        repaired = [sentence for sentences in done.values() for sentence in sentences]
         links = {link.name: link for link in self._reader.links()}
         self._seen &= {(link.alias.removeprefix(names.ALIAS), link.ifindex) for link in links.values()}
         by_name = {network.name: network for network in networks if network.bridge in links}
@@ -44,8 +47,9 @@ class Audit:
             if _has_vanished(interface, links):
                 vanished.append(interface.id)
             elif network := by_name.get(interface.network):
-                repaired += self._ensure_interface(interface, network, links, changed)
-        return Reconciled(repaired + self._sweep(links, attached), vanished)
+                follows = bool(done[network.name])
+                repaired += self._ensure_interface(interface, network, links, changed, follows=follows)
+        return Reconciled(repaired + self._sweep(links, attached), vanished, *self._repairs.outcome())
 
     def _ensure_network(self, network: Network) -> list[str]:
         try:
@@ -54,18 +58,32 @@ class Audit:
             return self._tell(f"bridge {network.bridge}", refused)
 
     def _ensure_interface(
-        self, interface: Interface, network: Network, links: Links, changed: Collection[int] | None
+        self,
+        interface: Interface,
+        network: Network,
+        links: Links,
+        changed: Collection[int] | None,
+        *,
+        follows: bool,
     ) -> list[str]:
+        """What `follows` from the repair of a bridge is no repair of its own."""
         bridge, port = links[network.bridge], links.get(names.port_name(interface.id))
         if port is not None and not self._is_suspect(interface, network, bridge, port, changed):
             return []
-        try:
+
+        def ensure() -> list[str]:
             done = self._veths.ensure(interface, network, bridge)
-        except Refused as refused:
-            return self._tell(f"veth of {interface.id}", refused)
+            if port is not None:
+                self._seen.add((interface.id, port.ifindex))
+            return done
+
+        what = f"veth of {interface.id}"
         if port is not None:
-            self._seen.add((interface.id, port.ifindex))
-        return done
+            self._seen.discard((interface.id, port.ifindex))  # while it rests, nobody looks into it
+        try:
+            return ensure() if follows else self._repairs.attempt(what, ensure)
+        except Refused as refused:
+            return self._tell(what, refused)
 
     def _is_suspect(
         self,
@@ -76,7 +94,7 @@ class Audit:
         changed: Collection[int] | None,
     ) -> bool:
         right = (bridge.ifindex, network.mtu, names.alias(interface.id), True, True)
-        if port.unfit or (port.master, port.mtu, port.alias, port.carrier, port.arp) != right:
+        if unfit_flags(port, bridge) or (port.master, port.mtu, port.alias, port.carrier, port.arp) != right:
             return True
         return changed is None or port.nsid in changed or (interface.id, port.ifindex) not in self._seen
 

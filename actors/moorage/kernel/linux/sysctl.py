@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from moorage.errors import Code, Refused
+from moorage.kernel.linux.repairs import Repairs
 
 _ROOT = Path("/proc/sys")
 
@@ -27,8 +28,9 @@ def write(path: str, value: str) -> None:
 class Sysctls:
     """Makes sysctls what they must be, and tells `remember` the former value before the first change."""
 
-    def __init__(self, remember: Callable[[str, str], None]) -> None:
+    def __init__(self, remember: Callable[[str, str], None], repairs: Repairs) -> None:
         self._remember = remember
+        self._repairs = repairs
         self._remembered: set[str] = set()
         self._ensured: dict[str, str] = {}
         self._wrong: dict[str, str] = {}
@@ -37,9 +39,14 @@ class Sysctls:
         """Set `path` to `value` unless it is; returns a sentence when it was not.
 
         `ours` says that it belongs to a link we made, and need not be put back. A sysctl that the kernel does
-        not have is left out. Raises Refused (denied).
+        not have is left out; one that was set before and rests, as well. Raises Refused (denied).
         """
+        if path in self._ensured:
+            return self._repairs.attempt(path, lambda: self._set(path, value, ours=ours))
         self._ensured[path] = value
+        return self._set(path, value, ours=ours)
+
+    def _set(self, path: str, value: str, *, ours: bool) -> list[str]:
         former = read(path)
         if former in {None, value}:
             return []
@@ -48,6 +55,12 @@ class Sysctls:
             self._remembered.add(path)
         self._write(path, value)
         return [f"{path.replace('/', '.')} was {former}, set to {value}"]
+
+    def forget(self, link: str) -> None:
+        """Know nothing of the sysctls of a link that is gone: its successor's are not those that were ensured."""
+        gone = [path for path in self._ensured if f"/conf/{link}/" in path]
+        for path in gone:
+            del self._ensured[path]
 
     def differ(self) -> bool:
         """Whether one that was ensured has become another, for most send no event; 6 µs for each.

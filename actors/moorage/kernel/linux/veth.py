@@ -20,6 +20,11 @@ from moorage.kernel.protocol import Namespace
 from moorage.values import Interface, Network
 
 
+def unfit_flags(port: Link, bridge: Link) -> dict[str, int]:
+    """What is wrong of the port; while a bridge is down, all its ports are disabled."""
+    return {name: value for name, value in port.unfit.items() if bridge.up or name != "state"}
+
+
 def namespace_of(interface: Interface) -> Namespace:
     """The namespace that an attached interface is in."""
     return Namespace(interface.netns or "", interface.netns_inode)
@@ -78,7 +83,7 @@ class Veths:
             change["arp"] = True
         if change:
             self._ip.link("set", index=port.ifindex, **change)
-        flags = {"mode": 1} if "master" in change else port.unfit
+        flags = {"mode": 1} if "master" in change else unfit_flags(port, bridge)
         if flags:
             # by its short name, `state` would be the link's
             given = {f"IFLA_BRPORT_{name.upper()}": value for name, value in flags.items()}
