@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import signal
+import threading
 from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
@@ -61,6 +62,9 @@ END = (
 )
 """What is under way after SIGTERM."""
 
+HANG = "control.journal:Journal.receive_batch"
+"""Where the journal can be made to hang."""
+
 MOMENTS = ("before", "after")
 
 
@@ -70,26 +74,32 @@ def points(steps: tuple[str, ...]) -> list[str]:
 
 
 class Trigger:
-    """Kills this process when it comes to a point for the `count`th time, once told which."""
+    """Kills this process, or lets it hang, when it comes to a point for the `count`th time, once told which."""
 
     def __init__(self, order: Path) -> None:
-        """Read orders, `POINT COUNT`, from that file; wrap every step."""
+        """Read orders, `POINT COUNT kill|hang`, from that file; wrap every step."""
+        self.hangs = False
+        """Whether a thread hangs at such a point, and will for ever."""
         self._order = order
-        self._point, self._left = "", 0
-        for step in (*STEPS, *START, *END):
+        self._point, self._left, self._how = "", 0, ""
+        for step in (*STEPS, *START, *END, HANG):
             self._wrap(step)
 
     def read(self, *_signal: object) -> None:
         """Take the order that is there, or none."""
-        point, count = self._order.read_text().split() if self._order.exists() else ("", "0")
+        point, count, self._how = self._order.read_text().split() if self._order.exists() else ("", "0", "")
         self._point, self._left = point, int(count)
 
     def come(self, point: str) -> None:
         """Pass a point, or not."""
-        if point == self._point:
-            self._left -= 1
-            if self._left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+        if point != self._point:
+            return
+        self._left -= 1
+        if self._left == 0 and self._how == "hang":
+            self.hangs = True
+            threading.Event().wait()
+        elif self._left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def _wrap(self, step: str) -> None:
         module, path = step.split(":")

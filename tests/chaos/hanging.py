@@ -23,12 +23,16 @@ PATIENCE = 0.05
 class Hang:
     """One life that hangs; what waits in its mailbox waits with it."""
 
-    def __init__(self, agent: Agent, name: str) -> None:
-        """Let it hang from its next message on."""
-        self._agent, self._name = agent, name
+    def __init__(self, agent: Agent, name: str, *, stubborn: bool = False) -> None:
+        """Let it hang from its next message on; a `stubborn` one does not end when its task is cancelled."""
+        self._agent, self._name, self._stubborn = agent, name, stubborn
         self._actor = actor(agent, name)
         self.urn = self._actor.actor_urn
         self.reached, self.ended = threading.Event(), threading.Event()
+        self.message: Any = None
+        """What it hangs in: a message, or several at a time."""
+        self.woke = False
+        """Whether it went on, and was not cancelled."""
         self._gate = threading.Event()
         self._hurried: tuple[Running, Child] | None = None
         for hook in HOOKS:
@@ -43,7 +47,7 @@ class Hang:
             return
         if running.urn == self.urn and self._hurried is None:
             self._hurried = running, running.child
-            running.child = replace(running.child, patience=PATIENCE)
+            running.child = replace(running.child, patience=PATIENCE, shutdown=PATIENCE)
         Address(directory, parent).tell(Tick())
 
     def let_go(self) -> None:
@@ -55,15 +59,23 @@ class Hang:
 
     def _around(self, handler: Any) -> Any:
         async def hang(message: Any) -> Any:
+            self.message = message
             self.reached.set()
-            if isinstance(self._actor, LoopActor):
-                while not self._gate.is_set():
-                    await asyncio.sleep(PATIENCE / 10)
-            else:
-                self._gate.wait()
             try:
+                await self._wait()
+                self.woke = True
                 return await handler(message)
             finally:
                 self.ended.set()
 
         return hang
+
+    async def _wait(self) -> None:
+        if not isinstance(self._actor, LoopActor):
+            self._gate.wait()
+        while not self._gate.is_set():
+            try:
+                await asyncio.sleep(PATIENCE / 10)
+            except asyncio.CancelledError:
+                if not self._stubborn:
+                    raise

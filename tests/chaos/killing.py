@@ -6,48 +6,32 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from agents import until
 from agreement import STATES, assert_same, expected_listeners, expected_tree, tree_of
-from chaos.crash_points import END, START, STEPS, points
+from chaos.account import MOMENT, Account
+from chaos.crash_points import END, HANG, START, STEPS, points
 from chaos.load import CLIENTS, Load, Worker
 from chaos.told import require
+from chaos.turns import Turns
 from chaos.victim import Victim, check_kernel
 from lab import Lab
 from moorage import Client
 from moorage.rpc.wire import interface_from_wire, interface_to_wire
 
-MOMENT = 0.15
+LULL = 0.15
 """Seconds of load within which a kill at a random moment comes."""
 REACH = 0.6
 """Seconds of load within which a point is reached or the kill comes anyway."""
+GIVEN_UP = 20.0
+"""Seconds within which an agent has ended whose journal hangs."""
 SETTLED = 5.0
 """Seconds within which all has to agree after the last answer."""
+WAYS = (*["moment"] * 4, *["step"] * 5, "end", "hang")
+"""How it ends, each as often as it stands here."""
 THREADS = 8
 """Threads that a busy agent may keep in reserve: those of asyncio's executor (`min(32, cores + 4)`)."""
-
-
-@dataclass
-class Account:
-    """What a run did."""
-
-    seed: int
-    kills: Counter[str] = field(default_factory=Counter)
-    checks: int = 0
-    answered: int = 0
-    repeated: int = 0
-    slowest: float = 0.0
-    ready: list[float] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        ways = ", ".join(f"{how} {number}" for how, number in sorted(self.kills.items()))
-        return (
-            f"seed {self.seed}: {self.kills.total()} kills ({ways}), {self.checks} checks, "
-            f"{self.answered} answers, {self.repeated} repeats, slowest answer {self.slowest:.2f} s, "
-            f"ready again in {max(self.ready, default=0):.2f} s at most"
-        )
 
 
 class Killing:
@@ -56,7 +40,11 @@ class Killing:
     def __init__(self, directory: Path, seed: int, lab: Lab | None = None) -> None:
         """Make the agent and its clients; `lab` gives it a real kernel."""
         self.account = Account(seed)
-        self._random = random.Random(seed)
+        self._random = random.Random(f"{seed} on {'a file' if lab is None else 'linux'}")
+        self._steps, self._starts, self._ends = (
+            Turns(self._random, points(each)) for each in (STEPS, START, END)
+        )
+        self._ways = Turns(self._random, WAYS)
         self._victim = Victim(directory, lab)
         self._spare = None if lab is None else lab.container("spare")
         places = [[] if lab is None else [lab.container(f"{n}-{k}") for k in "ab"] for n in range(CLIENTS)]
@@ -82,29 +70,59 @@ class Killing:
         return victim.descriptors(), victim.threads()
 
     def _kill(self, load: Load) -> None:
-        """Let it die at a random moment, at a step of an operation, or at one of its end."""
-        how = self._random.choices(("moment", "step", "end"), (4, 5, 1))[0]
-        victim, patience = self._victim, self._random.uniform(0, MOMENT)
-        if how == "step":
-            victim.order(self._random.choice(points(STEPS)), self._random.randint(1, 12))
-            patience = REACH
+        """Let it die at a random moment, at a step of an operation, at one of its end, or of its journal."""
+        how = self._ways.next()
+        self.account.last = how
+        {
+            "moment": self._at_a_moment,
+            "step": self._at_a_step,
+            "end": self._at_an_end,
+            "hang": self._of_a_hang,
+        }[how](load)
+
+    def _at_a_moment(self, load: Load) -> None:
         load.go()
-        dead = victim.dies(patience)
-        if how == "end":
-            victim.order(self._random.choice(points(END)), 1)
-        status = victim.terminate() if how == "end" else victim.kill()
+        self._victim.dies(self._random.uniform(0, LULL))
+        self._count(MOMENT, self._victim.kill())
+
+    def _at_a_step(self, load: Load) -> None:
+        step = self._steps.next()
+        self._victim.order(step, self._random.randint(1, 12))
+        load.go()
+        dead = self._victim.dies(REACH)
+        self._count(step if dead else MOMENT, self._victim.kill())
+
+    def _at_an_end(self, load: Load) -> None:
+        load.go()
+        self._victim.dies(self._random.uniform(0, LULL))
+        step = self._ends.next()
+        self._victim.order(step, 1)
+        self._count(step, self._victim.terminate())
+
+    def _of_a_hang(self, load: Load) -> None:
+        """Let the journal hang: its thread keeps the lock of the state, which only a new process gets."""
+        self._victim.order(f"{HANG}/before", self._random.randint(1, 12), "hang")
+        load.go()
+        require(self._victim.dies(GIVEN_UP), f"the agent whose journal hangs goes on after {GIVEN_UP} s")
+        status = self._victim.kill()
+        require(status == 1, f"the agent whose journal hung ended with {status}")
+        self.account.hangs["journal"] += 1
+
+    def _count(self, step: str, status: int) -> None:
+        """Count a kill; one that comes at no step of the end is none, and the agent stopped as it should."""
         require(status in {0, -signal.SIGKILL}, f"the agent ended by itself with {status}")
-        self.account.kills[how if dead or how != "step" else "moment"] += 1
+        self.account.kills[step] += status != 0
 
     def _recover(self, load: Load) -> None:
         """Start it, perhaps after a start that is killed too, and check."""
         while self._random.random() < 0.15:
-            if self._victim.start_dying(self._random.choice(points(START))):
-                self.account.kills["start"] += 1
+            step = self._starts.next()
+            if self._victim.start_dying(step):
+                self.account.kills[step] += 1
             else:
                 self._victim.kill()
         self._victim.start()
-        self.account.ready.append(self._victim.took)
+        self.account.ready = max(self.account.ready, self._victim.took)
         load.pause()
         self._check(load)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -17,6 +18,10 @@ from chaos.kept import KeptKernel
 from moorage import agent
 from moorage.cli import main
 from moorage.kernel.protocol import Kernel
+from moorage.supervision.children import Children, Running
+
+PATIENCE = 0.05
+"""Seconds after which a journal is given up that was made to hang, instead of its minute."""
 
 
 def keep(path: Path) -> None:
@@ -28,11 +33,25 @@ def keep(path: Path) -> None:
     agent.open_kernel = kernel
 
 
+def hurry(trigger: Trigger) -> None:
+    """Have whoever was made to hang given up soon; patience with all others stays what it is."""
+    hangs = Children.hangs
+
+    def soon(self: Children, running: Running, now: float) -> str | None:
+        if trigger.hangs and running.name == "journal":
+            running.child = replace(running.child, patience=PATIENCE)
+        return hangs(self, running, now)
+
+    Children.hangs = soon  # type: ignore[method-assign]  # of this process alone
+    agent.TICK = PATIENCE
+
+
 if __name__ == "__main__":
     order, kept, *arguments = sys.argv[1:]
     if kept != "-":
         keep(Path(kept))
     trigger = Trigger(Path(order))
+    hurry(trigger)
     trigger.read()
     signal.signal(signal.SIGUSR2, trigger.read)
     sys.exit(main(arguments))

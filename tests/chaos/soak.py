@@ -1,6 +1,7 @@
-"""`bin/test --soak [MINUTES] [--seed N]`: the tests of this folder, for as long as there is time.
+"""`bin/test --soak`: the tests of this folder, for as long as there is time, or until enough has died.
 
-Prints the seed, what was done, and the first promise that was broken; the same seed draws the same again.
+Prints the seed, what each run did, the first promise that was broken, and a table of it all. The same seed
+draws the same again.
 """
 
 from __future__ import annotations
@@ -13,122 +14,131 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import hypothesis
 import structlog
-from hypothesis.stateful import run_state_machine_as_test
 
-from chaos.dying import Dying
-from chaos.killing import Killing
-from chaos.machine import Machine
-from chaos.restarting import restart
-from lab import Lab
+from chaos.account import Account
+from chaos.dying import CRASHES, HANGS
+from chaos.runs import COUNTING, RUNS, Enough
 from moorage.service import set_up_logging
 
 MINUTES = 30.0
 PART = 60.0
-"""Seconds of one run at least, so that a seed can be replayed in a short time."""
-
-Run = Callable[[int, Path], object]
+"""Seconds of one run, so that a seed can be replayed in a short time."""
 
 
-def killed_on_a_file(seed: int, directory: Path) -> object:
-    """Kill the agent on a kernel in a file."""
-    return Killing(directory, seed).run(enough())
+@dataclass
+class Goals:
+    """What is to be reached, both kinds of kernel together; nothing of it when there is a time instead."""
+
+    kills: int = 0
+    deaths: int = 0
+    """Crashes, and as many hangs, of each actor."""
+
+    def __bool__(self) -> bool:
+        return bool(self.kills or self.deaths)
+
+    def met(self, name: str, done: Account) -> bool:
+        """Whether a run of that name, which did all that, need not go on."""
+        if name == "actors_die":
+            counted = {False: done.crashes, True: done.hangs}
+            return all(counted[hangs][role] >= self.deaths for role, hangs in (*CRASHES, *HANGS))
+        return done.kills.total() >= self.kills / 2 and done.hangs["journal"] >= self.deaths / 2
 
 
-def killed_on_linux(seed: int, directory: Path) -> object:
-    """Kill the agent on the real kernel, with containers attached."""
-    with Lab() as lab:
-        return Killing(directory, seed, lab).run(enough())
+@dataclass
+class Soak:
+    """The runs in turn with a seed each, each with what it did in all."""
 
+    seed: int
+    only: list[str]
+    until: float
+    goals: Goals
+    done: dict[str, Account] = field(default_factory=dict)
 
-def actors_die(seed: int, directory: Path) -> object:
-    """Crash and hang single actors."""
-    return Dying(directory, seed).run(enough())
+    def run(self) -> int:
+        """Run until there is enough of it; 1 when a promise was broken."""
+        seed = self.seed
+        while self._wanted():
+            for name in self._wanted():
+                if not self._part(name, seed):
+                    return 1
+            seed += 1
+        return 0
 
+    def total(self) -> Account:
+        """All of it."""
+        total = Account(self.seed)
+        for each in self.done.values():
+            total.add(each)
+        return total
 
-def model(seed: int, _directory: Path) -> object:
-    """Hold the agent to its model."""
-    examples = 30
-    settings = hypothesis.settings(
-        max_examples=examples,
-        stateful_step_count=50,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(hypothesis.HealthCheck),
-    )
-    hypothesis.seed(seed)(Machine)
-    run_state_machine_as_test(Machine, settings=settings)  # type: ignore[no-untyped-call]  # of hypothesis
-    return f"seed {seed}: {examples} histories"
+    def _wanted(self) -> list[str]:
+        """Who is to run once more: as long as there is time, or all once and some until their goals are met."""
+        if not self.goals:
+            return self.only if time.monotonic() < self.until or not self.done else []
+        return [name for name in self.only if name not in self.done or not self._met(name, Account(0))]
 
+    def _met(self, name: str, more: Account) -> bool:
+        both = Account(self.seed)
+        for each in (self.done.get(name, Account(0)), more):
+            both.add(each)
+        return name not in COUNTING or self.goals.met(name, both)
 
-def restarts(_seed: int, directory: Path) -> object:
-    """Start again with many mappings."""
-    with Lab() as lab:
-        few, many = (restart(_made(directory / str(count)), lab, count) for count in (1000, 10000))
-        return f"{few}; {many}"
-
-
-def _made(directory: Path) -> Path:
-    directory.mkdir()
-    return directory
-
-
-RUNS: dict[str, Run] = {
-    run.__name__: run for run in (killed_on_a_file, killed_on_linux, actors_die, model, restarts)
-}
-
-
-def enough() -> Callable[[object], bool]:
-    """Whether a run has had its time."""
-    until = time.monotonic() + PART
-    return lambda _account: time.monotonic() > until
-
-
-def runs(first: int, only: list[str], until: float) -> Iterator[tuple[str, int]]:
-    """The runs in turn with a seed each, as long as there is time."""
-    seed = first
-    while True:
-        for name in only:
-            yield name, seed
-            if time.monotonic() > until:
-                return
-        seed += 1
-
-
-def soak(minutes: float, first: int, only: list[str]) -> int:
-    """Run them; 1 when a promise was broken."""
-    for name, seed in runs(first, only, time.monotonic() + 60 * minutes):
+    def _part(self, name: str, seed: int) -> bool:
+        """One run; False when a promise was broken, and what is left of it is left."""
         directory = Path(tempfile.mkdtemp(prefix="soak-", dir="/tmp"))
+        began = time.monotonic()
         try:
-            print(f"{name}: {RUNS[name](seed, directory)}", flush=True)
+            done = RUNS[name](seed, directory, self._enough(name, began + PART))
+            print(f"{name}: {done} ({time.monotonic() - began:.0f} s)", flush=True)
         except BaseException:  # noqa: BLE001 - whatever it is, the seed has to be told
             traceback.print_exc(limit=-8)
             print(f"{name}: broken, state and log are in {directory}", flush=True)
             print(f"again: bin/test --soak 1 --seed {seed} --only {name}", flush=True)
-            return 1
+            return False
+        self.done.setdefault(name, Account(seed)).add(done if isinstance(done, Account) else Account(seed))
         shutil.rmtree(directory)
-    return 0
+        return True
+
+    def _enough(self, name: str, until: float) -> Enough:
+        """Whether a run has had its time, or has met its goals."""
+        return lambda done: time.monotonic() > until or (bool(self.goals) and self._met(name, done))
 
 
-def main() -> int:
-    """Read the arguments and run."""
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(prog="bin/test --soak", description=__doc__)
     parser.add_argument("minutes", nargs="?", type=float, default=MINUTES, help="how long (%(default)s)")
+    parser.add_argument("--kills", type=int, default=0, help="until so many processes were killed, instead")
+    parser.add_argument(
+        "--deaths", type=int, default=0, help="until each actor crashed, and hung, so often, instead"
+    )
     parser.add_argument(
         "--seed", type=int, default=int(os.environ.get("MOORAGE_SEED", time.time_ns() % 10**6))
     )
     parser.add_argument("--only", action="append", choices=RUNS, help="these runs alone")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run, and print the table."""
+    options = arguments()
     set_up_logging("critical")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    print(f"soak: {options.minutes} minutes, seed {options.seed}", flush=True)
-    return soak(options.minutes, options.seed, options.only or list(RUNS))
+    print(f"soak: seed {options.seed}", flush=True)
+    began = time.monotonic()
+    goals = Goals(options.kills, options.deaths)
+    soak = Soak(options.seed, options.only or list(RUNS), began + 60 * options.minutes, goals)
+    status = soak.run()
+    print(f"\n{soak.total().table()}\n{'seed':58}{options.seed:8}", flush=True)
+    print(f"{'minutes':58}{(time.monotonic() - began) / 60:8.1f}", flush=True)
+    print(f"{'promises broken':58}{status:8}", flush=True)
+    return status
 
 
 if __name__ == "__main__":

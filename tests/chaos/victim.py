@@ -62,7 +62,7 @@ class Victim(AgentProcess):
 
     def start_dying(self, point: str, count: int = 1) -> bool:
         """Start with that order; whether it was killed before it was ready. Raises AssertionError as `start`."""
-        self._order.write_text(f"{point} {count}")
+        self._order.write_text(f"{point} {count} kill")
         try:
             self.start()
         except AssertionError:
@@ -80,9 +80,9 @@ class Victim(AgentProcess):
         self.took = time.monotonic() - began
         return self
 
-    def order(self, point: str, count: int) -> None:
-        """Have it killed when it comes there."""
-        self._order.write_text(f"{point} {count}")
+    def order(self, point: str, count: int, how: str = "kill") -> None:
+        """Have it killed when it comes there, or hang."""
+        self._order.write_text(f"{point} {count} {how}")
         os.kill(self.pid, signal.SIGUSR2)
 
     @contextmanager

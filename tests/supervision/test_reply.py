@@ -86,7 +86,7 @@ def test_the_first_answer_stays() -> None:
 
 def test_error_is_raised_where_it_is_awaited(events: EventLoop) -> None:
     """A refusal is raised to threads and in the loop."""
-    reply = Reply.refused(Code.DENIED, "no")
+    reply = Reply.failed(Refused(Code.DENIED, "no"))
     with pytest.raises(Refused, match="denied: no"):
         reply.wait()
     with pytest.raises(Refused, match="denied: no"):

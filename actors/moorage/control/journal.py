@@ -117,6 +117,10 @@ class StateDamaged(Hopeless):
     """A record is not what was written, and nothing that follows from it may be told."""
 
 
+class JournalHangs(Hopeless):
+    """A former life that hangs keeps the lock of the database, which only the end of the process gives back."""
+
+
 class Journal(ThreadActor):
     """Answers queries and makes commits durable, all that wait as one transaction.
 
@@ -136,7 +140,7 @@ class Journal(ThreadActor):
         """Open the database; refused when the directory is not ours, or in use.
 
         A damaged one is put aside and rebuilt, but only at the agent's start: others know already what the
-        damaged one told, so that later only a new process helps. Raises StateDamaged.
+        damaged one told, so that later only a new process helps. Raises StateDamaged, JournalHangs.
         """
         context = self._context
         first = not self.directory.restarts_of(self.name)
@@ -144,6 +148,10 @@ class Journal(ThreadActor):
             self._store = open_store(context.config, context.kernel, context.lock, self.log, mend=first)
         except Untrusted as error:
             raise StateDamaged(error.text) from error
+        except Refused as locked:
+            if first or not self.directory.abandoned:
+                raise
+            raise JournalHangs("its former life hangs, and keeps the lock of the database") from locked
         for interface_id in self._store.forgotten:
             self.log.info("interface_forgotten", id=interface_id, reason="the host has booted since")
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pykka import ActorRef
 from pykka._envelope import Envelope
 
-from moorage.errors import Code
+from moorage.errors import Code, Fault, Refused
 from moorage.supervision.reply import Reply
 
 State = Literal["running", "starting", "restarting", "stopping"]
@@ -48,6 +48,7 @@ class Directory:
         self._entries: dict[str, Entry] = {}
         self._fenced: set[str] = set()
         self._hanging: set[str] = set()
+        self._lost: set[str] = set()
         self.on_restart = on_restart or _unheard
         self.restarts = 0
         """How many restarts there were, of all actors."""
@@ -80,6 +81,15 @@ class Directory:
             entry = self._entries.get(name)
             if entry is not None and entry.ref.actor_urn == urn:
                 del self._entries[name]
+
+    def lose(self, name: str) -> None:
+        """Nobody will have this name again before the agent ends: who asks need not try again."""
+        with self._lock:
+            self._lost.add(name)
+
+    def is_lost(self, name: str) -> bool:
+        """Whether nobody will have this name again."""
+        return name in self._lost
 
     def restarts_of(self, name: str) -> int:
         """How often the actor of that name was restarted under its present supervisor."""
@@ -136,8 +146,12 @@ class Address:
     def ask(self, message: Any, deadline: float | None = DEADLINE) -> Reply:
         """Send and get the answer to come; refused as `unavailable` when nobody has that name."""
         ref = self._find()
+        if self.directory.is_lost(self.name):
+            return Reply.failed(
+                Fault(f"{self.name} cannot go on, and the agent ends: ask the next one again")
+            )
         if ref is None:
-            return Reply.refused(Code.UNAVAILABLE, f"{self.name} is not running: try again")
+            return Reply.failed(Refused(Code.UNAVAILABLE, f"{self.name} is not running: try again"))
         return ask(ref, message, deadline, self.name)
 
     def tell(self, message: Any) -> None:

@@ -10,6 +10,7 @@ from pykka.messages import _ActorStop
 
 from moorage.errors import Code, Fault, MoorageError, Refused
 from moorage.supervision.messages import Stop, Watch
+from moorage.supervision.policy import Hopeless
 from moorage.supervision.reply import respond
 
 
@@ -75,4 +76,7 @@ def _death(name: str, reason: BaseException | None) -> MoorageError:
     if isinstance(reason, MoorageError):
         return reason
     why = "it was stopped" if reason is None else describe(reason)
-    return Fault(f"{name} ended before it was ready: {why}")
+    fault = Fault(f"{name} ended before it was ready: {why}")
+    if isinstance(reason, Hopeless):
+        fault.__cause__ = reason.with_traceback(None)  # its frames hold the actor
+    return fault

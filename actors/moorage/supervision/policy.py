@@ -12,6 +12,11 @@ class Hopeless(Exception):
     """What an actor dies of when another life of it would not help: its supervisor gives up at once."""
 
 
+def is_hopeless(reason: BaseException | None) -> bool:
+    """Whether an actor died of that, in its work or before it was ready."""
+    return isinstance(reason, Hopeless) or (reason is not None and isinstance(reason.__cause__, Hopeless))
+
+
 class Restart(Enum):
     """Whether a child that ended is started again."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import pykka
 from pykka._envelope import Envelope
 
-from moorage.errors import Code, Fault, MoorageError, Refused
+from moorage.errors import Fault, MoorageError
 
 
 class Unanswered(Fault):
@@ -40,10 +40,10 @@ class Reply(pykka.Future[Any]):
         """Whether the answer is there."""
 
     @classmethod
-    def refused(cls, code: Code, text: str) -> Reply:
-        """Answer with a refusal at once."""
+    def failed(cls, error: BaseException) -> Reply:
+        """Answer with an error at once."""
         reply = cls()
-        reply.fail(Refused(code, text))
+        reply.fail(error)
         return reply
 
     def set(self, value: Any | None = None) -> None:

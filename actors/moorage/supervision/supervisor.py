@@ -17,7 +17,7 @@ from moorage.supervision.directory import Directory
 from moorage.supervision.ending import describe
 from moorage.supervision.loop import EventLoop, LoopActor
 from moorage.supervision.messages import Began, Ended, Exit, Halt, Pong, Start, Tick
-from moorage.supervision.policy import Hopeless, Intensity, Restart, RestartCounter, Strategy
+from moorage.supervision.policy import Intensity, Restart, RestartCounter, Strategy, is_hopeless
 from moorage.supervision.reply import Reply, Unanswered
 
 ABANDONED_LIMIT = 3
@@ -162,7 +162,8 @@ class Supervisor(Actor):
         if not running.child.restart.wants(crashed=reason is not None):
             self._children.forget(running)
             return
-        if isinstance(reason, Hopeless):
+        if is_hopeless(reason):
+            self.directory.lose(running.name)
             raise GaveUp(f"{self.name} gave up: {running.name} cannot go on: {why}") from reason
         if not self._restarts.allow(self._clock()):
             raise GaveUp(f"{self.name} gave up: {running.name} ended once more: {why}") from reason
