@@ -20,7 +20,7 @@ from moorage.model.elements import network_elements
 from moorage.model.port_spec import PROTOCOLS
 from moorage.rpc.wire import interface_from_wire, interface_to_wire
 from moorage.supervision.directory import Address
-from moorage.values import ANY, Interface
+from moorage.values import ANY, Interface, Network
 
 Port = tuple[str, int]
 StartAgent = Callable[..., Agent]
@@ -46,7 +46,8 @@ def assert_agreement(agent: Agent, *, besides: Set[Port] = frozenset()) -> list[
     assert_same("tree", tree_of(agent), expected_tree(agent, interfaces))
     assert_same("pools", pools_of(agent), expected_pools(agent, interfaces))
     assert_same("kernel", kernel_of(agent), expected_kernel(agent, interfaces))
-    assert_same("listeners", listening() - besides, expected_listeners(interfaces) - besides)
+    expected = expected_listeners(listened(agent.networks(), interfaces))
+    assert_same("listeners", listening() - besides, expected - besides)
     return interfaces
 
 
@@ -69,10 +70,19 @@ def tree_of(agent: Agent) -> set[str]:
 
 
 def expected_tree(agent: Agent, interfaces: Iterable[Interface]) -> set[str]:
-    names = [f"ip:{network.name}" for network in agent.networks()]
-    for each in interfaces:
-        names += [f"interface:{each.id}", *(f"proxy:{mapping.name}" for mapping in each.ports)]
-    return set(names)
+    networks = agent.networks()
+    names = {f"ip:{network.name}" for network in networks} | {f"interface:{each.id}" for each in interfaces}
+    return names | proxies_of(listened(networks, interfaces))
+
+
+def proxies_of(interfaces: Iterable[Interface]) -> set[str]:
+    return {f"proxy:{mapping.name}" for each in interfaces for mapping in each.ports}
+
+
+def listened(networks: Iterable[Network], interfaces: Iterable[Interface]) -> list[Interface]:
+    """Those on networks whose ports have listeners."""
+    bare = {network.name for network in networks if network.proxy == "never"}
+    return [each for each in interfaces if each.network not in bare]
 
 
 def pools_of(agent: Agent) -> set[tuple[Any, ...]]:
@@ -131,12 +141,14 @@ def listening(whose: str = "") -> set[Port]:
 def assert_agreement_on_host(agent: AgentProcess, lab: Lab) -> list[Interface]:
     """Compare journal, tree, kernel and listeners of an agent whose mappings on 0.0.0.0 are on any address."""
     interfaces = [dual(each) for each in agent.client.list()]
-    names = {f"proxy:{mapping.name}" for each in interfaces for mapping in each.ports}
-    assert_same("tree", {each.name for each in agent.client.tree() if each.name.startswith("proxy:")}, names)
+    networks = agent.client.networks()
+    proxied = listened(networks, interfaces)
+    proxies = {each.name for each in agent.client.tree() if each.name.startswith("proxy:")}
+    assert_same("tree", proxies, proxies_of(proxied))
     rules = [rules_of(each) for each in interfaces]
-    recorded = frozenset().union(*rules, *map(network_elements, agent.client.networks()))
+    recorded = frozenset().union(*rules, *map(network_elements, networks))
     assert_same("kernel", lab.call("host", read_elements), recorded)
-    assert_same("listeners", lab.call("host", listening, "thread-self/"), expected_listeners(interfaces))
+    assert_same("listeners", lab.call("host", listening, "thread-self/"), expected_listeners(proxied))
     links = {
         each["ifname"] for each in json.loads(lab.run("host", ["ip", "-j", "link", "show", "type", "veth"]))
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +11,7 @@ from typing import Any, Final
 from moorage.errors import Code, Refused
 from moorage.places import default_socket, default_state
 from moorage.rpc import checks
+from moorage.values import ALWAYS, PROXIES
 
 KERNELS: Final = ("linux", "memory")
 LOOPBACKS: Final = ("kernel", "proxy")
@@ -24,7 +24,7 @@ ID_MAX: Final = 2**32 - 2
 class Config:
     """What an agent is told. Making one with a wrong value raises Refused (invalid), naming the key.
 
-    `subnet` is that of the default network (None: a free one), `quarantine` the seconds for which an address
+    `subnet` (None: a free one) and `proxy` are the default network's, `quarantine` is the seconds for which an address
     or an automatic port rests after use, `drain` those for which a replaced agent carries its connections on.
     The file `config/moorage.toml` says what each key does.
     """
@@ -37,6 +37,7 @@ class Config:
     default_network: bool = True
     port_range: str = "49153-65535"
     loopback: str = "kernel"
+    proxy: str = ALWAYS
     allow_uids: tuple[int, ...] = ()
     allow_gids: tuple[int, ...] = ()
     quarantine: float = 0
@@ -88,15 +89,6 @@ def _known_keys(table: dict[str, Any]) -> dict[str, Any]:
     return table
 
 
-def _one_of(choices: Collection[str]) -> Callable[[str, Any], str]:
-    def check(key: str, value: Any) -> str:
-        if not isinstance(value, str) or value not in choices:
-            checks.invalid(key, value, f"one of {', '.join(choices)}")
-        return value
-
-    return check
-
-
 def _path(key: str, value: Any) -> str:
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else value
     if not isinstance(text, str) or not text or "\0" in text:
@@ -131,18 +123,19 @@ def _seconds(key: str, value: Any) -> float:
 
 _OPTIONAL: Final = frozenset({"state", "socket", "subnet"})
 _CHECKS: Final[dict[str, checks.Check]] = {
-    "kernel": _one_of(KERNELS),
+    "kernel": checks.one_of(KERNELS),
     "state": _path,
     "socket": _path,
     "bridge": checks.link_name,
     "subnet": checks.subnet4,
     "default_network": checks.flag,
     "port_range": _range,
-    "loopback": _one_of(LOOPBACKS),
+    "loopback": checks.one_of(LOOPBACKS),
+    "proxy": checks.one_of(PROXIES),
     "allow_uids": _ids,
     "allow_gids": _ids,
     "quarantine": _seconds,
     "drain": _seconds,
     "chaos": checks.flag,
-    "log_level": _one_of(LOG_LEVELS),
+    "log_level": checks.one_of(LOG_LEVELS),
 }

@@ -64,16 +64,18 @@ class Methods(ABC):
         netns: str | None = None,
         ifname: str | None = None,
         ports: Iterable[str] | None = None,
+        source: str | None = None,
         labels: Mapping[str, str] | None = None,
         request: str | None = None,
     ) -> Interface:
         """Give a container its place on a network, publish `ports`, and attach it where `netns` is given.
 
-        Without `id` the agent makes one, without `network` it is `default`, without `ip` a free one.
+        Without `id` the agent makes one, without `network` it is `default`, without `ip` a free one. `source` is
+        that of `publish`.
         """
         asked = _given(
             id=id, network=network, ip=ip, ipv6=ipv6, mac=mac, netns=netns, ifname=ifname,
-            ports=_array(ports), labels=None if labels is None else dict(labels), request=request,
+            ports=_array(ports), source=source, labels=None if labels is None else dict(labels), request=request,
         )  # fmt: skip
         return interface_from_wire(self._call("allocate", asked))
 
@@ -88,9 +90,16 @@ class Methods(ABC):
         """Take the interface out of its namespace; it keeps its addresses and ports."""
         return interface_from_wire(self._call("detach", _given(id=id, request=request)))
 
-    def publish(self, id: str, ports: Iterable[str], *, request: str | None = None) -> Interface:
-        """Publish port specs, all or none."""
-        asked = _given(id=id, ports=_array(ports), request=request)
+    def publish(
+        self, id: str, ports: Iterable[str], *, source: str | None = None, request: str | None = None
+    ) -> Interface:
+        """Publish port specs, all or none.
+
+        `source` is whom the container sees: "gateway" (unless said otherwise), the client's own address from
+        outside and the gateway's from elsewhere; "proxy-v2", for TCP, the gateway's always, and the client in a
+        header of the PROXY protocol, version 2, before its first byte.
+        """
+        asked = _given(id=id, ports=_array(ports), source=source, request=request)
         return interface_from_wire(self._call("publish", asked))
 
     def unpublish(
@@ -123,12 +132,16 @@ class Methods(ABC):
         bridge: str | None = None,
         internal: bool | None = None,
         mtu: int | None = None,
+        proxy: str | None = None,
         request: str | None = None,
     ) -> Network:
-        """Make a network; what is not named is chosen. An `internal` one has no way out."""
+        """Make a network; what is not named is chosen. An `internal` one has no way out.
+
+        With `proxy` "never" the ports published on it have no listeners: they are the kernel's alone.
+        """
         asked = _given(
             name=name, subnet=subnet, gateway=gateway, subnet6=subnet6, gateway6=gateway6,
-            bridge=bridge, internal=internal, mtu=mtu, request=request,
+            bridge=bridge, internal=internal, mtu=mtu, proxy=proxy, request=request,
         )  # fmt: skip
         return value_from_wire(Network, self._call("create_network", asked))
 

@@ -7,6 +7,12 @@ from dataclasses import dataclass, field
 
 ANY = "0.0.0.0"  # noqa: S104 - how a mapping on every address of the host is written, not an address bound
 
+GATEWAY, PROXY_V2, TRANSPARENT = SOURCES = ("gateway", "proxy-v2", "transparent")
+"""Whom a container sees that a mapping's clients come from; see `Mapping.source`."""
+
+ALWAYS, NEVER = PROXIES = ("always", "never")
+"""Whether the ports of a network's interfaces have listeners beside the rules of the kernel; see `Network.proxy`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
@@ -22,6 +28,9 @@ class Mapping:
     count: int = 1
     dual: bool = field(default=False, repr=False)
     """True for "any": every address of the host of both families; `host_ip` is then "0.0.0.0"."""
+    source: str = GATEWAY
+    """Whom the container sees: the client where the kernel carries it from outside, else its gateway ("gateway"); or
+    its gateway always, and the client in a header of the PROXY protocol, version 2 ("proxy-v2")."""
 
     @property
     def key_ip(self) -> str:
@@ -31,6 +40,11 @@ class Mapping:
     def __str__(self) -> str:
         last = f"-{self.container_port + self.count - 1}" if self.count > 1 else ""
         return f"{self.name}->{self.container_port}{last}"
+
+    @property
+    def proxied(self) -> bool:
+        """Whether all its connections go through the proxy, and none by the rules of the kernel."""
+        return self.source != GATEWAY
 
     @property
     def name(self) -> str:
@@ -54,6 +68,9 @@ class Network:
     mtu: int = 1500
     adopted: bool = field(default=False, repr=False)
     """The bridge was there before us, and stays when we go. Not on the wire."""
+    proxy: str = ALWAYS
+    """Whether published ports have listeners, which hold them and serve what the kernel does not ("always"), or are
+    the kernel's alone ("never")."""
 
 
 @dataclass(frozen=True, slots=True)

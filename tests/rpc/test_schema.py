@@ -24,12 +24,13 @@ GOOD: dict[str, dict[str, Any]] = {
         "netns": "/run/netns/web",
         "ifname": "eth0",
         "ports": ["8080:80", "53/udp"],
+        "source": "gateway",
         "labels": {"app": "web"},
         "request": "r1",
     },
     "attach": {"id": "web", "netns": "pid:812", "ifname": "eth0", "request": "r1"},
     "detach": {"id": "web", "request": "r1"},
-    "publish": {"id": "web", "ports": ["80"], "request": "r1"},
+    "publish": {"id": "web", "ports": ["80"], "source": "proxy-v2", "request": "r1"},
     "unpublish": {"id": "web", "ports": [], "request": "r1"},
     "release": {"id": "web", "request": "r1"},
     "inspect": {"id": "web"},
@@ -43,6 +44,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "bridge": "br-back",
         "internal": True,
         "mtu": 1500,
+        "proxy": "never",
         "request": "r1",
     },
     "remove_network": {"name": "back", "request": "r1"},
@@ -126,6 +128,8 @@ def test_an_unknown_method_is_unsupported() -> None:
             ("inspect", "id", each)
             for each in ("", "-web", "a b", "é", "a" * 129, "web\n", "../x", 7, None, b"web")
         ),
+        *(("publish", "source", each) for each in ("", "proxy", "PROXY-V2", None, 2)),
+        *(("create_network", "proxy", each) for each in ("", "Never", False, None)),
         *(("list", "network", each) for each in ("", ".net", "a" * 64, "a/b", [])),
         *(
             ("allocate", "ip", each)

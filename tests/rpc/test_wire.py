@@ -13,6 +13,7 @@ from moorage.rpc.wire import (
     error_to_wire,
     interface_from_wire,
     interface_to_wire,
+    mapping_to_wire,
     network_to_wire,
     value_from_wire,
     values_from_wire,
@@ -84,6 +85,21 @@ def test_a_network_is_the_documented_map() -> None:
     assert network_to_wire(BACK) == BACK_MAP
     assert network_to_wire(replace(BACK, **six)) == BACK_MAP | six
     assert values_from_wire(Network, [BACK_MAP]) == [replace(BACK, adopted=False)]
+
+
+def test_what_is_as_ever_looks_as_ever() -> None:
+    """A source and a proxy are on the wire where they are not the default, and come back; without, they are it."""
+    mapping, network = (
+        Mapping("tcp", ANY, 8080, 80, source="proxy-v2"),
+        replace(BACK, adopted=False, proxy="never"),
+    )
+
+    assert mapping_to_wire(mapping) == mapping_to_wire(replace(mapping, source="gateway")) | {
+        "source": "proxy-v2"
+    }
+    assert value_from_wire(Mapping, mapping_to_wire(mapping)) == mapping
+    assert network_to_wire(network) == BACK_MAP | {"proxy": "never"}
+    assert value_from_wire(Network, network_to_wire(network)) == network
 
 
 @pytest.mark.parametrize("code", Code)

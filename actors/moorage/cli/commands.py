@@ -46,6 +46,7 @@ def allocate(client: Client, options: Namespace) -> Iterator[Answer]:
         netns=options.netns,
         ifname=options.ifname,
         ports=_specs(options.ports),
+        source=options.source,
         labels=dict(options.labels) or None,
         request=options.request,
     )
@@ -64,7 +65,8 @@ def detach(client: Client, options: Namespace) -> Iterator[Answer]:
 
 def publish(client: Client, options: Namespace) -> Iterator[Answer]:
     """Publish ports."""
-    yield _interface(client.publish(options.id, _specs(options.ports), request=options.request))
+    specs = _specs(options.ports)
+    yield _interface(client.publish(options.id, specs, source=options.source, request=options.request))
 
 
 def unpublish(client: Client, options: Namespace) -> Iterator[Answer]:
@@ -112,6 +114,7 @@ def create_network(client: Client, options: Namespace) -> Iterator[Answer]:
         bridge=options.bridge,
         internal=options.internal or None,
         mtu=options.mtu,
+        proxy=options.proxy,
         request=options.request,
     )
     yield Answer(network_to_wire(made), text.networks([made]))

@@ -84,6 +84,8 @@ def _add_changes(group: Commands) -> None:
     unpublish.add_argument("ports", metavar="SPEC", nargs="*", help="all of them when none is named")
     release = _ask(group, "release", "give back all that interfaces have", commands.release)
     release.add_argument("ids", metavar="ID", nargs="+")
+    for each in (allocate, publish):
+        each.add_argument("--source", help="whom the container sees: gateway (the default) or proxy-v2")
     for each in (allocate, attach, detach, publish, unpublish):
         _add_request(each)
 
@@ -97,6 +99,7 @@ def _add_networks(group: Commands) -> None:
         create.add_argument(f"--{name}")
     create.add_argument("--internal", action="store_true", help="with no way out")
     create.add_argument("--mtu", type=int)
+    create.add_argument("--proxy", help="always (the default), or never: no listeners, the kernel alone")
     remove = _ask(actions, "rm", "remove a network that has no interfaces", commands.remove_network)
     remove.add_argument("name")
     for each in (create, remove):

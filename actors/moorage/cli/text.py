@@ -36,7 +36,7 @@ def interfaces(values: Iterable[Interface]) -> str:
 
 def networks(values: Iterable[Network]) -> str:
     """Return what `networks` shows."""
-    head = ("NAME", "BRIDGE", "SUBNET", "GATEWAY", "SUBNET6", "INTERNAL", "MTU")
+    head = ("NAME", "BRIDGE", "SUBNET", "GATEWAY", "SUBNET6", "INTERNAL", "MTU", "PROXY")
     rows = (
         (
             each.name,
@@ -46,6 +46,7 @@ def networks(values: Iterable[Network]) -> str:
             each.subnet6 or "-",
             _yes(each.internal),
             each.mtu,
+            each.proxy,
         )
         for each in values
     )

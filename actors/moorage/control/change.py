@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from moorage.control import links
+from moorage.control.holding import check_free
 from moorage.control.ip_allocator import Settle as SettleAddresses
 from moorage.control.journal import Append, Opened
 from moorage.control.persist import give_back, persist, recorded
@@ -19,6 +20,7 @@ from moorage.control.proxy import Disconnect
 from moorage.control.requests import pack_reply, unpack_reply
 from moorage.control.reservation import give_back_addresses, give_back_ports
 from moorage.errors import MoorageError, Refused
+from moorage.kernel.protocol import Kernel
 from moorage.model.port_spec import PROTOCOLS
 from moorage.model.port_table import HostPorts
 from moorage.store.operations import (
@@ -31,7 +33,7 @@ from moorage.store.operations import (
     RequestKey,
 )
 from moorage.supervision.directory import Address
-from moorage.values import Interface, Mapping, Network
+from moorage.values import NEVER, Interface, Mapping, Network
 
 Place = tuple[int, str | None]
 """The inode of a namespace, and the name of the link there."""
@@ -48,13 +50,19 @@ class Change:
         self,
         address: Callable[[str], Address],
         author: str,
+        kernel: Kernel,
         network: Network,
+        *,
         before: Interface | None,
         after: Interface | None,
     ) -> None:
-        """Nothing is done yet. `author` is the urn of the incarnation that asks the journal."""
+        """Nothing is done yet. `author` is the urn of the incarnation that asks the journal.
+
+        `kernel` is asked who holds a port.
+        """
         self._address = address
         self._author = author
+        self._kernel = kernel
         self._network = network
         self._before = before
         self._after = after
@@ -68,7 +76,7 @@ class Change:
 
         Raises Refused with nothing done, or Fault when that is unknown and is to be settled.
         """
-        await start_all(self._address("proxies"), self._subject, self._new)
+        await self._listen()
         try:
             outcome = await self._commit(self._operation(resting), key, reply)
         except Refused:
@@ -86,6 +94,12 @@ class Change:
         with recorded():
             await self._give_back()
         return reply
+
+    async def _listen(self) -> None:
+        if self._network.proxy == NEVER:
+            await check_free(self._kernel, self._new)
+        else:
+            await start_all(self._address("proxies"), self._subject, self._new)
 
     def _operation(self, resting: float) -> Operation:
         if self._after is None:
@@ -130,7 +144,7 @@ class Change:
     async def _end_connections(self, mappings: Sequence[Mapping]) -> None:
         """End those through mappings that stay, once no packet can begin them again."""
         await self._settle_rules(mappings)
-        for mapping in mappings:
+        for mapping in mappings if self._network.proxy != NEVER else ():
             await persist(self._address(f"proxy:{mapping.name}"), Disconnect())
 
     def _rules(self, flows: Sequence[Mapping]) -> SettleRules:
@@ -147,7 +161,8 @@ class Change:
         )
         forget = (ForgetRequest(key.request),) if key else ()
         await persist(self._address("journal"), Append(Commit((back, *forget)), self._author))
-        reverse = Change(self._address, self._author, self._network, self._after, self._before)
+        who = (self._address, self._author, self._kernel)
+        reverse = Change(*who, self._network, before=self._after, after=self._before)
         await reverse._follow()
         await stop_all(self._address("proxies"), self._new)
 
@@ -192,7 +207,8 @@ async def settle(address: Callable[[str], Address], owner: str, opened: Opened, 
 
 
 async def _complete(address: Callable[[str], Address], record: Interface, network: Network | None) -> None:
-    await start_all(address("proxies"), record, record.ports)
+    if network is None or network.proxy != NEVER:
+        await start_all(address("proxies"), record, record.ports)
     await persist(address("port-mapper"), settle_interface(record))
     if record.netns is not None and network is not None:
         with suppress(Refused):  # its namespace may be gone, and will be collected

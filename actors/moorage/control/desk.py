@@ -22,7 +22,7 @@ from moorage.rpc.schema import check
 from moorage.rpc.wire import interface_to_wire, network_to_wire
 from moorage.supervision.directory import Address
 from moorage.supervision.messages import Crash, Start
-from moorage.values import ActorInfo, Hello, Network, Status
+from moorage.values import GATEWAY, ActorInfo, Hello, Network, Status
 from moorage.version import VERSION
 
 API = 1
@@ -85,10 +85,12 @@ class Desk:
     # -- interfaces
 
     async def _allocate(self, params: Params) -> Any:
-        specs = tuple(parse_all(params.get("ports", ())))
+        source = params.get("source", GATEWAY)
+        specs = tuple(parse_all(params.get("ports", ()), source))
         rest = {name: params.get(name) for name in ("ip", "ipv6", "mac", "netns", "ifname", "labels")}
         network = params.get("network", "default")
-        message = messages.Allocate(network, ports=specs, key=key_of("allocate", params), **rest)
+        key = key_of("allocate", params)
+        message = messages.Allocate(network, ports=specs, source=source, key=key, **rest)
         return await self._ask_interface(params.get("id") or _new_id(params.get("request")), message)
 
     async def _attach(self, params: Params) -> Any:
@@ -99,8 +101,10 @@ class Desk:
         return await self._ask_interface(params["id"], messages.Detach(key_of("detach", params)))
 
     async def _publish(self, params: Params) -> Any:
-        specs = tuple(parse_all(params["ports"]))
-        return await self._ask_interface(params["id"], messages.Publish(specs, key_of("publish", params)))
+        source = params.get("source", GATEWAY)
+        specs = tuple(parse_all(params["ports"], source))
+        message = messages.Publish(specs, source, key_of("publish", params))
+        return await self._ask_interface(params["id"], message)
 
     async def _unpublish(self, params: Params) -> Any:
         specs = tuple(parse_all(params["ports"])) if "ports" in params else None

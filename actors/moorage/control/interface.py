@@ -14,7 +14,7 @@ from moorage.control.journal import Append, GetNetworks, Open, Opened
 from moorage.control.links import Collect, FindNamespace
 from moorage.control.operation import Allocate, Attach, Detach, Look, Operation, Publish, Release, Unpublish
 from moorage.control.persist import persist, recorded
-from moorage.control.ports import missing, unpublished
+from moorage.control.ports import check_carried, check_sources, missing, unpublished
 from moorage.control.requests import pack_reply, unpack_reply
 from moorage.control.reservation import Reservation
 from moorage.errors import Code, Fault, Refused
@@ -25,7 +25,7 @@ from moorage.proxy.listeners import PortBusy
 from moorage.rpc.wire import interface_to_wire
 from moorage.store.operations import Already, Commit, Conflict, RequestKey
 from moorage.supervision.loop import LoopActor
-from moorage.values import Interface, Network
+from moorage.values import NEVER, Interface, Network
 
 IFNAME = "eth0"
 """What an interface is called in its container unless somebody says otherwise."""
@@ -93,8 +93,8 @@ class InterfaceActor(LoopActor):
                 return await self._attach(message)
             case Detach(key):
                 return await self._detach(key)
-            case Publish(ports, key):
-                return await self._publish(ports, key)
+            case Publish():
+                return await self._publish(message)
             case Unpublish(ports, key):
                 return await self._unpublish(ports, key)
             case Release(key):
@@ -107,6 +107,7 @@ class InterfaceActor(LoopActor):
         if (interface := self._record) is not None:
             return await self._same(interface, message, namespace)
         network = self._network(message.network)
+        self._check_carried(network, message)
         return await self._attempt(
             lambda taken: self._compose(network, message, namespace, taken), message.key
         )
@@ -126,7 +127,7 @@ class InterfaceActor(LoopActor):
             ipv6=ipv6,
             prefix6=prefix_of(network.subnet6) if network.subnet6 else None,
             gateway6=network.gateway6,
-            ports=await taken.ports(message.ports),
+            ports=await taken.ports(message.ports, message.source),
             labels=message.labels or {},
         )
         return interface if namespace is None else _placed(interface, namespace, message.ifname)
@@ -160,16 +161,18 @@ class InterfaceActor(LoopActor):
             return await self._unchanged(key)
         return await self._change(replace(interface, netns=None, ifname=None, netns_inode=0), key)
 
-    async def _publish(self, specs: tuple[PortSpec, ...], key: RequestKey | None) -> Any:
-        interface = self._existing()
-        wanted = [spec for spec in specs if spec.host_port == 0 or missing([spec], interface.ports)]
+    async def _publish(self, message: Publish) -> Any:
+        interface, source = self._existing(), message.source
+        self._check_carried(self._network(), message)
+        check_sources(message.ports, interface.ports, source, self._id)
+        wanted = [s for s in message.ports if s.host_port == 0 or missing([s], interface.ports, source)]
         if not wanted:
-            return await self._unchanged(key)
+            return await self._unchanged(message.key)
 
         async def compose(taken: Reservation) -> Interface:
-            return replace(interface, ports=(*interface.ports, *await taken.ports(wanted)))
+            return replace(interface, ports=(*interface.ports, *await taken.ports(wanted, source)))
 
-        return await self._attempt(compose, key)
+        return await self._attempt(compose, message.key)
 
     async def _unpublish(self, specs: tuple[PortSpec, ...] | None, key: RequestKey | None) -> Any:
         interface = self._existing()
@@ -222,7 +225,8 @@ class InterfaceActor(LoopActor):
     async def _change(self, after: Interface | None, key: RequestKey | None) -> Any:
         before, network = self._record, self._network()
         reply = {"released": True} if after is None else interface_to_wire(after)
-        change = Change(self.address, self.actor_urn, network, before, after)
+        kernel = self._context.kernel
+        change = Change(self.address, self.actor_urn, kernel, network, before=before, after=after)
         quarantine = self._context.config.quarantine
         reply = await change.make(key, reply, time.time() + quarantine if quarantine else 0.0)
         self._opened = Opened(after, network, None)
@@ -276,6 +280,10 @@ class InterfaceActor(LoopActor):
         if self._opened is None or self._opened.network is None:
             raise Refused(Code.NOT_FOUND, f"there is no network {name} for {self._id}: create it first")
         return self._opened.network
+
+    def _check_carried(self, network: Network, message: Allocate | Publish) -> None:
+        if network.proxy == NEVER:
+            check_carried(message.ports, message.source, network, self._context.config.loopback)
 
     def _announce(self, event: str, **fields: Any) -> None:
         self.log.info(event, id=self._id, **{name: str(value) for name, value in fields.items()})

@@ -31,7 +31,7 @@ from moorage.store.operations import (
 from moorage.supervision.child import Child
 from moorage.supervision.directory import Address
 from moorage.supervision.messages import Halt, Start
-from moorage.values import Network
+from moorage.values import ALWAYS, Network
 
 log = Log()
 
@@ -70,15 +70,15 @@ class Networks:
         config = self._context.config
         if not config.default_network:
             return
-        asked = {"name": "default", "bridge": config.bridge}
+        asked = {"name": "default", "bridge": config.bridge, "proxy": config.proxy}
         asked |= {"subnet": config.subnet} if config.subnet else {}
         existing: Network | None = await self._address("journal").ask(GetNetwork("default"))
         if existing is not None and not _is_as_asked(existing, asked):
             if await self._address("journal").ask(GetInterfaces("default")):
                 raise Refused(
                     Code.EXISTS,
-                    f"the network default is {existing.subnet} on {existing.bridge} and has interfaces: "
-                    "release them first, or start without another bridge or subnet",
+                    f"the network default is {existing.subnet} on {existing.bridge} with proxy {existing.proxy} and "
+                    "has interfaces: release them first, or start without another bridge, subnet or proxy",
                 )
             await self.remove({"name": "default"})
             existing = None
@@ -152,6 +152,7 @@ class Networks:
         return Network(
             name, bridge, subnet, gateway, subnet6, gateway6,
             internal=params.get("internal", False), mtu=params.get("mtu", 1500), adopted=found is not None,
+            proxy=params.get("proxy", ALWAYS),
         )  # fmt: skip
 
     async def _subnet6(
@@ -209,7 +210,7 @@ def _check_names(name: str, bridge: str, others: list[Network]) -> None:
 
 
 def _is_as_asked(existing: Network, asked: Mapping[str, str]) -> bool:
-    if existing.bridge != asked["bridge"]:
+    if (existing.bridge, existing.proxy) != (asked["bridge"], asked["proxy"]):
         return False
     return "subnet" not in asked or parse_subnet(asked["subnet"])[0] == existing.subnet
 

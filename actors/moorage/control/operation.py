@@ -9,7 +9,7 @@ from moorage.control.ports import missing
 from moorage.kernel.protocol import Namespace
 from moorage.model.port_spec import PortSpec
 from moorage.store.operations import RequestKey
-from moorage.values import Interface
+from moorage.values import GATEWAY, Interface
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class Allocate:
     ifname: str | None = None
     ports: tuple[PortSpec, ...] = ()
     labels: Mapping[str, str] | None = None
+    source: str = GATEWAY
     key: RequestKey | None = None
 
     def difference(self, interface: Interface, namespace: Namespace | None) -> str | None:
@@ -36,8 +37,11 @@ class Allocate:
             return f"the netns {interface.netns}"
         if self.labels is not None and dict(self.labels) != dict(interface.labels):
             return "other labels"
-        left = missing(self.ports, interface.ports)
-        return f"no mapping {left[0]}" if left else None
+        left = missing(self.ports, interface.ports, self.source)
+        return f"no mapping {left[0]}{self._with_source()}" if left else None
+
+    def _with_source(self) -> str:
+        return f" with source {self.source}" if self.source != GATEWAY else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Publish:
     """Publish ports of the container."""
 
     ports: tuple[PortSpec, ...]
+    source: str
     key: RequestKey | None = None
 
 

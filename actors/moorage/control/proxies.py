@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from moorage.control.context import Context
-from moorage.control.journal import GetInterfaces
+from moorage.control.journal import GetInterfaces, GetNetworks
 from moorage.control.persist import persist
 from moorage.control.proxy import Proxy
 from moorage.errors import Refused
@@ -19,7 +19,7 @@ from moorage.supervision.directory import Address
 from moorage.supervision.messages import Halt, Start
 from moorage.supervision.policy import Intensity
 from moorage.supervision.supervisor import LoopSupervisor
-from moorage.values import Interface, Mapping
+from moorage.values import NEVER, Interface, Mapping, Network
 
 BURST = Intensity(limit=50, window=10.0)
 """Proxies fail one by one, for reasons of their own, and there may be thousands."""
@@ -41,7 +41,10 @@ class GetOwned:
 
 
 class Proxies(LoopSupervisor):
-    """Starts a proxy for each mapping: those of the journal at its own start, others as they are published."""
+    """Starts a proxy for each mapping: those of the journal at its own start, others as they are published.
+
+    There is none for those of a network whose `proxy` is "never".
+    """
 
     role: ClassVar[str] = "proxies"
     asks = frozenset({"journal", "proxy"})
@@ -55,7 +58,10 @@ class Proxies(LoopSupervisor):
         self._owners: dict[str, str] = {}
 
     async def _recorded(self) -> Iterable[Child]:
-        interfaces: list[Interface] = await persist(self.address("journal"), GetInterfaces())
+        networks: list[Network] = await persist(self.address("journal"), GetNetworks())
+        bare = {network.name for network in networks if network.proxy == NEVER}
+        recorded: list[Interface] = await persist(self.address("journal"), GetInterfaces())
+        interfaces = [each for each in recorded if each.network not in bare]
         children = [proxy_child(self._context, each, m) for each in interfaces for m in each.ports]
         self._owners = {f"proxy:{m.name}": each.id for each in interfaces for m in each.ports}
         return children

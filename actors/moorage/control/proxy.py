@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from moorage.control.context import Context
+from moorage.control.holding import named
 from moorage.control.journal import Open, Opened
 from moorage.control.persist import persist
 from moorage.errors import Refused
@@ -100,7 +101,7 @@ class Proxy(LoopActor):
                 return self._open()
             return await asyncio.get_running_loop().run_in_executor(None, self._open)
         except PortBusy as busy:
-            raise await self._held(busy) from None
+            raise await named(self._context.kernel, busy) from None
 
     def _open(self) -> list[socket.socket]:
         mapping = self._mapping
@@ -112,16 +113,6 @@ class Proxy(LoopActor):
             dual=mapping.dual,
             adopt=self._context.inheritance.take,
         )
-
-    async def _held(self, busy: PortBusy) -> PortBusy:
-        """Name who holds the port, as far as the kernel tells."""
-        holder = self._context.kernel.holder
-        who = await asyncio.get_running_loop().run_in_executor(None, holder, busy.proto, busy.port)
-        busy.text = (
-            f"port {busy.port}/{busy.proto} is held by {who or 'another process of the host'}: "
-            "stop it, or publish on another host port"
-        )
-        return busy
 
     async def _carry(self, sockets: list[socket.socket]) -> None:
         first = self._mapping.container_port

@@ -35,8 +35,8 @@ class Reservation:
         self._addresses = (network, tuple(filter(None, lease)))
         return lease
 
-    async def ports(self, specs: Sequence[PortSpec]) -> tuple[Mapping, ...]:
-        """Take the host ports of all specs, and give the mappings they make, in their order."""
+    async def ports(self, specs: Sequence[PortSpec], source: str) -> tuple[Mapping, ...]:
+        """Take the host ports of all specs, and give the mappings with `source` they make, in their order."""
         made: dict[int, Mapping] = {}
         for proto in sorted({spec.proto for spec in specs}):
             places = [place for place, spec in enumerate(specs) if spec.proto == proto]
@@ -45,11 +45,11 @@ class Reservation:
             reserve = port_allocator.Reserve(self._owner, wanted, avoid)
             given = await self._address(f"{proto}-ports").ask(reserve)
             for place, port in zip(places, given, strict=True):
-                made[place] = self._note(specs[place], port)
+                made[place] = self._note(specs[place], port, source)
         return tuple(made[place] for place in range(len(specs)))
 
-    def _note(self, spec: PortSpec, port: int) -> Mapping:
-        mapping = mapping_of(spec, port)
+    def _note(self, spec: PortSpec, port: int, source: str) -> Mapping:
+        mapping = mapping_of(spec, port, source)
         self._mappings.append(mapping)
         if spec.host_port == 0:
             self._automatic.append(mapping)

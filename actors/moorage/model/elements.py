@@ -27,8 +27,10 @@ def mapping_elements(mapping: Mapping, ip: str, ipv6: str | None) -> frozenset[E
 
     One for each family where a run of ports keeps its numbers, else one for each port and family: nftables
     cannot shift a run. Empty where only the proxy can carry it: `::1`, and IPv6 host addresses for a container
-    without IPv6.
+    without IPv6, or all of it.
     """
+    if mapping.proxied:
+        return frozenset()
     ports = _run if mapping.count > 1 and mapping.host_port == mapping.container_port else _singles
     return frozenset(
         Element(f"{kind}{suffix}", (*host, mapping.proto, port), (backend, *to))

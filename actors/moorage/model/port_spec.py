@@ -94,7 +94,7 @@ def format_port_spec(spec: PortSpec) -> str:
 
 
 def format_ports(ports: Sequence[Mapping]) -> str:
-    """The PORTS column: `49153->80, 127.0.0.1:8080->80, 8000-8009->9000-9009/udp`."""
+    """The PORTS column: `49153->80, 127.0.0.1:8080->80 (proxy-v2), 8000-8009->9000-9009/udp`."""
     return ", ".join(map(_format_mapping, ports))
 
 
@@ -194,7 +194,8 @@ def _format_mapping(mapping: Mapping) -> str:
     host = _format_host(None if mapping.host_ip == ANY else mapping.host_ip)
     frontend = _format_range(mapping.host_port, mapping.count)
     backend = _format_range(mapping.container_port, mapping.count)
-    return f"{host}{frontend}->{backend}{_format_proto(mapping.proto)}"
+    source = f" ({mapping.source})" if mapping.proxied else ""
+    return f"{host}{frontend}->{backend}{_format_proto(mapping.proto)}{source}"
 
 
 def _format_host(ip: str | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final, NoReturn
 
@@ -123,6 +123,16 @@ def texts(key: str, value: Any) -> list[str]:
     if not isinstance(value, list | tuple):
         invalid(key, value, "an array of strings")
     return [text(f"{key}[{index}]", each) for index, each in enumerate(value)]
+
+
+def one_of(known: Collection[str]) -> Check:
+    """Make a check for one of some strings."""
+
+    def check(key: str, value: Any) -> str:
+        name = text(key, value)
+        return name if name in known else invalid(key, name, f"one of {', '.join(known)}")
+
+    return check
 
 
 def names_of(known: tuple[str, ...]) -> Check:

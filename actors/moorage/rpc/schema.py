@@ -10,6 +10,7 @@ from moorage.errors import Code, Refused
 from moorage.rpc import checks
 from moorage.rpc.checks import Check
 from moorage.rpc.codec import BadMap
+from moorage.values import PROXIES, SOURCES
 
 EVENTS: Final = (
     "network_created",
@@ -56,13 +57,14 @@ METHODS: Final[Mapping[str, Parameters]] = {
             "netns": checks.netns,
             "ifname": checks.link_name,
             "ports": checks.texts,
+            "source": checks.one_of(SOURCES),
             "labels": checks.labels,
             **_REQUEST,
         }
     ),
     "attach": Parameters({**_ID, "netns": checks.netns}, {"ifname": checks.link_name, **_REQUEST}),
     "detach": Parameters(_ID, _REQUEST),
-    "publish": Parameters({**_ID, "ports": checks.texts}, _REQUEST),
+    "publish": Parameters({**_ID, "ports": checks.texts}, {"source": checks.one_of(SOURCES), **_REQUEST}),
     "unpublish": Parameters(_ID, {"ports": checks.texts, **_REQUEST}),
     "release": Parameters(_ID, _REQUEST),
     "inspect": Parameters(_ID),
@@ -77,6 +79,7 @@ METHODS: Final[Mapping[str, Parameters]] = {
             "bridge": checks.link_name,
             "internal": checks.flag,
             "mtu": checks.mtu,
+            "proxy": checks.one_of(PROXIES),
             **_REQUEST,
         },
     ),

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any, Final, TypeVar
 
 from moorage.errors import Code, Fault, MoorageError, Refused
-from moorage.values import Interface, Mapping, Network
+from moorage.values import ALWAYS, GATEWAY, Interface, Mapping, Network
 
 T = TypeVar("T")
 
@@ -20,13 +20,19 @@ _REFUSED: Final = 1
 
 
 def mapping_to_wire(mapping: Mapping) -> dict[str, Any]:
-    """Return `{proto, host_ip, host_port, container_port, count}`."""
-    return _map(Mapping, mapping)
+    """Return `{proto, host_ip, host_port, container_port, count, source?}`."""
+    made = _map(Mapping, mapping)
+    if mapping.source == GATEWAY:
+        del made["source"]
+    return made
 
 
 def network_to_wire(network: Network) -> dict[str, Any]:
-    """Return `{name, bridge, subnet, gateway, subnet6?, gateway6?, internal, mtu}`."""
-    return _without_nil(_map(Network, network), "subnet6", "gateway6")
+    """Return `{name, bridge, subnet, gateway, subnet6?, gateway6?, internal, mtu, proxy?}`."""
+    made = _without_nil(_map(Network, network), "subnet6", "gateway6")
+    if network.proxy == ALWAYS:
+        del made["proxy"]
+    return made
 
 
 def interface_to_wire(interface: Interface) -> dict[str, Any]:

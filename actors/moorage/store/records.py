@@ -12,7 +12,7 @@ from typing import Any
 import msgpack
 
 from moorage.errors import Fault
-from moorage.values import Interface, Mapping, Network
+from moorage.values import GATEWAY, Interface, Mapping, Network
 
 INTERFACE = tuple(field.name for field in fields(Interface))
 MAPPING = tuple(field.name for field in fields(Mapping))
@@ -53,13 +53,21 @@ def open_boot(sealed: str) -> str:
 def pack_interface(interface: Interface) -> bytes:
     """The body of an interface's row."""
     body = {name: getattr(interface, name) for name in INTERFACE}
-    body["ports"] = [{name: getattr(mapping, name) for name in MAPPING} for mapping in interface.ports]
+    body["ports"] = [_packable(mapping) for mapping in interface.ports]
     body["labels"] = dict(interface.labels)
     return _pack(body)
 
 
+def _packable(mapping: Mapping) -> dict[str, Any]:
+    """As earlier versions wrote it, unless it has what they did not know."""
+    body = {name: getattr(mapping, name) for name in MAPPING}
+    if mapping.source == GATEWAY:
+        del body["source"]
+    return body
+
+
 def unpack_interface(body: bytes) -> Interface:
-    """The interface of a body; keys that a later version wrote are passed over."""
+    """The interface of a body; keys that a later version wrote are passed over, what it lacks is the default."""
     known = _known(msgpack.unpackb(body), INTERFACE)
     known["ports"] = tuple(Mapping(**_known(mapping, MAPPING)) for mapping in known["ports"])
     return Interface(**known)

@@ -1,0 +1,41 @@
+"""Who else of the host holds a port."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from moorage.kernel.protocol import Kernel
+from moorage.proxy.listeners import PortBusy, open_listeners
+from moorage.values import Mapping
+
+PIECE = 256
+"""Ports that are looked at together, each with a descriptor."""
+
+
+async def check_free(kernel: Kernel, mappings: Iterable[Mapping]) -> None:
+    """Raise what opening listeners for these would, PortBusy naming the holder; then nothing holds the ports."""
+    loop = asyncio.get_running_loop()
+    for mapping in mappings:
+        try:
+            await loop.run_in_executor(None, _try, mapping)
+        except PortBusy as busy:
+            raise await named(kernel, busy) from None
+
+
+async def named(kernel: Kernel, busy: PortBusy) -> PortBusy:
+    """The same, saying who holds the port as far as the kernel tells."""
+    loop = asyncio.get_running_loop()
+    who = await loop.run_in_executor(None, kernel.holder, busy.proto, busy.port)
+    busy.text = (
+        f"port {busy.port}/{busy.proto} is held by {who or 'another process of the host'}: "
+        "stop it, or publish on another host port"
+    )
+    return busy
+
+
+def _try(mapping: Mapping) -> None:
+    for offset in range(0, mapping.count, PIECE):
+        first, count = mapping.host_port + offset, min(PIECE, mapping.count - offset)
+        for sock in open_listeners(mapping.proto, mapping.host_ip, first, count, dual=mapping.dual):
+            sock.close()
