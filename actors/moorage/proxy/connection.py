@@ -35,16 +35,19 @@ class Connection:
     """A client and its backend. Handles the backend's descriptor itself until the dial is answered."""
 
     needs_listener = False
-    __slots__ = ("_client", "_relay", "_server", "_service", "_sock", "_target", "spliced")
+    __slots__ = ("_client", "_greeting", "_relay", "_server", "_service", "_sock", "_target", "spliced")
 
-    def __init__(self, relay: Relay, service: Service, target: Backend, client: socket.socket) -> None:
-        """Own `client`, which does not block.
+    def __init__(
+        self, relay: Relay, service: Service, target: Backend, client: socket.socket, greeting: bytes
+    ) -> None:
+        """Own `client`, which does not block; `target` is told `greeting` before anything else.
 
         Raises OSError when no socket can be made; `client` is then still the caller's.
         """
         self._relay = relay
         self._service = service
         self._target = target
+        self._greeting = greeting
         self._sock = target.open()
         self.spliced = target.protocol == socket.IPPROTO_TCP
         self._client = Endpoint(relay, self, client)
@@ -88,6 +91,8 @@ class Connection:
             log.debug("backend_dial_failed", backend=self._target.address, reason=os.strerror(code))
             self.reset()
             return
+        if self._greeting:
+            self._client.open(self._greeting)
         self._client.watch()
         self._server.watch()
 

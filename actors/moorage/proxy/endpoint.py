@@ -86,6 +86,10 @@ class Endpoint:
             mask = _UNWATCHED
         self._set_mask(mask)
 
+    def open(self, data: bytes) -> None:
+        """Begin with `data`, which the peer gets before anything that is read here."""
+        self._send(memoryview(data))
+
     def watch_dial(self, dial: Handler) -> None:
         """Wake `dial` once when the connect under way has succeeded or failed."""
         self._mask = _OUT

@@ -18,6 +18,7 @@ from moorage.proxy.reactor import Reactor
 from moorage.proxy.service import Backend, Listener, Service, backends
 from moorage.proxy.tcp import Doorman, StreamListener
 from moorage.proxy.udp import DatagramListener, Switchboard
+from moorage.values import GATEWAY
 
 if TYPE_CHECKING:
     import socket
@@ -65,15 +66,24 @@ class DataPlane:
         self._thread.start()
 
     def serve(
-        self, proto: str, sockets: Sequence[socket.socket], backend_ip: str, backend_ports: Sequence[int]
+        self,
+        proto: str,
+        sockets: Sequence[socket.socket],
+        backend_ip: str,
+        backend_ports: Sequence[int],
+        source: str = GATEWAY,
     ) -> int:
         """Carry clients of each of `sockets` to the backend port of the same place; the token is for `stop`.
 
         No sockets at all, as for SCTP on a kernel without it, carry nothing. The sockets, made by
-        `open_listeners`, are the plane's from now on. Raises ValueError for what is no address or no pair,
-        Refused (unavailable) when the plane is closed or dead; then the sockets are still the caller's.
+        `open_listeners`, are the plane's from now on. `source` is "gateway": backends see this host, or for TCP
+        "proxy-v2": they are told who the client is by a header of the PROXY protocol before its first byte.
+
+        Raises ValueError for what is no address or no pair, Refused: unsupported for another `source`, unavailable
+        when the plane is closed or dead. Then the sockets are still the caller's.
         """
-        pairs = list(zip(sockets, backends(proto, backend_ip, backend_ports if sockets else ()), strict=True))
+        targets = backends(proto, backend_ip, backend_ports if sockets else (), source)
+        pairs = list(zip(sockets, targets, strict=True))
         token = next(self._tokens)
         if not self._reactor.post(partial(self._open, token, proto, pairs)):
             raise Refused(Code.UNAVAILABLE, "the data plane is not running; try again")

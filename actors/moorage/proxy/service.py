@@ -8,6 +8,9 @@ import socket
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
+from moorage.errors import Code, Refused
+from moorage.values import GATEWAY, PROXY_V2
+
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """How the kernel says that there is no descriptor, or no memory for one more socket."""
 
@@ -25,6 +28,8 @@ class Backend(NamedTuple):
     family: socket.AddressFamily
     protocol: int
     address: tuple[str, int]
+    source: str = GATEWAY
+    """Whom it sees that clients come from; see `moorage.values.Mapping.source`."""
 
     def open(self) -> socket.socket:
         """A socket of the right kind, not blocking and not connected. Raises OSError."""
@@ -36,10 +41,16 @@ class Backend(NamedTuple):
         return sock
 
 
-def backends(proto: str, ip: str, ports: Iterable[int]) -> list[Backend]:
-    """The backends at `ip`, of either family, for a `proto` of tcp, udp or sctp. Raises ValueError."""
+def backends(proto: str, ip: str, ports: Iterable[int], source: str = GATEWAY) -> list[Backend]:
+    """The backends at `ip`, of either family, for a `proto` of tcp, udp or sctp.
+
+    Raises ValueError for what is no address, Refused (unsupported) for a `source` that the proxy cannot show.
+    """
+    if source != GATEWAY and (source, proto) != (PROXY_V2, "tcp"):
+        text = f"source {source} for {proto} is not there: the proxy has gateway, and proxy-v2 for tcp; ask for one"
+        raise Refused(Code.UNSUPPORTED, text)
     family = socket.AF_INET6 if ipaddress.ip_address(ip).version == 6 else socket.AF_INET
-    return [Backend(family, PROTOCOLS[proto], (ip, port)) for port in ports]
+    return [Backend(family, PROTOCOLS[proto], (ip, port), source) for port in ports]
 
 
 def tune_tcp(sock: socket.socket) -> None:

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from moorage.log import Log
 from moorage.proxy.connection import Connection
 from moorage.proxy.endpoint import abort
+from moorage.proxy.header import encode
 from moorage.proxy.service import EXHAUSTED, tune_tcp
+from moorage.values import PROXY_V2
 
 if TYPE_CHECKING:
     from moorage.proxy.connection import Relay
+    from moorage.proxy.header import Name
     from moorage.proxy.reactor import Reactor
     from moorage.proxy.service import Backend, Service
 
@@ -106,13 +109,13 @@ class StreamListener:
         """Accept a few clients."""
         for _ in range(_BATCH):
             try:
-                client, _address = self._sock.accept()
+                client, address = self._sock.accept()
             except BlockingIOError:
                 return
             except OSError as error:
                 self._missed(error)
                 return
-            if not self._join(client):
+            if not self._join(client, address):
                 self._rest()
                 return
 
@@ -120,10 +123,11 @@ class StreamListener:
         """Pause after a bug, so that one that repeats itself does not spin."""
         self._rest()
 
-    def _join(self, client: socket.socket) -> bool:
+    def _join(self, client: socket.socket, address: Name) -> bool:
         client.setblocking(False)
         try:
-            connection = Connection(self._doorman.relay, self._service, self._backend, client)
+            greeting = self._greeting(client, address)
+            connection = Connection(self._doorman.relay, self._service, self._backend, client, greeting)
         except OSError as error:
             abort(client)
             self._explain(error)
@@ -134,6 +138,13 @@ class StreamListener:
             connection.reset()
             raise
         return True
+
+    def _greeting(self, client: socket.socket, address: Name) -> bytes:
+        if self._backend.source != PROXY_V2:
+            return b""
+        return encode(
+            address, client.getsockname()
+        )  # accept's address: a client that reset has no peer any more
 
     def _missed(self, error: OSError) -> None:
         if error.errno in _CLIENT_GONE:
