@@ -11,6 +11,7 @@ from typing import Any
 from chaos.told import Params, Told, Violation, require
 from moorage.errors import Code, Fault, MoorageError, Refused, Unreachable
 from moorage.methods import Methods
+from moorage.model.port_spec import PortSpec
 from moorage.values import Interface
 
 CLIENTS = 8
@@ -26,6 +27,8 @@ HISTORY = 20
 PORT_RANGE = "40000-40199"
 FIXED = range(20000, 20016)
 """Host ports that all clients want."""
+RUN = 3
+"""Ports of a range; those of one request are as far apart."""
 ADDRESSES = [f"10.0.42.{host}" for host in range(200, 208)]
 """Addresses that all clients want."""
 TAKEN = {Code.PORT_IN_USE, Code.ADDRESS_IN_USE}
@@ -57,7 +60,8 @@ class Worker:
         params["request"] = f"{self._name}-{self._serial}"
         answer = self._ask(method, params)
         if isinstance(answer, Refused):
-            require(answer.code in TAKEN, f"{method} {params} was refused: {answer}")
+            expected = answer.code in TAKEN or (answer.code is Code.EXISTS and self.told.differs(params))
+            require(expected, f"{method} {params} was refused: {answer}")
             return
         self.told.hear(method, params, answer)
         self._history = [*self._history[1 - HISTORY :], (method, params, answer)]
@@ -105,7 +109,7 @@ class Worker:
         return self._random.choice(choices)(interface)
 
     def _allocation(self) -> Params:
-        params: Params = {"ports": self._specs(self._random.randrange(4))}
+        params = self._published(self._random.randrange(4))
         if self._random.random() < 0.8:
             params["id"] = f"{self._name}-{self._serial}"
         if self._random.random() < 0.2:
@@ -115,13 +119,14 @@ class Worker:
         return params
 
     def _publish(self, interface: Interface) -> tuple[str, Params]:
-        return "publish", {"id": interface.id, "ports": self._specs(self._random.randrange(1, 4))}
+        return "publish", {"id": interface.id, **self._published(self._random.randrange(1, 4))}
 
     def _unpublish(self, interface: Interface) -> tuple[str, Params]:
         params: Params = {"id": interface.id}
         if interface.ports and self._random.random() < 0.7:
             mapping = self._random.choice(interface.ports)
-            params["ports"] = [f"{mapping.host_port}:{mapping.container_port}/{mapping.proto}"]
+            spec = PortSpec(mapping.proto, None, mapping.host_port, mapping.container_port, mapping.count)
+            params["ports"] = [str(spec)]
         return "unpublish", params
 
     def _release(self, interface: Interface) -> tuple[str, Params]:
@@ -137,15 +142,25 @@ class Worker:
         taken = {each.netns for each in self.told.interfaces.values()}
         return [place for place in self._places if place not in taken]
 
+    def _published(self, count: int) -> Params:
+        """Specs, with a source where they are all of TCP."""
+        specs = self._specs(count)
+        proxied = all(spec.endswith("/tcp") for spec in specs) and self._random.random() < 0.3
+        return {"ports": specs, **({"source": "proxy-v2"} if proxied else {})}
+
     def _specs(self, count: int) -> list[str]:
         """Different container ports, some on host ports that others want too."""
         ports = self._random.sample(range(1, 100), count)
-        fixed = self._random.sample(FIXED, count)
+        fixed = self._random.sample(FIXED[self._random.randrange(RUN) :: RUN], count)
         return [self._spec(host, port) for host, port in zip(fixed, ports, strict=True)]
 
     def _spec(self, host: int, port: int) -> str:
         proto = self._random.choice(("tcp", "udp"))
-        return f"{host}:{port}/{proto}" if self._random.random() < 0.2 else f"{port}/{proto}"
+        kind = self._random.random()
+        if kind < 0.1:
+            last = host + RUN - 1
+            return f"{host}-{last}:{host}-{last}/{proto}"
+        return f"{host}:{port}/{proto}" if kind < 0.3 else f"{port}/{proto}"
 
 
 class Load:

@@ -42,6 +42,16 @@ class Told:
         self._compare(method, params, before, answer)
         self.interfaces[answer.id] = answer
 
+    def differs(self, params: Params) -> bool:
+        """Whether one of the fixed ports asked for is published with another source."""
+        known = self.interfaces.get(params.get("id", ""))
+        specs = [parse_port_spec(each) for each in params.get("ports", ())]
+        return known is not None and any(
+            spec.host_port and _names(spec, mapping) and mapping.source != params.get("source", "gateway")
+            for spec in specs
+            for mapping in known.ports
+        )
+
     def _compare(self, method: str, params: Params, before: Interface | None, after: Interface) -> None:
         specs = [parse_port_spec(each) for each in params.get("ports", ())]
         old = () if before is None else before.ports
@@ -50,7 +60,7 @@ class Told:
             expected = [m for m in old if specs and not any(_names(spec, m) for spec in specs)]
             require(list(after.ports) == expected, text)
         else:
-            _check_added(specs, old, after.ports, text)
+            _check_added(specs, params.get("source", "gateway"), old, after.ports, text)
         kept = before is None or (before.ip, before.mac, before.network) == (
             after.ip,
             after.mac,
@@ -62,14 +72,16 @@ class Told:
 
 
 def _check_added(
-    specs: Sequence[PortSpec], old: Sequence[Mapping], new: Sequence[Mapping], text: str
+    specs: Sequence[PortSpec], source: str, old: Sequence[Mapping], new: Sequence[Mapping], text: str
 ) -> None:
     """What was there is there still, and what is new is what the specs ask for."""
     require(list(new[: len(old)]) == list(old), text)
     added = [_dual(mapping) for mapping in new[len(old) :]]
-    fixed = [spec for spec in specs if spec.host_port and not missing([spec], [_dual(m) for m in old])]
+    fixed = [
+        spec for spec in specs if spec.host_port and not missing([spec], [_dual(m) for m in old], source)
+    ]
     wanted = [spec for spec in specs if spec not in fixed]
-    require(len(added) == len(wanted) and not missing(wanted, added), text)
+    require(len(added) == len(wanted) and not missing(wanted, added, source), text)
 
 
 def _names(spec: PortSpec, mapping: Mapping) -> bool:

@@ -35,6 +35,16 @@ Run = Callable[..., tuple[int, str, str]]
         ("attach web /run/netns/web", "attach", {"id": "web", "netns": "/run/netns/web"}),
         ("detach web", "detach", {"id": "web"}),
         ("publish web 80 [::1]:53:53/udp", "publish", {"id": "web", "ports": ["80", "[::1]:53:53/udp"]}),
+        (
+            "publish web 443:443 --source proxy-v2",
+            "publish",
+            {"id": "web", "ports": ["443:443"], "source": "proxy-v2"},
+        ),
+        (
+            "allocate web -p 80 --source gateway",
+            "allocate",
+            {"id": "web", "ports": ["80"], "source": "gateway"},
+        ),
         ("unpublish web 80", "unpublish", {"id": "web", "ports": ["80"]}),
         ("unpublish web", "unpublish", {"id": "web"}),
     ],
@@ -67,14 +77,17 @@ def test_release_goes_through_all_ids(run: Run, agent: ScriptedAgent) -> None:
 def test_networks_are_listed_created_and_removed(run: Run, agent: ScriptedAgent) -> None:
     """`networks` lists, `create` makes one of the options given, `rm` removes one."""
     listed = run("networks", [DEFAULT])[1]
-    run("networks create back --subnet 10.1.0.0/24 --internal --mtu 9000", DEFAULT)
+    run("networks create back --subnet 10.1.0.0/24 --internal --mtu 9000 --proxy never", DEFAULT)
     removed = run("networks rm back", {"removed": False})[1]
 
-    assert "default  moorage0  10.0.42.0/24  10.0.42.1  -        no        1500" in listed
+    assert "default  moorage0  10.0.42.0/24  10.0.42.1  -        no        1500  always" in listed
     assert removed == "back was not there\n"
     assert calls(agent.requests) == [
         ("networks", {}),
-        ("create_network", {"name": "back", "subnet": "10.1.0.0/24", "internal": True, "mtu": 9000}),
+        (
+            "create_network",
+            {"name": "back", "subnet": "10.1.0.0/24", "internal": True, "mtu": 9000, "proxy": "never"},
+        ),
         ("remove_network", {"name": "back"}),
     ]
 

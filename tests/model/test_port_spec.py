@@ -198,8 +198,10 @@ def test_ports_column() -> None:
         Mapping("tcp", "127.0.0.1", 8080, 80),
         Mapping("tcp", "::1", 8080, 80),
         Mapping("udp", ANY, 8000, 9000, 10),
+        Mapping("tcp", ANY, 443, 443, source="proxy-v2"),
     ]
     assert format_ports(ports) == (
-        "49153->80, 49153->53/udp, 127.0.0.1:8080->80, [::1]:8080->80, 8000-8009->9000-9009/udp"
+        "49153->80, 49153->53/udp, 127.0.0.1:8080->80, [::1]:8080->80, 8000-8009->9000-9009/udp, "
+        "443->443 (proxy-v2)"
     )
     assert not format_ports([])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from moorage.store.records import (
     unpack_interface,
     unpack_network,
 )
-from moorage.values import Interface, Mapping, Network
+from moorage.values import PROXIES, SOURCES, Interface, Mapping, Network
 from store.samples import do, interface, mapping, open_store, populate, request
 
 optional_text = st.none() | st.text()
@@ -30,6 +31,7 @@ mappings = st.builds(
     st.integers(0, 65535),
     st.integers(1, 9),
     st.booleans(),
+    st.sampled_from(SOURCES),
 )
 interfaces = st.builds(
     Interface,
@@ -51,6 +53,7 @@ networks = st.builds(
     st.booleans(),
     st.integers(68, 65535),
     st.booleans(),
+    st.sampled_from(PROXIES),
 )
 
 
@@ -75,6 +78,16 @@ def test_keys_of_a_later_version_are_passed_over() -> None:
     del body["labels"], body["ports"][0]["count"]
     read = unpack_interface(msgpack.packb(body))
     assert (read.id, read.labels, read.ports) == ("web", {}, (mapping(80),))
+
+
+def test_what_earlier_versions_knew_is_written_as_they_did() -> None:
+    """A mapping without a source of its own is the same bytes as before there were any; one with it has it."""
+    import msgpack
+
+    plain, proxied = mapping(80), replace(mapping(81), source="proxy-v2")
+    body = msgpack.unpackb(pack_interface(interface("web", 2, plain, proxied)))
+    assert [each.get("source") for each in body["ports"]] == [None, "proxy-v2"]
+    assert list(body["ports"][0]) == ["proto", "host_ip", "host_port", "container_port", "count", "dual"]
 
 
 @given(st.binary(min_size=1), st.data())

@@ -8,7 +8,7 @@ from dataclasses import replace
 from moorage.errors import Code, Refused
 from moorage.model.elements import mapping_elements
 from moorage.model.port_spec import PortSpec, overlapping, parse_port_spec
-from moorage.values import ANY, GATEWAY, PROXY_V2, Mapping, Network
+from moorage.values import ANY, GATEWAY, PROXY_V2, TRANSPARENT, Mapping, Network
 
 
 def parse_all(specs: Iterable[str], source: str = GATEWAY) -> list[PortSpec]:
@@ -25,7 +25,7 @@ def parse_all(specs: Iterable[str], source: str = GATEWAY) -> list[PortSpec]:
 
 
 def _check_source(specs: Iterable[PortSpec], source: str) -> None:
-    if source != GATEWAY:  # proxy-v2 waits for the data plane
+    if source == TRANSPARENT:
         raise Refused(
             Code.UNSUPPORTED,
             "source transparent is not there: from outside, the kernel shows the client's own address without it; "

@@ -118,7 +118,9 @@ class Proxy(LoopActor):
         first = self._mapping.container_port
         ports = range(first, first + self._mapping.count)
         self._plane = self._context.plane.current()
-        self._token = self._plane.serve(self._mapping.proto, sockets, self._backend, ports)
+        self._token = self._plane.serve(
+            self._mapping.proto, sockets, self._backend, ports, self._mapping.source
+        )
         self._sockets = sockets
         await self._context.inheritance.keep(self.name, sockets)
 
