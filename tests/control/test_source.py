@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -29,6 +31,29 @@ def test_a_source_is_recorded_and_leaves_nothing_to_the_kernel(agent: Agent, ker
     assert sources(agent) == [PROXY] * 3 + ["gateway"] * 2
     assert sum(map(is_published, kernel.elements)) == 2
     assert_agreement(agent)
+
+
+@pytest.fixture
+def container() -> Iterator[socket.socket]:
+    """Something that listens at port 80 of the first address of the default network."""
+    address = ["10.0.42.2/32", "dev", "lo"]
+    subprocess.run(["ip", "address", "add", *address], check=True)
+    with socket.create_server(("10.0.42.2", 80)) as made:
+        made.settimeout(5)
+        yield made
+    subprocess.run(["ip", "address", "delete", *address], check=True)
+
+
+def test_the_proxy_of_a_kernel_in_a_dict_tells_it(agent: Agent, container: socket.socket) -> None:
+    """Without a rule or a privilege the header is there as well, for a client of either family."""
+    agent.allocate("web", ports=["8080:80"], source=PROXY)
+    for host, family in (("127.0.0.1", 0x11), ("::1", 0x21)):
+        with socket.create_connection((host, 8080)) as client:
+            client.sendall(b"hello")
+            client.shutdown(socket.SHUT_WR)
+            with container.accept()[0] as accepted, accepted.makefile("rb") as stream:
+                header = stream.read(16)
+                assert (header[12:14], stream.read()[-5:]) == (bytes([0x21, family]), b"hello")
 
 
 @pytest.mark.parametrize("loss", ["stop", "interface:web", "proxies", "journal"])

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import pytest
 
-from agents import AgentProcess
+from agents import START
 from agreement import assert_agreement_on_host
 from lab import HOST, HOST6, OUTSIDE, OUTSIDE6, Lab
+from system.test_handover import Replaceable
 
 pytestmark = pytest.mark.system
 
@@ -35,7 +36,7 @@ class Seen(NamedTuple):
 class Room:
     """An agent with one container, which accepts on ports 80 and 8150."""
 
-    def __init__(self, agent: AgentProcess) -> None:
+    def __init__(self, agent: Replaceable) -> None:
         self.agent, self.lab = agent, agent.lab
         agent.client.create_network("dual", subnet="10.0.43.0/24", subnet6="fd43::/64")
         agent.client.allocate("web", network="dual", netns=self.lab.container("web"))
@@ -74,7 +75,7 @@ def parse(peer: str, data: bytes) -> Seen:
 
 @pytest.fixture
 def at(tmp_path: Path) -> Iterator[Room]:
-    with Lab() as lab, AgentProcess(lab, tmp_path, default_network=False) as agent:
+    with Lab() as lab, Replaceable(lab, tmp_path, default_network=False) as agent:
         yield Room(agent)
 
 
@@ -107,15 +108,19 @@ def restarted(room: Room) -> None:
     room.agent.replace(signal.SIGKILL)
 
 
+def succeeded(room: Room) -> None:
+    assert room.agent.succeed().wait(START) == 0
+
+
 def crashed(room: Room) -> None:
     with room.agent.events("actor_restarted") as events:
         room.agent.client.crash("proxy:tcp/0.0.0.0:8080")
         events.named("actor_restarted")
 
 
-@pytest.mark.parametrize("what", [restarted, crashed])
+@pytest.mark.parametrize("what", [restarted, succeeded, crashed])
 def test_the_header_outlives(at: Room, what: Callable[[Room], None]) -> None:
-    """After a kill or a crash of its proxy a mapping tells who comes, as before."""
+    """After a kill, a replacement or a crash of its proxy a mapping tells who comes, as before."""
     at.agent.client.publish("web", ["8080:80"], source="proxy-v2")
     what(at)
     assert at.connect("outside", (HOST, 8080))[0].source[0] == OUTSIDE

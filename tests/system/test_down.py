@@ -40,7 +40,9 @@ def test_all_is_removed(tmp_path: Path) -> None:
         agent = AgentProcess(lab, tmp_path, subnet="10.0.42.1/24")
         with agent:
             agent.client.create_network("dual", subnet6="fd43::/64")
-            agent.client.allocate("web", netns=lab.container("web"), ports=["50000:80", "80/udp"])
+            agent.client.allocate(
+                "web", netns=lab.container("web"), ports=["50000:80", "80/udp", "50010-50019:50010-50019"]
+            )
             agent.client.allocate("api", netns=lab.container("api"), network="dual", ports=["80"])
             assert traces(lab) != before
             assert agent.down().returncode == 1  # one runs

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from agents import AgentProcess, until
+from agents import START, until
 from agreement import assert_agreement_on_host, read_elements
 from echo_server import ask
 from lab import HOST, HOST6, OUTSIDE, OUTSIDE6, Lab
 from moorage import Refused
 from moorage.kernel.linux.nftables import Nftables
 from moorage.model.elements import is_published
+from system.test_handover import Replaceable
 
 pytestmark = pytest.mark.system
 
@@ -25,9 +26,9 @@ SPECS = [f"{FIRST}-{LAST}:{FIRST}-{LAST}", f"{FIRST}-{LAST}:{FIRST}-{LAST}/udp"]
 
 
 @pytest.fixture
-def agent(tmp_path: Path) -> Iterator[AgentProcess]:
+def agent(tmp_path: Path) -> Iterator[Replaceable]:
     """An agent with one container of both families, a range of whose ports is published."""
-    with Lab() as lab, AgentProcess(lab, tmp_path, default_network=False) as made:
+    with Lab() as lab, Replaceable(lab, tmp_path, default_network=False) as made:
         made.client.create_network("dual", subnet="10.0.43.0/24", subnet6="fd43::/64")
         made.client.allocate("web", network="dual", netns=lab.container("web"), ports=SPECS)
         for proto in ("tcp", "udp"):
@@ -36,7 +37,7 @@ def agent(tmp_path: Path) -> Iterator[AgentProcess]:
         yield made
 
 
-def working(agent: AgentProcess) -> bool:
+def working(agent: Replaceable) -> bool:
     """Whether first, middle and last answer outside, which is seen as itself."""
     return all(
         agent.lab.connect("outside", (to, port), proto).peer == seen
@@ -46,16 +47,20 @@ def working(agent: AgentProcess) -> bool:
     )
 
 
-def elements(agent: AgentProcess) -> list[str]:
+def elements(agent: Replaceable) -> list[str]:
     """The maps that the elements of published ports are in."""
     return sorted(each.container for each in agent.lab.call("host", read_elements) if is_published(each))
 
 
-def killed(agent: AgentProcess) -> None:
+def killed(agent: Replaceable) -> None:
     agent.replace(signal.SIGKILL)
 
 
-def crashed(agent: AgentProcess) -> None:
+def succeeded(agent: Replaceable) -> None:
+    assert agent.succeed().wait(START) == 0
+
+
+def crashed(agent: Replaceable) -> None:
     with agent.events("actor_restarted") as events:
         agent.client.crash("port-mapper")
         agent.client.crash(f"proxy:tcp/0.0.0.0:{FIRST}-{LAST}")
@@ -63,7 +68,7 @@ def crashed(agent: AgentProcess) -> None:
             events.wait(lambda event, name=name: event["actor"] == name)
 
 
-def lost(agent: AgentProcess) -> None:
+def lost(agent: Replaceable) -> None:
     with agent.events("repaired") as events:
         other = agent.lab.call("host", Nftables)
         other.run("flush map inet moorage run4_any")
@@ -71,9 +76,9 @@ def lost(agent: AgentProcess) -> None:
         events.named("repaired")
 
 
-@pytest.mark.parametrize("what", [killed, crashed, lost])
-def test_a_range_outlives(agent: AgentProcess, what: Callable[[AgentProcess], None]) -> None:
-    """After a kill, crashes or damage every port answers, a connection went on, and all agree on one element."""
+@pytest.mark.parametrize("what", [killed, succeeded, crashed, lost])
+def test_a_range_outlives(agent: Replaceable, what: Callable[[Replaceable], None]) -> None:
+    """After a kill, a replacement, crashes or damage ports answer, connections went on, all agree on one element."""
     assert elements(agent) == ["run4_any"] * 2 + ["run6_any"] * 2
     assert working(agent)
     kept = agent.lab.open("outside", (HOST, LAST))
@@ -86,7 +91,7 @@ def test_a_range_outlives(agent: AgentProcess, what: Callable[[AgentProcess], No
     assert [(each.host_port, each.count) for each in agent.client.inspect("web").ports] == [(FIRST, 300)] * 2
 
 
-def test_a_range_goes_whole(agent: AgentProcess) -> None:
+def test_a_range_goes_whole(agent: Replaceable) -> None:
     """Unpublished, its connections end, its ports are free for others and for outgoing connections."""
     kept = agent.lab.open("outside", (HOST, MIDDLE))
     ask(kept)
