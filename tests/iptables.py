@@ -9,9 +9,10 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1] / ".peers/iptables"
+from debian import libraries, unpack
+
+NAME = "iptables"
 PACKAGES = (
     *("iptables", "libip4tc2", "libip6tc2", "libxtables12", "libnetfilter-conntrack3", "libnfnetlink0"),
     *("libnftnl11", "libmnl0"),
@@ -21,15 +22,8 @@ SYSTEM = "/usr/sbin:/sbin"
 
 def fetch() -> None:
     """Download and unpack it unless it is there or installed. Raises CalledProcessError or OSError."""
-    if environment() is not None:
-        return
-    downloads = ROOT.with_suffix(".new")
-    shutil.rmtree(downloads, ignore_errors=True)
-    downloads.mkdir(parents=True)
-    subprocess.run(["apt-get", "-q", "download", *PACKAGES], cwd=downloads, check=True, capture_output=True)
-    for package in downloads.glob("*.deb"):
-        subprocess.run(["dpkg", "-x", package.name, "."], cwd=downloads, check=True)
-    downloads.rename(ROOT)
+    if environment() is None:
+        unpack(NAME, PACKAGES)
 
 
 def environment() -> dict[str, str] | None:
@@ -37,13 +31,13 @@ def environment() -> dict[str, str] | None:
     path = f"{os.environ['PATH']}:{SYSTEM}"
     if shutil.which("iptables-nft", path=path):
         return {"PATH": path}
-    libraries = next((ROOT / "usr/lib").glob("*-linux-gnu"), None)
-    if libraries is None:
+    found = libraries(NAME)
+    if found is None:
         return None
     return {
-        "PATH": f"{ROOT / 'usr/sbin'}:{path}",
-        "LD_LIBRARY_PATH": str(libraries),
-        "XTABLES_LIBDIR": str(libraries / "xtables"),
+        "PATH": f"{found.parents[1] / 'sbin'}:{path}",
+        "LD_LIBRARY_PATH": str(found),
+        "XTABLES_LIBDIR": str(found / "xtables"),
     }
 
 

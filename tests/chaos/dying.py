@@ -10,9 +10,9 @@ from pathlib import Path
 from agents import until
 from agreement import assert_agreement
 from chaos.account import Account
+from chaos.agreeing import eventually
 from chaos.escalating import SUPERVISORS, escalate, forgive
 from chaos.hanging import Hang
-from chaos.killing import eventually
 from chaos.load import CLIENTS, PORT_RANGE, Load, Worker
 from chaos.told import require
 from moorage import Agent, Config, Refused

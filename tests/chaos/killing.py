@@ -8,17 +8,15 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from agents import until
-from agreement import STATES, assert_same, expected_listeners, expected_tree, tree_of
 from chaos.account import MOMENT, Account
+from chaos.agreeing import agree, eventually
 from chaos.crash_points import END, HANG, START, STEPS, points
 from chaos.load import CLIENTS, Load, Worker
 from chaos.told import require
 from chaos.turns import Turns
-from chaos.victim import Victim, check_kernel
+from chaos.victim import Victim
 from lab import Lab
 from moorage import Client
-from moorage.rpc.wire import interface_from_wire, interface_to_wire
 
 LULL = 0.15
 """Seconds of load within which a kill at a random moment comes."""
@@ -26,8 +24,6 @@ REACH = 0.6
 """Seconds of load within which a point is reached or the kill comes anyway."""
 GIVEN_UP = 20.0
 """Seconds within which an agent has ended whose journal hangs."""
-SETTLED = 5.0
-"""Seconds within which all has to agree after the last answer."""
 WAYS = (*["moment"] * 4, *["step"] * 5, "end", "hang")
 """How it ends, each as often as it stands here."""
 THREADS = 8
@@ -127,24 +123,10 @@ class Killing:
         self._check(load)
 
     def _check(self, load: Load) -> None:
-        eventually(lambda: self._agree(load))
+        eventually(lambda: agree(self._victim, load.told))
         account = self.account
         account.checks += 1
         account.answered, account.repeated, account.slowest = load.answered, load.repeated, load.slowest
-
-    def _agree(self, load: Load) -> None:
-        victim, told = self._victim, load.told
-        journal = victim.recorded()
-        interfaces = journal.interfaces
-        by_id = {each.id: interface_from_wire(interface_to_wire(each)) for each in interfaces}
-        wrong = {id for id in told.keys() & by_id.keys() if told[id] != by_id[id]}
-        assert_same("what clients were told", set(told), set(by_id))
-        require(not wrong, f"told {[told[id] for id in wrong]}, recorded {[by_id[id] for id in wrong]}")
-        agent = victim.client
-        require(agent.list() == list(by_id.values()), "the list is not as recorded")
-        assert_same("tree", tree_of(agent), expected_tree(agent, interfaces))
-        check_kernel(victim, journal)
-        assert_same("listeners", listeners_of(victim.pid), expected_listeners(interfaces))
 
     def _leave(self, descriptors: Counter[str], threads: int) -> None:
         """Release all: what is left has to be what a fresh agent has."""
@@ -159,33 +141,3 @@ class Killing:
     def _none_left(self, before: Counter[str]) -> None:
         more = self._victim.descriptors() - before
         require(not more, f"descriptors left open: {dict(more)}")
-
-
-def eventually(check: Callable[[], None]) -> None:
-    """Wait until `check` raises nothing; raises what it raises at last."""
-    last: list[AssertionError] = []
-
-    def holds() -> bool:
-        try:
-            check()
-        except AssertionError as error:
-            last[:] = [error]
-            return False
-        return True
-
-    try:
-        until(holds, SETTLED)
-    except AssertionError:
-        raise last[0] from None
-
-
-def listeners_of(pid: int) -> set[tuple[str, int]]:
-    """The tcp and udp ports that sockets of that process's network namespace wait at."""
-    found = set()
-    for proto, states in STATES.items():
-        for family in ("", "6"):
-            lines = Path(f"/proc/{pid}/net/{proto}{family}").read_text().splitlines()[1:]
-            for _, local, _, state, *_ in map(str.split, lines):
-                if state in states:
-                    found.add((proto, int(local.rpartition(":")[2], 16)))
-    return found

@@ -22,6 +22,8 @@ from moorage.supervision.children import Children, Running
 
 PATIENCE = 0.05
 """Seconds after which a journal is given up that was made to hang, instead of its minute."""
+TICK = 0.2
+"""Seconds between looks for such a one."""
 
 
 def keep(path: Path) -> None:
@@ -43,7 +45,7 @@ def hurry(trigger: Trigger) -> None:
         return hangs(self, running, now)
 
     Children.hangs = soon  # type: ignore[method-assign]  # of this process alone
-    agent.TICK = PATIENCE
+    agent.TICK = TICK
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from agents import until
 from agreement import assert_same, expected_listeners, expected_tree, tree_of
-from chaos.killing import eventually, listeners_of
+from chaos.agreeing import eventually, listeners_of
 from chaos.machine import ADDRESSES, IDS, Model, ids, specs
 from chaos.told import Params, require
 from chaos.victim import Victim, check_kernel

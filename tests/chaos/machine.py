@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 import moorage.agent
 from agents import until
 from agreement import actor, assert_agreement
-from chaos.killing import eventually
+from chaos.agreeing import eventually
 from chaos.told import Params, Told, require
 from chaos.victim import recorded
 from moorage import Agent, Config, Refused, parse_port_spec

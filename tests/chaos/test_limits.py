@@ -14,6 +14,7 @@ import msgpack
 import pytest
 
 from agents import AgentProcess, until
+from chaos.processes import cpu, descriptors, memory
 from contract.wire import Wire
 from echo_server import ask
 from lab import Lab
@@ -43,21 +44,10 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
         yield agent
 
 
-def memory(agent: AgentProcess) -> int:
-    """Bytes of the process that are in memory."""
-    return int(Path(f"/proc/{agent.pid}/statm").read_text().split()[1]) * resource.getpagesize()
-
-
-def cpu(agent: AgentProcess) -> float:
-    """Seconds that the process has computed."""
-    fields = Path(f"/proc/{agent.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 @contextmanager
 def unnoticed(agent: AgentProcess) -> Iterator[None]:
     """Meanwhile and afterwards an old client and a new one are answered soon, and memory stays bounded."""
-    before = memory(agent)
+    before = memory(agent.pid)
     with Wire(agent.socket) as old:
         old.call("hello")
         yield
@@ -70,7 +60,7 @@ def unnoticed(agent: AgentProcess) -> Iterator[None]:
             else:
                 wire.call("hello")
             assert time.monotonic() - began < NOTICED
-        assert memory(agent) - before < SPARE
+        assert memory(agent.pid) - before < SPARE
 
 
 def connect(agent: AgentProcess, stack: ExitStack) -> socket.socket:
@@ -154,23 +144,19 @@ def test_gateway_without_descriptors(tmp_path: Path) -> None:
     """With no descriptor left the agent computes next to nothing, and serves again when there is one."""
     with Lab() as lab, AgentProcess(lab, tmp_path, kernel="memory") as agent, ExitStack() as stack:
         agent.client.hello()
-        used = descriptors(agent)
+        used = descriptors(agent.pid)
         resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (used + 5, used + 5))
-        before = cpu(agent)
+        before = cpu(agent.pid)
         waiting = [connect(agent, stack) for _ in range(20)]
-        until(lambda: descriptors(agent) >= used + 5)
+        until(lambda: descriptors(agent.pid) >= used + 5)
         began = time.monotonic()
         until(lambda: time.monotonic() - began > 1.5)
-        assert cpu(agent) - before < 0.5
+        assert cpu(agent.pid) - before < 0.5
         assert agent.client.hello()
         for each in waiting:
             each.close()
         with Client(agent.socket) as client:
             assert client.hello()
-
-
-def descriptors(agent: AgentProcess) -> int:
-    return len(list(Path(f"/proc/{agent.pid}/fd").iterdir()))
 
 
 @pytest.fixture(scope="module")
@@ -192,11 +178,11 @@ def test_a_crowd_at_one_port(proxied: AgentProcess, proto: str) -> None:
     agent, lab = proxied, proxied.lab
     agent.client.publish("web", [f"8080:80/{proto}", f"8081:80/{proto}"])
     lab.connect("host", ("127.0.0.1", 8081), proto)
-    before, used = memory(agent), descriptors(agent)
+    before, used = memory(agent.pid), descriptors(agent.pid)
     crowd = [lab.open("host", ("127.0.0.1", 8080), proto) for _ in range(CROWD)]
     for client in crowd:
         assert ask(client).payload == b"hello"
-    assert memory(agent) - before < SPARE
+    assert memory(agent.pid) - before < SPARE
     began = time.monotonic()
     assert lab.connect("host", ("127.0.0.1", 8081), proto).server == "host"
     agent.client.hello()
@@ -204,5 +190,5 @@ def test_a_crowd_at_one_port(proxied: AgentProcess, proto: str) -> None:
     for client in crowd:
         client.close()
     agent.client.unpublish("web")
-    until(lambda: descriptors(agent) <= used)
-    assert memory(agent) - before < SPARE
+    until(lambda: descriptors(agent.pid) <= used)
+    assert memory(agent.pid) - before < SPARE

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from chaos import killing
+from chaos import agreeing
 from chaos.linux_machine import LinuxMachine
 from chaos.machine import Machine
 from chaos.mutants import MUTANTS, Plant
@@ -46,6 +46,6 @@ def test_a_killed_agent_does_what_its_model_does() -> None:
 def test_the_model_finds_a_fault(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     """A planted fault breaks the agreement in some history."""
     plant(monkeypatch)
-    monkeypatch.setattr(killing, "SETTLED", 0.5)
+    monkeypatch.setattr(agreeing, "SETTLED", 0.5)
     with pytest.raises(AssertionError):
         run_state_machine_as_test(Machine, settings=SEARCH)  # type: ignore[no-untyped-call]  # of hypothesis

@@ -61,20 +61,3 @@ def begin_anew(agent: Agent, start_agent: StartAgent, who: str) -> Agent:
         agent.crash(who)
         next(iter(events))
     return agent
-
-
-def test_a_clock_that_is_set_lets_nothing_spin(start_agent: StartAgent, set_clock: SetClock) -> None:
-    """A day forward and back costs no computing: what waits, waits on the other clock."""
-    agent = start_agent()
-    for step in (DAY, -DAY, -DAY):
-        set_clock(step)
-        with agent.subscribe(["interface_allocated"]) as events:
-            agent.allocate(f"at{step}")
-            next(iter(events))
-        agent.release(f"at{step}")
-    before, began = time.process_time(), time.monotonic()
-    while time.monotonic() - began < 0.5:
-        with agent.subscribe() as events:
-            agent.ended.wait(0.5)
-    assert time.process_time() - before < 0.3
-    assert not agent.ended.is_set()

@@ -36,6 +36,8 @@ from moorage.values import Interface, Network
 
 T = TypeVar("T")
 LAUNCHER = Path(__file__).with_name("launch.py")
+OTHERS = frozenset({"lo", "eth0"})
+"""Links of the host that are not the agent's."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -201,9 +203,10 @@ def _check_rules(victim: Victim, journal: Recorded) -> None:
 
 def _check_links(victim: Victim, journal: Recorded) -> None:
     networks = {each.name: each for each in journal.networks}
-    ours = [each for each in _links(victim, victim.inside) if each["ifname"].startswith("mg")]
     gateways = {f"{each.gateway}/{each.subnet.partition('/')[2]}" for each in networks.values()}
-    bridges = [each for each in _links(victim, victim.inside) if each["ifname"] in bridges_of(journal)]
+    links = [each for each in _links(victim, victim.inside) if each["ifname"] not in OTHERS]
+    bridges = [each for each in links if _kind(each) == "bridge"]
+    ours = [each for each in links if _kind(each) != "bridge"]
     assert_same("bridges", {each["ifname"] for each in bridges}, bridges_of(journal))
     assert_same("gateways", _addresses(bridges), gateways)
     attached = [each for each in journal.interfaces if each.netns is not None]
@@ -213,6 +216,11 @@ def _check_links(victim: Victim, journal: Recorded) -> None:
         assert_same(f"addresses of {each.id}", _addresses(inside), {f"{each.ip}/{each.prefix}"})
         require(inside[0]["address"] == each.mac, f"{each.id} has {inside[0]['address']}, not {each.mac}")
         require("UP" in inside[0]["flags"], f"{each.id} is down")
+
+
+def _kind(link: dict[str, Any]) -> str | None:
+    kind: str | None = link.get("linkinfo", {}).get("info_kind")
+    return kind
 
 
 def bridges_of(journal: Recorded) -> set[str]:

@@ -1,0 +1,64 @@
+"""Whether clients, journal, tree, kernel and listeners of an agent of its own process say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from agents import until
+from agreement import STATES, assert_same, expected_listeners, expected_tree, tree_of
+from chaos.told import require
+from chaos.victim import Victim, check_kernel
+from moorage.rpc.wire import interface_from_wire, interface_to_wire
+from moorage.values import Interface
+
+SETTLED = 5.0
+"""Seconds within which all has to agree after the last answer."""
+
+
+def agree(victim: Victim, told: Mapping[str, Interface]) -> None:
+    """Compare all with the journal, while no request is under way. Raises AssertionError.
+
+    `told` is what clients were told.
+    """
+    journal = victim.recorded()
+    interfaces = journal.interfaces
+    by_id = {each.id: interface_from_wire(interface_to_wire(each)) for each in interfaces}
+    wrong = {id for id in told.keys() & by_id.keys() if told[id] != by_id[id]}
+    assert_same("what clients were told", set(told), set(by_id))
+    require(not wrong, f"told {[told[id] for id in wrong]}, recorded {[by_id[id] for id in wrong]}")
+    agent = victim.client
+    require(agent.list() == list(by_id.values()), "the list is not as recorded")
+    assert_same("tree", tree_of(agent), expected_tree(agent, interfaces))
+    check_kernel(victim, journal)
+    assert_same("listeners", listeners_of(victim.pid), expected_listeners(interfaces))
+
+
+def eventually(check: Callable[[], None]) -> None:
+    """Wait until `check` raises nothing; raises what it raises at last."""
+    last: list[AssertionError] = []
+
+    def holds() -> bool:
+        try:
+            check()
+        except AssertionError as error:
+            last[:] = [error]
+            return False
+        return True
+
+    try:
+        until(holds, SETTLED)
+    except AssertionError:
+        raise last[0] from None
+
+
+def listeners_of(pid: int) -> set[tuple[str, int]]:
+    """The tcp and udp ports that sockets of that process's network namespace wait at."""
+    found = set()
+    for proto, states in STATES.items():
+        for family in ("", "6"):
+            lines = Path(f"/proc/{pid}/net/{proto}{family}").read_text().splitlines()[1:]
+            for _, local, _, state, *_ in map(str.split, lines):
+                if state in states:
+                    found.add((proto, int(local.rpartition(":")[2], 16)))
+    return found
