@@ -8,7 +8,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from moorage.log import Log
-from moorage.proxy.endpoint import READ_SIZE, Endpoint
+from moorage.proxy.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from moorage.proxy.pipes import PipePool
@@ -21,13 +21,12 @@ log = Log()
 class Relay:
     """What all stream connections of a data plane share."""
 
-    __slots__ = ("buffer", "dials", "pipes", "reactor")
+    __slots__ = ("dials", "pipes", "reactor")
 
     def __init__(self, reactor: Reactor, pipes: PipePool, dial_timeout: float) -> None:
         """`dial_timeout` is in seconds."""
         self.reactor = reactor
         self.pipes = pipes
-        self.buffer = memoryview(bytearray(READ_SIZE))
         self.dials = reactor.timer(dial_timeout, Connection.give_up)
 
 
@@ -59,6 +58,8 @@ class Connection:
         self._service.members.add(self)
         code = self._sock.connect_ex(self._target.address)
         if code == errno.EINPROGRESS:
+            code = self._sock.connect_ex(self._target.address)  # a backend on this host has answered by now
+        if code == errno.EALREADY:
             self._client.watch_reset()
             self._server.watch_dial(self)
             self._relay.dials.renew(self, self._relay.reactor.now)

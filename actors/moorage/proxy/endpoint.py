@@ -41,9 +41,11 @@ class Endpoint:
         "_held",
         "_mask",
         "_pipe",
+        "_read",
         "_relay",
         "_sock",
         "_stuck",
+        "_write_some",
         "fd",
         "peer",
     )
@@ -55,6 +57,8 @@ class Endpoint:
         self._relay = relay
         self._connection = connection
         self._sock = sock
+        self._read = sock.recv
+        self._write_some = sock.send
         self.fd = sock.fileno()
         self._mask = _UNWATCHED
         self._held: bytes = b""
@@ -64,6 +68,9 @@ class Endpoint:
     def ready(self, events: int) -> None:
         """Write what waits for this end, then read from it: once each."""
         mask = self._mask
+        if mask == _IN:  # nothing waits
+            self._receive()
+            return
         if not mask:  # nothing is awaited, so this is EPOLLERR or EPOLLHUP: a reset
             self._connection.reset()
             return
@@ -88,7 +95,7 @@ class Endpoint:
 
     def open(self, data: bytes) -> None:
         """Begin with `data`, which the peer gets before anything that is read here."""
-        self._send(memoryview(data))
+        self._send(data)
 
     def watch_dial(self, dial: Handler) -> None:
         """Wake `dial` once when the connect under way has succeeded or failed."""
@@ -114,7 +121,7 @@ class Endpoint:
 
     def close(self, *, reset: bool) -> None:
         """Close the socket; `reset` drops what is unsent, otherwise the kernel still delivers it."""
-        self._set_mask(_UNWATCHED)
+        self._relay.reactor.drop(self.fd)
         self._discard()
         if reset:
             abort(self._sock)
@@ -134,36 +141,36 @@ class Endpoint:
 
     def _receive(self) -> None:
         try:
-            count = self._splice() if self._bulk else self._copy()
+            more = self._splice() if self._bulk else self._copy()
         except BlockingIOError:
             self._bulk = False
         except OSError:
             self._connection.reset()
         else:
-            if not count:
+            if not more:
                 self._finish()
 
-    def _copy(self) -> int:
-        buffer = self._relay.buffer
-        count = self._sock.recv_into(buffer)
-        if count:
-            self._bulk = count == READ_SIZE and self._connection.spliced
-            self._send(buffer[:count])
-        return count
+    def _copy(self) -> bool:
+        data = self._read(READ_SIZE)
+        if data:
+            if len(data) == READ_SIZE:
+                self._bulk = self._connection.spliced
+            self._send(data)
+        return bool(data)
 
-    def _send(self, data: memoryview) -> None:
+    def _send(self, data: bytes) -> None:
         try:
-            sent = self.peer._sock.send(data)
+            sent = self.peer._write_some(data)
         except BlockingIOError:
             sent = 0
         except OSError:
             self.peer._lose()
             return
         if sent < len(data):
-            self._held = bytes(data[sent:])
+            self._held = data[sent:]
             self._wait()
 
-    def _splice(self) -> int:
+    def _splice(self) -> bool:
         pipe = self._relay.pipes.borrow()
         if pipe is None:
             return self._copy()
@@ -176,7 +183,7 @@ class Endpoint:
         if count:
             self._bulk = count >= READ_SIZE
             self._drain()
-        return count
+        return bool(count)
 
     def _drain(self) -> None:
         try:
@@ -196,7 +203,7 @@ class Endpoint:
             if not self._stuck:
                 self._drop_pipe()
         else:
-            self._held = self._held[self.peer._sock.send(self._held) :]
+            self._held = self._held[self.peer._write_some(self._held) :]
             self._stuck = bool(self._held)
 
     def _wait(self) -> None:

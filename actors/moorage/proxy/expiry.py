@@ -13,11 +13,21 @@ Item = TypeVar("Item", bound=Hashable)
 class Expiry(Generic[Item]):
     """Items that end `lifetime` seconds after they were last renewed. Each operation takes constant time."""
 
-    __slots__ = ("_deadlines", "expire", "lifetime")
+    __slots__ = ("_begun", "_deadlines", "expire", "lifetime")
 
-    def __init__(self, lifetime: float, expire: Callable[[Item], None]) -> None:
-        """Keep `expire`, which whoever turns the clock calls with each item that `take_due` gives."""
+    def __init__(
+        self,
+        lifetime: float,
+        expire: Callable[[Item], None],
+        begun: Callable[[float], None] = lambda _deadline: None,
+    ) -> None:
+        """Keep `expire`, which whoever turns the clock calls with each item that `take_due` gives.
+
+        `begun` is called with the deadline of an item that is the only one: no other change brings `next_deadline`
+        forward.
+        """
         self.lifetime = lifetime
+        self._begun = begun
         self.expire = expire
         self._deadlines: OrderedDict[Item, float] = OrderedDict()
 
@@ -26,7 +36,10 @@ class Expiry(Generic[Item]):
 
     def renew(self, item: Item, now: float) -> None:
         """Let `item` live until `now + lifetime`. `now` never runs backwards."""
-        self._deadlines[item] = now + self.lifetime
+        deadline = now + self.lifetime
+        if not self._deadlines:
+            self._begun(deadline)
+        self._deadlines[item] = deadline
         self._deadlines.move_to_end(item)
 
     def cancel(self, item: Item) -> None:

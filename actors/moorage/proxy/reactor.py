@@ -40,16 +40,19 @@ class Reactor:
         self.turns = 0
         self._clock = clock
         self._epoll = select.epoll()
+        self._poll = self._epoll.poll
         self._handlers: dict[int, Handler] = {}
         self._forgotten: set[int] = set()
         # Any: a list cannot hold an Expiry of each kind of item otherwise; each knows how to end its own
         self._timers: list[Expiry[Any]] = []
+        self._due = math.inf
+        """No deadline comes earlier. It may be one that was put off since, which costs a look at the clock then."""
         self._calls = _Calls()
         self.register(self._calls.fd, self._calls, select.EPOLLIN)
 
     def timer(self, lifetime: float, expire: Callable[[Expiring], None]) -> Expiry[Expiring]:
         """Deadlines `lifetime` seconds ahead, kept by this reactor, which calls `expire` as they come."""
-        timer = Expiry(lifetime, expire)
+        timer = Expiry(lifetime, expire, self._expect)
         self._timers.append(timer)
         return timer
 
@@ -73,25 +76,32 @@ class Reactor:
             self._epoll.unregister(fd)
             self._forgotten.add(fd)
 
+    def drop(self, fd: int) -> None:
+        """Forget `fd`, which is closed right after this and has no duplicate: that takes it out of the epoll."""
+        if self._handlers.pop(fd, None) is not None:
+            self._forgotten.add(fd)
+
     def post(self, call: Callable[[], None]) -> bool:
         """Have `call` made by the reactor's thread, from any thread; False once the reactor is closed."""
         return self._calls.post(call)
 
     def turn(self) -> None:
         """Wait for events, calls or deadlines, and serve them. Only what a call raises is raised here."""
-        ready = self._epoll.poll(self._patience(), _MAX_EVENTS)
+        ready = self._poll(self._patience(), _MAX_EVENTS)
         self.turns += 1
         self.now = self._clock()
-        self._forgotten.clear()
+        forgotten, handlers = self._forgotten, self._handlers
+        forgotten.clear()
         for fd, events in ready:
-            if fd in self._forgotten:
+            if fd in forgotten:
                 continue
-            handler = self._handlers[fd]
+            handler = handlers[fd]
             try:
                 handler.ready(events)
             except Exception:  # noqa: BLE001 - logged there; a bug ends what it touched and nothing else
                 _give_up(handler)
-        self._expire()
+        if self.now >= self._due:
+            self._expire()
         self._calls.run()
 
     def refuse(self) -> None:
@@ -111,8 +121,10 @@ class Reactor:
         self._epoll.close()
 
     def _patience(self) -> float | None:
-        deadline = min((timer.next_deadline() for timer in self._timers), default=math.inf)
-        return None if deadline == math.inf else max(0.0, deadline - self._clock())
+        return None if self._due == math.inf else max(0.0, self._due - self.now)
+
+    def _expect(self, deadline: float) -> None:
+        self._due = min(self._due, deadline)
 
     def _expire(self) -> None:
         for timer in self._timers:
@@ -121,6 +133,7 @@ class Reactor:
                     timer.expire(item)
                 except Exception:  # noqa: BLE001 - as above
                     _give_up(item)
+        self._due = min((timer.next_deadline() for timer in self._timers), default=math.inf)
 
 
 def _give_up(handler: Handler) -> None:
