@@ -182,9 +182,9 @@ def test_refusal_met_in_sending(harness: Harness) -> None:
 
     def refuse_then_serve() -> None:
         (member,) = harness.plane._services[route.token].members
-        member.send(memoryview(b"refused"))
+        member.send(b"refused")
         backend.bind((ip, port))
-        member.send(memoryview(b"carried"))
+        member.send(b"carried")
 
     harness.plane._reactor.post(refuse_then_serve)
     assert backend.recv(100) == b"carried"

@@ -8,6 +8,7 @@ import socket
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from moorage.log import Log
+from moorage.proxy.appetite import Appetite
 from moorage.proxy.service import EXHAUSTED, set_buffer
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from moorage.proxy.reactor import Reactor
     from moorage.proxy.service import Backend, Service
 
-_BATCH = 16
-"""Datagrams read from one socket in one wake-up."""
 _DATAGRAM_SIZE = 1 << 16
 """More than any datagram: 65,507 bytes over IPv4, 65,527 over IPv6."""
 _CLIENT_BUFFER = 1 << 20
@@ -34,12 +33,11 @@ log = Log()
 class Switchboard:
     """What all UDP listeners of a data plane share; `clients` holds the least recently used first."""
 
-    __slots__ = ("_most", "buffer", "clients", "reactor")
+    __slots__ = ("_most", "clients", "reactor")
 
     def __init__(self, reactor: Reactor, idle: float, most: int) -> None:
         """Forget a client `idle` seconds after its last datagram either way; keep `most` at a time."""
         self.reactor = reactor
-        self.buffer = memoryview(bytearray(_DATAGRAM_SIZE))
         self.clients: Expiry[DatagramClient] = reactor.timer(idle, DatagramClient.reset)
         self._most = most
 
@@ -71,7 +69,7 @@ class Switchboard:
 class DatagramListener:
     """One bound UDP socket of a service, and the clients that sent to it."""
 
-    __slots__ = ("_backend", "_board", "_clients", "_control_size", "_service", "_sock")
+    __slots__ = ("_appetite", "_backend", "_board", "_clients", "_control_size", "_service", "_sock")
 
     def __init__(self, board: Switchboard, service: Service, sock: socket.socket, backend: Backend) -> None:
         """Own the bound `sock`, made by `open_listeners`."""
@@ -80,6 +78,7 @@ class DatagramListener:
         self._sock = sock
         self._backend = backend
         self._clients: dict[tuple[Address, bytes], DatagramClient] = {}
+        self._appetite = Appetite()
         sock.setblocking(False)
         self._control_size = _control_room(sock)
 
@@ -94,15 +93,16 @@ class DatagramListener:
 
     def ready(self, events: int) -> None:  # noqa: ARG002 - only datagrams wake it
         """Carry a few datagrams to the backend."""
-        buffer = self._board.buffer
-        for _ in range(_BATCH):
+        for found in range(self._appetite.limit):
             try:
-                count, controls, _flags, address = self._sock.recvmsg_into([buffer], self._control_size)
+                data, controls, _flags, address = self._sock.recvmsg(_DATAGRAM_SIZE, self._control_size)
             except BlockingIOError:
+                self._appetite.dry(found)
                 return
             client = self._client(address, controls)
             if client is not None:
-                client.send(buffer[:count])
+                client.send(data)
+        self._appetite.fed()
 
     def fail(self) -> None:
         """A bug cost one datagram."""
@@ -111,7 +111,7 @@ class DatagramListener:
         """Make a later datagram of that client a new client's."""
         del self._clients[client.key]
 
-    def reply(self, data: memoryview, address: Address, control: Control | None) -> None:
+    def reply(self, data: bytes, address: Address, control: Control | None) -> None:
         """Send to a client, from the address it sent to. What cannot be sent is lost, as UDP has it."""
         try:
             if control is None:
@@ -122,7 +122,7 @@ class DatagramListener:
             log.debug("datagram_dropped", client=address[0], reason=error.strerror)
 
     def _client(self, address: Address, controls: list[Control]) -> DatagramClient | None:
-        key = (address, _destination(controls))
+        key = (address, _destination(controls) if controls else b"")
         client = self._clients.get(key)
         if client is None:
             client = self._welcome(key, controls)
@@ -142,7 +142,7 @@ class DatagramClient:
     """One client of a listener, and the connected socket that stands for it at the backend."""
 
     needs_listener = True
-    __slots__ = ("_board", "_control", "_listener", "_service", "_sock", "key")
+    __slots__ = ("_appetite", "_board", "_control", "_listener", "_service", "_sock", "key")
 
     def __init__(
         self,
@@ -160,31 +160,37 @@ class DatagramClient:
         self._listener = listener
         self._sock = sock
         self._control = control
+        self._appetite = Appetite()
         self.key = key
         board.reactor.register(sock.fileno(), self, select.EPOLLIN)
         board.clients.renew(self, board.reactor.now)
         service.members.add(self)
 
-    def send(self, data: memoryview) -> None:
+    def send(self, data: bytes) -> None:
         """Send to the backend. What it cannot take is lost, as UDP has it."""
-        self._board.clients.renew(self, self._board.reactor.now)
+        board = self._board
+        board.clients.renew(self, board.reactor.now)
         try:
-            self._send(data)
+            self._sock.send(data)
+        except ConnectionRefusedError:
+            self._send_again(data)
         except OSError as error:
-            log.debug("datagram_dropped", client=self.key[0][0], reason=error.strerror)
+            self._drop(error)
 
     def ready(self, events: int) -> None:  # noqa: ARG002 - reading tells errors and datagrams apart
         """Carry a few datagrams to the client."""
         board = self._board
-        for _ in range(_BATCH):
+        for found in range(self._appetite.limit):
             try:
-                count = self._sock.recv_into(board.buffer)
+                data = self._sock.recv(_DATAGRAM_SIZE)
             except BlockingIOError:
+                self._appetite.dry(found)
                 return
             except OSError:
                 continue  # the backend refused a datagram; it may take the next
             board.clients.renew(self, board.reactor.now)
-            self._listener.reply(board.buffer[:count], self.key[0], self._control)
+            self._listener.reply(data, self.key[0], self._control)
+        self._appetite.fed()
 
     def fail(self) -> None:
         """Forget the client after a bug."""
@@ -200,11 +206,15 @@ class DatagramClient:
         self._board.reactor.forget(self._sock.fileno())
         self._sock.close()
 
-    def _send(self, data: memoryview) -> None:
+    def _send_again(self, data: bytes) -> None:
+        """The refusal was the answer to an earlier datagram; this one has not been sent."""
         try:
             self._sock.send(data)
-        except ConnectionRefusedError:
-            self._sock.send(data)  # that was the answer to an earlier datagram; this one has not been sent
+        except OSError as error:
+            self._drop(error)
+
+    def _drop(self, error: OSError) -> None:
+        log.debug("datagram_dropped", client=self.key[0][0], reason=error.strerror)
 
 
 def _connect(backend: Backend) -> socket.socket:
@@ -227,8 +237,6 @@ def _control_room(sock: socket.socket) -> int:
 
 def _destination(controls: list[Control]) -> bytes:
     """The address a datagram was sent to, out of struct in_pktinfo or in6_pktinfo."""
-    if not controls:
-        return b""
     data = controls[0][2]
     return data[:16] if controls[0][0] == socket.IPPROTO_IPV6 else data[4:8]
 
