@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agents import until
 from agreement import STATES, assert_same, expected_listeners, expected_tree, tree_of
+from chaos.flows import check_flows
 from chaos.told import require
 from chaos.victim import Victim, check_kernel
 from moorage.rpc.wire import interface_from_wire, interface_to_wire
@@ -31,6 +32,8 @@ def agree(victim: Victim, told: Mapping[str, Interface]) -> None:
     require(agent.list() == list(by_id.values()), "the list is not as recorded")
     assert_same("tree", tree_of(agent), expected_tree(agent, interfaces))
     check_kernel(victim, journal)
+    if victim.kept is None:
+        check_flows(victim, journal)
     assert_same("listeners", listeners_of(victim.pid), expected_listeners(interfaces))
 
 

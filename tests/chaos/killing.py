@@ -6,11 +6,13 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from chaos.account import MOMENT, Account
 from chaos.agreeing import agree, eventually
 from chaos.crash_points import END, HANG, START, STEPS, points
+from chaos.flows import Passers
 from chaos.load import CLIENTS, Load, Worker
 from chaos.told import require
 from chaos.turns import Turns
@@ -51,12 +53,15 @@ class Killing:
         """Kill until it is enough. Raises AssertionError at the first thing that is wrong."""
         with self._victim as victim:
             fresh = self._warm(victim)
-            with Load(self._workers) as load:
+            with Load(self._workers) as load, self._passers():
                 while not enough(self.account):
                     self._kill(load)
                     self._recover(load)
             self._leave(*fresh)
         return self.account
+
+    def _passers(self) -> AbstractContextManager[object]:
+        return nullcontext() if self._victim.kept is not None else Passers(self._victim.lab)
 
     def _warm(self, victim: Victim) -> tuple[Counter[str], int]:
         """The descriptors and threads that it has when it has nothing to do, and has done everything once."""

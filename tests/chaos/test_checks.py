@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
+from chaos.flows import check_flows
 from chaos.linux_machine import flush
 from chaos.victim import Victim, check_kernel
-from lab import Lab
+from lab import HOST, Lab
 from moorage.kernel.linux import reserved
 from moorage.kernel.linux.nftables import Nftables
 
@@ -77,6 +79,18 @@ def test_a_lost_link_is_seen(victim: Victim) -> None:
             check_kernel(victim, journal)
     victim.replace(signal.SIGKILL)
     check_kernel(victim, journal)
+
+
+def test_a_connection_that_lives_on_is_seen(victim: Victim) -> None:
+    """What conntrack knows of a mapping that is not recorded any more is seen."""
+    journal = victim.recorded()
+    server = victim.lab.echo_server("web", "udp", 53)
+    (port,) = [mapping.host_port for mapping in journal.interfaces[0].ports if mapping.proto == "udp"]
+    assert victim.lab.connect("outside", (HOST, port), "udp").server == "web"
+    server.close()
+    check_flows(victim, journal)
+    with pytest.raises(AssertionError, match="connections"):
+        check_flows(victim, replace(journal, interfaces=[]))
 
 
 def _names(victim: Victim) -> list[str]:

@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 
 from chaos.account import MOMENT, Account
+from chaos.agreeing import agree, eventually
+from chaos.flows import led, mapped
 from chaos.killing import Killing
-from lab import Lab
+from chaos.victim import Victim, recorded
+from echo_server import ask
+from lab import HOST, Lab
+from moorage import Client
+from moorage.errors import Unreachable
 
 pytestmark = pytest.mark.system
 
@@ -26,6 +32,26 @@ def test_nothing_is_lost_on_the_real_kernel(tmp_path: Path) -> None:
     with Lab() as lab:
         account = Killing(tmp_path, SEED, lab).run(lambda done: done.kills.total() >= 20)
     check(account)
+
+
+def test_a_flow_ends_although_the_agent_is_killed_before_it_ends_it(tmp_path: Path) -> None:
+    """Killed between a mapping's rules and its connections, the next start ends the connections."""
+    with Lab() as lab, Victim(tmp_path, lab) as victim:
+        victim.client.allocate("web", netns=lab.container("web"), ports=["8080:80/udp"])
+        lab.echo_server("web", "udp", 80)
+        flow = lab.open("outside", (HOST, 8080), "udp")
+        assert ask(flow).server == "web"
+        victim.order("control.port_mapper:PortMapper._apply/after", 1)
+        with pytest.raises(Unreachable), Client(victim.socket, pauses=()) as client:
+            client.unpublish("web")
+        victim.kill()
+        journal = recorded(victim.state)
+        assert led(victim, journal) - mapped(journal)
+        victim.start()
+        web = victim.client.inspect("web")
+        eventually(lambda: agree(victim, {"web": web}))
+        with pytest.raises(ConnectionRefusedError):
+            ask(flow)
 
 
 def check(account: Account) -> None:

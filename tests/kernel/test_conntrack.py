@@ -1,6 +1,8 @@
+from ipaddress import ip_network
+
 import pytest
 
-from moorage.kernel.linux.conntrack import Entry, _requests, _Wanted, ends
+from moorage.kernel.linux.conntrack import Entry, _requests, _Wanted, ends, is_stray
 from moorage.kernel.protocol import Flow
 
 TCP, UDP = 6, 17
@@ -47,6 +49,36 @@ def entry(proto: int, target: str, answers: str) -> Entry:
 def test_only_connections_of_the_mapping_end(flow: Flow, found: Entry, ended: bool) -> None:
     """An entry ends when it went through the mapping, or to it before it was there, and no other does."""
     assert ends(flow, found, {HOST}) is ended
+
+
+@pytest.mark.parametrize(
+    ("flows", "found", "stray"),
+    [
+        ([], entry(TCP, HOST, WEB), True),
+        ([ANY], entry(TCP, HOST, WEB), False),
+        ([ONE], entry(TCP, HOST, WEB), False),
+        ([ONE], entry(TCP, "127.0.0.1", WEB), True),
+        ([ANY], entry(TCP, HOST, "10.0.42.9"), True),
+        ([], entry(TCP, HOST, HOST), False),
+        ([], entry(TCP, HOST, ELSEWHERE), False),
+        ([], entry(TCP, ELSEWHERE, WEB), False),
+    ],
+    ids=[
+        "unpublished",
+        "published",
+        "published on this address",
+        "published on another address",
+        "to the container before",
+        "to a socket of the host",
+        "translated by others elsewhere",
+        "led to the container by others",
+    ],
+)
+def test_strays_are_what_no_mapping_leads_to_a_container(
+    flows: list[Flow], found: Entry, stray: bool
+) -> None:
+    """What goes from a host address to a container is a stray unless a mapping leads it there."""
+    assert is_stray(found, flows, [ip_network("10.0.42.0/24")], {HOST}) is stray
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,11 @@ class Reload:
     """Make everything as the journal has it."""
 
 
+@dataclass(frozen=True, slots=True)
+class EndStrays:
+    """End the connections that a former life, once it had removed their rules, did not come to end."""
+
+
 @dataclass(slots=True)
 class Desired:
     """What the kernel should have, by owner."""
@@ -122,6 +127,7 @@ class PortMapper(ThreadActor):
         self._firewall = context.kernel.open_firewall(loopback=context.config.loopback)
         await self._reload()
         self._firewall.watch(self._wake)
+        self.actor_ref.tell(EndStrays())  # 1 s with 40,000 connections, for which nobody needs to wait
 
     async def end(self) -> None:
         """Leave the rules in place."""
@@ -136,6 +142,8 @@ class PortMapper(ThreadActor):
                 await self._look()
             case Reload():
                 await self._reload()
+            case EndStrays():
+                await self._end_strays()
             case _:
                 return await super().receive(message)
         return None
@@ -217,6 +225,14 @@ class PortMapper(ThreadActor):
         self.firewall.install(desired.all_elements())
         self._keep_forwarding()
         await self._reload_reserved()
+
+    async def _end_strays(self) -> None:
+        journal = self.address("journal")
+        networks: list[Network] = await persist(journal, GetNetworks())
+        interfaces: list[Interface] = await persist(journal, GetInterfaces())
+        mapped = [flow_of(each, mapping) for each in interfaces for mapping in each.ports]
+        subnets = [subnet for each in networks for subnet in (each.subnet, each.subnet6) if subnet]
+        self.firewall.end_strays(mapped, subnets)
 
     async def _reload_reserved(self) -> None:
         ours: frozenset[int] = await persist(self.address("journal"), GetReserved())

@@ -212,6 +212,9 @@ class MemoryFirewall(_Watching):
         """See `Firewall.flush_flows`; remembered in `MemoryKernel.flushed`."""
         self._kernel.flushed.extend(flows)
 
+    def end_strays(self, mapped: Collection[Flow], subnets: Collection[str]) -> None:
+        """See `Firewall.end_strays`; a dict tracks no connections."""
+
     def keep_forwarding(self, bridges: Collection[str]) -> list[str]:
         """See `Firewall.keep_forwarding`."""
         self._kernel.forwarding = frozenset(bridges)

@@ -143,6 +143,9 @@ class Firewall(Protocol):
     def flush_flows(self, flows: Collection[Flow]) -> None:
         """Forget the conntrack entries of these mappings, so that new ones are translated and old ones end."""
 
+    def end_strays(self, mapped: Collection[Flow], subnets: Collection[str]) -> None:
+        """Forget the conntrack entries that lead from host addresses into `subnets` through none of `mapped`."""
+
     def keep_forwarding(self, bridges: Collection[str]) -> list[str]:
         """Let the traffic of these bridges pass FORWARD chains of iptables (either kind) whose policy drops it.
 

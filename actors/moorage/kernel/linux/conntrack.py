@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,9 @@ _ADDRESS = 1  # IFA_ADDRESS
 _PER_WALK = 1000
 """Entries that are read in the time in which the kernel walks its table once: 9 ms with 262,144 buckets."""
 _ANY = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - how mappings on every address are written
+
+
+Network = IPv4Network | IPv6Network
 
 
 class Entry(NamedTuple):
@@ -63,6 +67,15 @@ class Conntrack:
                 Code.DENIED, "ending connections needs CAP_NET_ADMIN: run the agent as root"
             ) from error
 
+    def end_strays(self, mapped: Collection[Flow], subnets: Collection[str]) -> None:
+        """Delete what leads from this host into `subnets` through none of `mapped`. Raises Refused (denied)."""
+        if not _count():
+            return
+        wanted, networks, local = _Wanted(mapped), list(map(ip_network, subnets)), _local_addresses()
+        for entry in map(_entry, self._netlink.dump(_GET, generic(socket.AF_UNSPEC))):
+            if is_stray(entry, wanted.of(entry.proto, entry.target_port), networks, local):
+                self._delete(entry)
+
     def _flush(self, flows: Collection[Flow]) -> None:
         wanted = _Wanted(flows)
         local = _local_addresses()
@@ -91,6 +104,16 @@ def ends(flow: Flow, entry: Entry, local: Collection[str]) -> bool:
     if translated and entry.answers in flow.backends:
         return True
     return _is_local(entry.target, local) and (translated or entry.proto != socket.IPPROTO_TCP)
+
+
+def is_stray(entry: Entry, flows: Iterable[Flow], subnets: Iterable[Network], local: Collection[str]) -> bool:
+    """Whether `entry` leads from an address of this host into `subnets`, and none of `flows`, its port's, does."""
+    if entry.answers == entry.target or not _is_local(entry.target, local):
+        return False
+    if any(entry.answers in flow.backends and flow.host_ip in {*_ANY, entry.target} for flow in flows):
+        return False
+    answers = ip_address(entry.answers)
+    return any(answers in subnet for subnet in subnets)
 
 
 def _families(flow: Flow) -> set[int]:

@@ -76,6 +76,10 @@ class LinuxFirewall:
         """See `Firewall.flush_flows`. Raises Refused (denied)."""
         self._conntrack.flush(flows)
 
+    def end_strays(self, mapped: Collection[Flow], subnets: Collection[str]) -> None:
+        """See `Firewall.end_strays`. Raises Refused (denied)."""
+        self._conntrack.end_strays(mapped, subnets)
+
     def keep_forwarding(self, bridges: Collection[str]) -> list[str]:
         """See `Firewall.keep_forwarding`. Raises Refused (denied)."""
         return self._forwarding.keep(bridges)
