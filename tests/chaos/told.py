@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from moorage import parse_port_spec
-from moorage.control.ports import missing, names
+from moorage.control.ports import Published, missing
 from moorage.model.port_spec import PortSpec
 from moorage.values import ANY, Interface, Mapping
 
@@ -85,7 +85,7 @@ def _check_added(
 
 
 def _names(spec: PortSpec, mapping: Mapping) -> bool:
-    return names(spec, _dual(mapping))
+    return bool(Published([_dual(mapping)]).named(spec))
 
 
 def _dual(mapping: Mapping) -> Mapping:

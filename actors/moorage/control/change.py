@@ -21,6 +21,7 @@ from moorage.control.requests import pack_reply, unpack_reply
 from moorage.control.reservation import give_back_addresses, give_back_ports
 from moorage.errors import MoorageError, Refused
 from moorage.kernel.protocol import Kernel
+from moorage.model.interfaces import without
 from moorage.model.port_spec import PROTOCOLS
 from moorage.model.port_table import HostPorts
 from moorage.store.operations import (
@@ -68,8 +69,7 @@ class Change:
         self._after = after
         self._subject: Interface = after or before  # type: ignore[assignment]  # one of them is there
         old, new = _ports(before), _ports(after)
-        self._gone = [mapping for mapping in old if mapping not in new]
-        self._new = [mapping for mapping in new if mapping not in old]
+        self._gone, self._new = without(old, new), without(new, old)
 
     async def make(self, key: RequestKey | None, reply: Any, resting: float = 0.0) -> Any:
         """Do it, and give the answer; `resting` is the time until which released addresses rest.

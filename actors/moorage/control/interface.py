@@ -14,7 +14,7 @@ from moorage.control.journal import Append, GetNetworks, Open, Opened
 from moorage.control.links import Collect, FindNamespace
 from moorage.control.operation import Allocate, Attach, Detach, Look, Operation, Publish, Release, Unpublish
 from moorage.control.persist import persist, recorded
-from moorage.control.ports import check_carried, check_sources, missing, unpublished
+from moorage.control.ports import check_carried, check_sources, unpublished, wanted
 from moorage.control.requests import pack_reply, unpack_reply
 from moorage.control.reservation import Reservation
 from moorage.errors import Code, Fault, Refused
@@ -165,23 +165,22 @@ class InterfaceActor(LoopActor):
         interface, source = self._existing(), message.source
         self._check_carried(self._network(), message)
         check_sources(message.ports, interface.ports, source, self._id)
-        wanted = [s for s in message.ports if s.host_port == 0 or missing([s], interface.ports, source)]
-        if not wanted:
+        specs = wanted(message.ports, interface.ports, source)
+        if not specs:
             return await self._unchanged(message.key)
 
         async def compose(taken: Reservation) -> Interface:
-            return replace(interface, ports=(*interface.ports, *await taken.ports(wanted, source)))
+            return replace(interface, ports=(*interface.ports, *await taken.ports(specs, source)))
 
         return await self._attempt(compose, message.key)
 
     async def _unpublish(self, specs: tuple[PortSpec, ...] | None, key: RequestKey | None) -> Any:
         interface = self._existing()
-        gone = interface.ports if specs is None else unpublished(specs, interface.ports, self._id)
+        all_ = interface.ports
+        gone = set(all_) if specs is None else unpublished(specs, all_, self._id)
         if not gone:
             return await self._unchanged(key)
-        return await self._change(
-            replace(interface, ports=tuple(m for m in interface.ports if m not in gone)), key
-        )
+        return await self._change(replace(interface, ports=tuple(m for m in all_ if m not in gone)), key)
 
     async def _release(self, key: RequestKey | None) -> Any:
         if self._record is None:

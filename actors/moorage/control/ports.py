@@ -45,21 +45,43 @@ def mapping_of(spec: PortSpec, host_port: int, source: str = GATEWAY) -> Mapping
     return Mapping(spec.proto, spec.host_ip or ANY, host_port, spec.container_port, spec.count, dual, source)
 
 
-def names(spec: PortSpec, mapping: Mapping) -> bool:
-    """Whether the spec could have made the mapping, with whatever source, an automatic host port standing for any."""
-    return mapping == mapping_of(spec, spec.host_port or mapping.host_port, mapping.source)
+class Published:
+    """Mappings, found by the specs that could have made them, an automatic host port standing for any."""
+
+    def __init__(self, mappings: Iterable[Mapping]) -> None:
+        """Begin with these, of one interface."""
+        self._ports: dict[tuple[object, ...], dict[int, Mapping]] = {}
+        for each in mappings:
+            asked = (each.proto, None if each.dual else each.host_ip, each.container_port, each.count)
+            self._ports.setdefault(asked, {})[each.host_port] = each
+
+    def named(self, spec: PortSpec) -> list[Mapping]:
+        """Those that the spec could have made, with whatever source."""
+        ports = self._alike(spec)
+        if not spec.host_port:
+            return list(ports.values())
+        return [ports[spec.host_port]] if spec.host_port in ports else []
+
+    def take(self, spec: PortSpec) -> bool:
+        """Take out one that the spec could have made; False when there is none."""
+        ports = self._alike(spec)
+        return ports.pop(spec.host_port or next(iter(ports), 0), None) is not None
+
+    def _alike(self, spec: PortSpec) -> dict[int, Mapping]:
+        """By host port, those that are as asked but for it."""
+        return self._ports.get((spec.proto, spec.host_ip, spec.container_port, spec.count), {})
 
 
-def check_sources(specs: Iterable[PortSpec], mappings: Sequence[Mapping], source: str, owner: str) -> None:
+def check_sources(specs: Iterable[PortSpec], mappings: Iterable[Mapping], source: str, owner: str) -> None:
     """Raise Refused (exists) for a fixed spec that is published already, with another source."""
+    others = Published(mapping for mapping in mappings if mapping.source != source)
     for spec in specs:
-        for mapping in mappings:
-            if spec.host_port and names(spec, mapping) and mapping.source != source:
-                raise Refused(
-                    Code.EXISTS,
-                    f"{owner} publishes {spec} with source {mapping.source} already: unpublish it first to "
-                    f"publish it with source {source}",
-                )
+        if spec.host_port and (found := others.named(spec)):
+            raise Refused(
+                Code.EXISTS,
+                f"{owner} publishes {spec} with source {found[0].source} already: unpublish it first to "
+                f"publish it with source {source}",
+            )
 
 
 def check_carried(specs: Iterable[PortSpec], source: str, network: Network, loopback: str) -> None:
@@ -76,25 +98,25 @@ def check_carried(specs: Iterable[PortSpec], source: str, network: Network, loop
             )
 
 
-def missing(specs: Sequence[PortSpec], mappings: Sequence[Mapping], source: str = GATEWAY) -> list[PortSpec]:
+def missing(specs: Iterable[PortSpec], mappings: Iterable[Mapping], source: str = GATEWAY) -> list[PortSpec]:
     """The specs that none of the mappings fulfils, each mapping fulfilling one at most; fixed ones choose first."""
-    free = [mapping for mapping in mappings if mapping.source == source]
-    left = []
-    for spec in sorted(specs, key=lambda each: each.host_port == 0):
-        found = next((mapping for mapping in free if names(spec, mapping)), None)
-        if found is None:
-            left.append(spec)
-        else:
-            free.remove(found)
-    return left
+    free = Published(mapping for mapping in mappings if mapping.source == source)
+    return [spec for spec in sorted(specs, key=lambda each: each.host_port == 0) if not free.take(spec)]
 
 
-def unpublished(specs: Sequence[PortSpec], mappings: Sequence[Mapping], owner: str) -> list[Mapping]:
+def wanted(specs: Sequence[PortSpec], mappings: Iterable[Mapping], source: str) -> list[PortSpec]:
+    """The specs that ask for more than the mappings: automatic ones do, and fixed ones that none fulfils."""
+    left = set(missing([spec for spec in specs if spec.host_port], mappings, source))
+    return [spec for spec in specs if not spec.host_port or spec in left]
+
+
+def unpublished(specs: Iterable[PortSpec], mappings: Iterable[Mapping], owner: str) -> set[Mapping]:
     """The mappings that the specs name. Raises Refused (not_found) for a spec that names none."""
-    gone: list[Mapping] = []
+    published = Published(mappings)
+    gone: set[Mapping] = set()
     for spec in specs:
-        named = [mapping for mapping in mappings if names(spec, mapping)]
+        named = published.named(spec)
         if not named:
             raise Refused(Code.NOT_FOUND, f"{owner} has no mapping {spec}: nothing was unpublished")
-        gone.extend(mapping for mapping in named if mapping not in gone)
+        gone.update(named)
     return gone

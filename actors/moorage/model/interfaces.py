@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from moorage.values import Interface
+from moorage.values import Interface, Mapping
 
 
 def mac_of(ip: str) -> str:
@@ -35,17 +35,21 @@ def differences(before: Interface | None, after: Interface | None) -> Iterator[t
         yield "interface_detached", about
     if _is_attached(after) and not _is_attached(before):
         yield "interface_attached", about
-    for mapping in old:
-        if mapping not in new:
-            yield "mapping_unpublished", {**about, "mapping": mapping}
-    for mapping in new:
-        if mapping not in old:
-            yield "mapping_published", {**about, "mapping": mapping}
+    for mapping in without(old, new):
+        yield "mapping_unpublished", {**about, "mapping": mapping}
+    for mapping in without(new, old):
+        yield "mapping_published", {**about, "mapping": mapping}
     if after is None:
         yield "interface_released", about
 
 
-def _ports(interface: Interface | None) -> tuple[Any, ...]:
+def without(some: Iterable[Mapping], others: Iterable[Mapping]) -> list[Mapping]:
+    """Those of `some` that are not among `others`, in their order."""
+    left_out = frozenset(others)
+    return [mapping for mapping in some if mapping not in left_out]
+
+
+def _ports(interface: Interface | None) -> tuple[Mapping, ...]:
     return () if interface is None else interface.ports
 
 

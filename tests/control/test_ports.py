@@ -1,0 +1,78 @@
+"""Specs of a request against the mappings of an interface."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moorage.control.ports import Published, mapping_of, missing, unpublished, wanted
+from moorage.errors import Code, Refused
+from moorage.model.port_spec import PortSpec
+from moorage.values import Mapping
+
+FRONTS = st.tuples(
+    st.sampled_from(["tcp", "udp"]),
+    st.sampled_from([None, "127.0.0.1"]),
+    st.integers(1, 3),
+    st.integers(1, 2),
+)
+SPECS = st.builds(
+    lambda front, port: PortSpec(front[0], front[1], port, *front[2:]), FRONTS, st.integers(0, 3)
+)
+SOURCES = st.sampled_from(["gateway", "proxy-v2"])
+MAPPINGS = st.lists(
+    st.builds(mapping_of, SPECS, st.integers(1, 3), SOURCES),
+    max_size=6,
+    unique_by=lambda mapping: (mapping.proto, mapping.host_ip, mapping.host_port),
+)
+
+
+def could_make(spec: PortSpec, mapping: Mapping) -> bool:
+    return mapping == mapping_of(spec, spec.host_port or mapping.host_port, mapping.source)
+
+
+@given(SPECS, MAPPINGS)
+def test_mappings_are_found_by_what_could_have_made_them(spec: PortSpec, mappings: list[Mapping]) -> None:
+    """A spec names the mappings it could have made, in their order, and takes one of them out at a time."""
+    named = [mapping for mapping in mappings if could_make(spec, mapping)]
+    published = Published(mappings)
+    assert published.named(spec) == named
+    for left in reversed(range(len(named) + 1)):
+        assert published.take(spec) == (left > 0)
+    assert published.named(spec) == []
+
+
+@given(st.lists(SPECS, max_size=5), MAPPINGS, SOURCES)
+def test_fixed_ports_are_fulfilled_before_automatic_ones(
+    specs: list[PortSpec], mappings: list[Mapping], source: str
+) -> None:
+    """Each mapping fulfils one spec, a fixed one rather than an automatic one, and of its own source."""
+    free, left = [each for each in mappings if each.source == source], []
+    for spec in sorted(specs, key=lambda each: each.host_port == 0):
+        found = [mapping for mapping in free if could_make(spec, mapping)]
+        free = [mapping for mapping in free if mapping not in found[:1]]
+        left += [spec] * (not found)
+    assert missing(specs, mappings, source) == left
+
+
+@given(st.lists(SPECS, max_size=5, unique=True), MAPPINGS, SOURCES)
+def test_what_is_there_is_not_wanted_again(
+    specs: list[PortSpec], mappings: list[Mapping], source: str
+) -> None:
+    """Automatic ports always ask for more, fixed ones unless a mapping of that source is there already."""
+    there = [mapping for mapping in mappings if mapping.source == source]
+    expected = [s for s in specs if not s.host_port or not any(could_make(s, mapping) for mapping in there)]
+    assert wanted(specs, mappings, source) == expected
+
+
+@given(st.lists(SPECS, max_size=3), MAPPINGS)
+def test_what_is_named_goes_or_nothing_does(specs: list[PortSpec], mappings: list[Mapping]) -> None:
+    """All that the specs name goes, unless one of them names nothing."""
+    named = [{mapping for mapping in mappings if could_make(spec, mapping)} for spec in specs]
+    if all(named):
+        assert unpublished(specs, mappings, "web") == set().union(*named)
+    else:
+        with pytest.raises(Refused, match="web has no mapping") as refused:
+            unpublished(specs, mappings, "web")
+        assert refused.value.code is Code.NOT_FOUND
