@@ -6,8 +6,10 @@ import pytest
 
 from agreement import StartAgent, assert_agreement
 from moorage import Agent, Network, Refused
+from moorage.control.ip_allocator import Release
 from moorage.kernel.memory import MemoryKernel
 from moorage.kernel.protocol import Occupied
+from moorage.supervision.directory import Address
 
 pytestmark = pytest.mark.system
 
@@ -38,6 +40,16 @@ def test_the_default_network_follows_the_configuration(start_agent: StartAgent) 
         start_agent(subnet="10.0.51.1/24")
     assert refused.value.code == "exists"
     assert start_agent(subnet="10.0.50.1/24").inspect("web").ip == "10.0.50.2"
+
+
+@pytest.mark.parametrize("addresses", [("10.9.0.3",), ("fd09::3",), ("10.9.0.3", "10.0.42.2")])
+def test_addresses_of_a_former_network_are_nobodys(agent: Agent, addresses: tuple[str, ...]) -> None:
+    """What comes back late, when its network was made anew with another subnet, is no error and takes nothing away."""
+    agent.allocate("web")
+    assert agent._context is not None
+    allocator = Address(agent._context.directory, "ip:default")
+    assert allocator.ask(Release("other", addresses)).wait() is None
+    assert_agreement(agent)
 
 
 def test_a_subnet_is_chosen(agent: Agent, kernel: MemoryKernel) -> None:

@@ -114,17 +114,14 @@ class IpAllocator(LoopActor):
         return None
 
     def _give_back(self, owner: str, addresses: Iterable[str]) -> None:
-        for address in addresses:
-            self._release(owner, address)
+        """Release those that `owner` holds; an address of a former network of this name is nobody's here."""
+        for pool in self._pools:
+            for address in set(pool.owned(owner)).intersection(addresses):
+                pool.release(owner, address, time.monotonic())
         self._claims.redeem()
 
     def _take(self, owner: str, address: str) -> None:
         self._pool_of(address).take(owner, address)
-
-    def _release(self, owner: str, address: str) -> None:
-        pool = self._pool_of(address)
-        if pool.holder(address) == owner:
-            pool.release(owner, address, time.monotonic())
 
     def _pool_of(self, address: str) -> AddressPool:
         return self._pools[-1] if ":" in address else self._pools[0]
@@ -139,5 +136,5 @@ class IpAllocator(LoopActor):
         try:
             return Lease(given, self._pools[1].acquire(owner, time.monotonic(), ipv6))
         except Refused:
-            self._release(owner, given)
+            self._pools[0].release(owner, given, time.monotonic())
             raise
