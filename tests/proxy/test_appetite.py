@@ -5,7 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.proxy.appetite import BATCH, PATIENCE, Appetite
+from moorage.proxy.appetite import PATIENCE, Appetite
+
+BATCH = 16
 
 
 def wake(appetite: Appetite, waiting: int) -> int:
@@ -20,7 +22,7 @@ def wake(appetite: Appetite, waiting: int) -> int:
 
 def test_alternating() -> None:
     """Where one datagram comes at a time, few wake-ups look for a second in vain."""
-    appetite = Appetite()
+    appetite = Appetite(BATCH)
     asked = []
     for _ in range(90):
         asked.append(appetite.limit)
@@ -31,7 +33,7 @@ def test_alternating() -> None:
 @given(st.integers(0, 100), st.integers(1000, 5000))
 def test_flood(before: int, waiting: int) -> None:
     """Whatever was before, a crowd is soon taken a batch at a time."""
-    appetite = Appetite()
+    appetite = Appetite(BATCH)
     for _ in range(before):
         wake(appetite, 1)
     for _ in range(PATIENCE + 1):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-BATCH = 16
-"""Datagrams asked of a busy socket, so that the others get their turn."""
 PATIENCE = 8
 """Wake-ups, each with a datagram, until a socket is taken for busy. To ask once more and be told that there is none
 costs two thirds of a wake-up, so that a socket on which questions and answers alternate is asked for one."""
@@ -12,18 +10,19 @@ costs two thirds of a wake-up, so that a socket on which questions and answers a
 class Appetite:
     """Learns from what each wake-up of one socket found."""
 
-    __slots__ = ("_streak", "limit")
+    __slots__ = ("_most", "_streak", "limit")
 
-    def __init__(self) -> None:
-        """`limit` is how many datagrams to ask for in the next wake-up."""
+    def __init__(self, most: int) -> None:
+        """Ask a busy socket for `most`, so that others get their turn. `limit` is for the next wake-up."""
         self.limit = 1
+        self._most = most
         self._streak = 0
 
     def fed(self) -> None:
         """A wake-up found all it asked for."""
         self._streak += 1
         if self._streak >= PATIENCE:
-            self.limit = BATCH
+            self.limit = self._most
 
     def dry(self, found: int) -> None:
         """A wake-up found so many, and then none."""

@@ -9,6 +9,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from moorage.log import Log
+from moorage.proxy.appetite import Appetite
 from moorage.proxy.connection import Connection
 from moorage.proxy.endpoint import abort
 from moorage.proxy.header import encode
@@ -83,7 +84,7 @@ class Doorman:
 class StreamListener:
     """One listening socket of a service, and the backend its clients are joined to."""
 
-    __slots__ = ("_backend", "_doorman", "_service", "_sock")
+    __slots__ = ("_appetite", "_backend", "_doorman", "_service", "_sock")
 
     def __init__(self, doorman: Doorman, service: Service, sock: socket.socket, backend: Backend) -> None:
         """Own the listening `sock`."""
@@ -91,6 +92,7 @@ class StreamListener:
         self._service = service
         self._sock = sock
         self._backend = backend
+        self._appetite = Appetite(_BATCH)
         sock.setblocking(False)
         if backend.protocol == socket.IPPROTO_TCP:
             tune_tcp(sock)
@@ -107,10 +109,11 @@ class StreamListener:
 
     def ready(self, events: int) -> None:  # noqa: ARG002 - accept says more than the events
         """Accept a few clients."""
-        for _ in range(_BATCH):
+        for found in range(self._appetite.limit):
             try:
                 client, address = self._sock.accept()
             except BlockingIOError:
+                self._appetite.dry(found)
                 return
             except OSError as error:
                 self._missed(error)
@@ -118,6 +121,7 @@ class StreamListener:
             if not self._join(client, address):
                 self._rest()
                 return
+        self._appetite.fed()
 
     def fail(self) -> None:
         """Pause after a bug, so that one that repeats itself does not spin."""

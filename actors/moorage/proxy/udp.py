@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from moorage.proxy.reactor import Reactor
     from moorage.proxy.service import Backend, Service
 
+_BATCH = 16
+"""Datagrams read from a busy socket in one wake-up."""
 _DATAGRAM_SIZE = 1 << 16
 """More than any datagram: 65,507 bytes over IPv4, 65,527 over IPv6."""
 _CLIENT_BUFFER = 1 << 20
@@ -78,7 +80,7 @@ class DatagramListener:
         self._sock = sock
         self._backend = backend
         self._clients: dict[tuple[Address, bytes], DatagramClient] = {}
-        self._appetite = Appetite()
+        self._appetite = Appetite(_BATCH)
         sock.setblocking(False)
         self._control_size = _control_room(sock)
 
@@ -160,7 +162,7 @@ class DatagramClient:
         self._listener = listener
         self._sock = sock
         self._control = control
-        self._appetite = Appetite()
+        self._appetite = Appetite(_BATCH)
         self.key = key
         board.reactor.register(sock.fileno(), self, select.EPOLLIN)
         board.clients.renew(self, board.reactor.now)
