@@ -13,7 +13,7 @@ from agreement import assert_same
 from chaos.load import FIXED, PORT_RANGE
 from chaos.victim import Recorded, Victim
 from lab import HOST, Lab
-from moorage.kernel.linux.conntrack import _GET, Entry, _entry
+from moorage.kernel.linux.ctnetlink import GET, Entry
 from moorage.kernel.linux.nfnetlink import Netlink, generic
 
 PORTS = (*FIXED, *range(*map(int, PORT_RANGE.split("-"))))
@@ -60,9 +60,9 @@ def led(victim: Victim, journal: Recorded) -> set[Flow]:
     subnets = [ip_network(each.subnet, strict=False) for each in journal.networks]
     entries = victim.lab.call(victim.inside, entries_of_this_namespace)
     return {
-        (each.proto, each.target_port, each.answers)
+        (each.proto, each.port, each.answers)
         for each in entries
-        if each.answers != each.target and any(ip_address(each.answers) in subnet for subnet in subnets)
+        if each.translated and any(ip_address(each.answers) in subnet for subnet in subnets)
     }
 
 
@@ -80,4 +80,4 @@ def mapped(journal: Recorded) -> set[Flow]:
 def entries_of_this_namespace() -> list[Entry]:
     """What conntrack knows in this thread's namespace, of whatever family."""
     with Netlink() as netlink:
-        return [_entry(each) for each in netlink.dump(_GET, generic(socket.AF_UNSPEC))]
+        return [Entry.parsed(each) for each in netlink.dump(GET, generic(socket.AF_UNSPEC))]

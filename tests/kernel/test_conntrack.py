@@ -2,7 +2,9 @@ from ipaddress import ip_network
 
 import pytest
 
-from moorage.kernel.linux.conntrack import Entry, _requests, _Wanted, ends, is_stray
+from moorage.kernel.linux.conntrack import _dumps
+from moorage.kernel.linux.ctnetlink import Entry
+from moorage.kernel.linux.flows import Wanted, ends, is_stray
 from moorage.kernel.protocol import Flow
 
 TCP, UDP = 6, 17
@@ -12,7 +14,7 @@ ONE = ANY._replace(host_ip=HOST)
 
 
 def entry(proto: int, target: str, answers: str) -> Entry:
-    return Entry(proto, target, 8080, answers, 2, b"")
+    return Entry(proto, target, 8080, answers, answers != target, 2, b"")
 
 
 @pytest.mark.parametrize(
@@ -98,20 +100,20 @@ def test_a_flush_walks_the_table_no_more_than_pays(
 ) -> None:
     """Few entries are read in one walk, many only as far as they are of the protocols or ports in question."""
     flows = [_flow(number, families) for number in range(ports)]
-    assert len(_requests(flows, entries)) == walks
+    assert len(_dumps(flows, [2, 10][:families], entries)) == walks
 
 
 def test_a_range_is_ended_in_one_walk() -> None:
     """Thousands of ports of one mapping are looked for in one walk of the table, of their protocol alone."""
     flow = Flow("tcp", "", 20000, 29999, (WEB,))
-    assert len(_requests([flow], 100)) == 1
-    assert len(_requests([flow], 5_000)) == 1
+    assert len(_dumps([flow], [2], 100)) == 1
+    assert len(_dumps([flow], [2], 5_000)) == 1
 
 
 def test_flows_are_found_by_port_and_protocol() -> None:
     """A port belongs to the runs that have it, of its protocol, and to the single ports of its number."""
     run, one = Flow("tcp", "", 8000, 8009, (WEB,)), Flow("udp", "", 8000, 8000, (WEB,))
-    wanted = _Wanted([run, one])
+    wanted = Wanted([run, one])
     found = {
         port: (list(wanted.of(TCP, port)), list(wanted.of(UDP, port))) for port in (7999, 8000, 8009, 8010)
     }

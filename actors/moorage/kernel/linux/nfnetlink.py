@@ -54,6 +54,11 @@ def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
         at += (length + 3) & ~3
 
 
+def address(data: bytes) -> str:
+    """The text of an address of four or sixteen bytes."""
+    return socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data)
+
+
 class Netlink:
     """One netlink socket, for one thread at a time.
 
