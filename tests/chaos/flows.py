@@ -67,12 +67,13 @@ def led(victim: Victim, journal: Recorded) -> set[Flow]:
 
 
 def mapped(journal: Recorded) -> set[Flow]:
-    """Protocol, host port and container of all that is published."""
+    """Protocol, host port and container of all that is published by the kernel."""
     numbers = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
     return {
         (numbers[mapping.proto], mapping.host_port + nth, each.ip)
         for each in journal.interfaces
         for mapping in each.ports
+        if not mapping.proxied
         for nth in range(mapping.count)
     }
 

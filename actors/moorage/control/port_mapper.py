@@ -230,7 +230,7 @@ class PortMapper(ThreadActor):
         journal = self.address("journal")
         networks: list[Network] = await persist(journal, GetNetworks())
         interfaces: list[Interface] = await persist(journal, GetInterfaces())
-        mapped = [flow_of(each, mapping) for each in interfaces for mapping in each.ports]
+        mapped = [flow_of(each, m) for each in interfaces for m in each.ports if not m.proxied]
         subnets = [subnet for each in networks for subnet in (each.subnet, each.subnet6) if subnet]
         self.firewall.end_strays(mapped, subnets)
 
