@@ -14,7 +14,7 @@ from pathlib import Path
 from plane import packages, rounds
 from plane.cases import CASES, Case
 from plane.contestants import BUILDERS, assembled
-from plane.load import Load
+from plane.generator import Load
 from plane.packages import Missing
 from plane.table import as_json, as_text
 from rooms import go_private, is_private

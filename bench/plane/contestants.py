@@ -12,7 +12,7 @@ from service import Service
 
 from moorage import Client
 from plane import proxies
-from plane.load import Load, LoadError
+from plane.generator import Load, LoadError
 from plane.packages import Missing
 from plane.place import HOST, Place, Stage
 from plane.say import say

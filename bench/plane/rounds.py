@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from plane import processes
 from plane.cases import Case, figures
 from plane.contestants import Contestant
-from plane.load import Load, LoadError
+from plane.generator import Load, LoadError
 from plane.say import say
 
 WARM_UP = 100

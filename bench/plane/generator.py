@@ -12,7 +12,7 @@ from typing import Any
 from plane.packages import Missing
 from plane.place import Place
 
-SOURCE = Path(__file__).with_name("load.c")
+SOURCES = Path(__file__).with_name("load")
 FLAGS = ("-O2", "-std=c11", "-Wall", "-Wextra")
 PATIENCE = 20.0
 """Seconds beyond its own time after which a run is given up."""
@@ -31,7 +31,7 @@ class Load:
         if compiler is None:
             raise Missing("the load generator is written in C: install a compiler called cc (gcc or clang)")
         self.program = str(directory / "load")
-        subprocess.run([compiler, *FLAGS, "-o", self.program, str(SOURCE)], check=True)
+        subprocess.run([compiler, *FLAGS, "-o", self.program, *map(str, SOURCES.glob("*.c"))], check=True)
 
     def serve(self, place: Place, port: int) -> subprocess.Popen[bytes]:
         """Start the server in a container, and wait until it listens."""
