@@ -7,20 +7,83 @@ take turns, round by round, and every byte that is moved is checked.
 from __future__ import annotations
 
 import argparse
-import json
+import subprocess
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from plane import packages, rounds
-from plane.cases import CASES, Case
-from plane.contestants import BUILDERS, assembled
+from plane import packages
+from plane.cases import FLOWS, TRAFFIC, Case, chosen, crowds
+from plane.contestants import BUILDERS, Builder, Setting, assembled, crowded
+from plane.figures import Numbers
 from plane.generator import Load
 from plane.packages import Missing
-from plane.table import as_json, as_text
+from plane.plot import plot
+from plane.ports import PUBLISHERS, publish_all
+from plane.rounds import Rounds
+from plane.table import table
+from results import Results
 from rooms import go_private, is_private
+
+import peers
 
 SLOT, QUICK_SLOT = 500, 50
 """Milliseconds of one run."""
+LEVELS, QUICK_LEVELS = (10, 1_000, 10_000, 60_000), (10,)
+"""Published ports, for the rate of new flows."""
+PORTS, QUICK_PORTS = (1, 1_000, 10_000), (1, 10)
+"""Ports published at once."""
+NAMES = (*BUILDERS, *(name for name in PUBLISHERS if name not in BUILDERS))
+
+
+class Bench:
+    """What was asked for, and the numbers so far."""
+
+    def __init__(self, options: argparse.Namespace, load: Load, directory: Path) -> None:
+        """Begin with none."""
+        self._options = options
+        self._load = load
+        self._directory = directory
+        self.numbers = Numbers()
+
+    def run(self) -> None:
+        """Measure all that was asked for."""
+        names = [name for name in BUILDERS if name in self._options.contestants]
+        with self._setting() as setting:
+            cases = (*TRAFFIC, *(crowds()[: 2 if self._options.quick else None]))
+            self._rounds(setting, [BUILDERS[name] for name in names], chosen(cases, self._options.only))
+        with self._setting() as setting:
+            self._flows(setting, chosen(FLOWS, self._options.only))
+        if any("ports".startswith(each) for each in self._options.only or ["ports"]):
+            self._ports()
+
+    def _flows(self, setting: Setting, cases: Sequence[Case]) -> None:
+        levels = QUICK_LEVELS if self._options.quick else LEVELS
+        builders = [
+            build
+            for level in levels
+            for name, build in crowded(level).items()
+            if name in self._options.contestants
+        ]
+        self._rounds(setting, builders, cases)
+
+    def _rounds(self, setting: Setting, builders: Sequence[Builder], cases: Sequence[Case]) -> None:
+        if cases:
+            contestants = assembled(builders, setting)
+            rounds = Rounds(self._load, contestants, self._options.slot, self.numbers)
+            rounds.run(cases, self._options.rounds)
+
+    def _ports(self) -> None:
+        names = [name for name in PUBLISHERS if name in self._options.contestants]
+        levels = QUICK_PORTS if self._options.quick else PORTS
+        for _ in range(min(self._options.rounds, 3)):
+            publish_all(names, levels, self._setting, self.numbers)
+
+    @contextmanager
+    def _setting(self) -> Iterator[Setting]:
+        with tempfile.TemporaryDirectory(dir=self._directory) as name, ExitStack() as leaving:
+            yield Setting(self._load, Path(name), leaving)
 
 
 def arguments() -> argparse.Namespace:
@@ -29,42 +92,64 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw them (SVG), which needs matplotlib")
+    parser.add_argument(
+        "--read", type=Path, metavar="FILE", help="tell what a former run wrote, measure nothing"
+    )
     parser.add_argument("--quick", action="store_true", help="a smoke run: one round of short slots")
     parser.add_argument("--rounds", type=int, default=5, help="how many times each is measured")
     parser.add_argument("--slot", type=int, default=SLOT, metavar="MS", help="how long each time")
-    parser.add_argument("--only", nargs="+", metavar="CASE", help="cases whose names begin so")
-    parser.add_argument("--contestants", nargs="+", choices=BUILDERS, default=list(BUILDERS))
+    parser.add_argument(
+        "--only", nargs="+", metavar="CASE", help=f"cases whose names begin so: {', '.join(case_names())}"
+    )
+    parser.add_argument("--contestants", nargs="+", choices=NAMES, default=list(NAMES))
     options = parser.parse_args()
     if options.quick:
         options.rounds, options.slot = 1, QUICK_SLOT
+    if options.only and not any(name.startswith(tuple(options.only)) for name in case_names()):
+        parser.error(f"no case begins with {' or '.join(options.only)}")
     return options
 
 
-def chosen(only: list[str] | None) -> list[Case]:
-    """The cases whose names begin with one of these."""
-    cases = [case for case in CASES if only is None or case.name.startswith(tuple(only))]
-    if not cases:
-        raise SystemExit("no such case; there are: " + "; ".join(case.name for case in CASES))
-    return cases
+def case_names() -> list[str]:
+    """All there are."""
+    return [*(case.name for case in (*TRAFFIC, *crowds(), *FLOWS)), "ports"]
 
 
-def main() -> None:
-    """Go private, measure, tell."""
-    options = arguments()
-    cases = chosen(options.only)
+def fetch(names: Sequence[str]) -> None:
+    """Get the peers that are not there yet, as far as they can be had."""
+    packages.fetch(names)
+    if {"iptables", "netavark"} & set(names):
+        with suppress(OSError, subprocess.CalledProcessError):
+            peers.fetch()
+
+
+def measure(options: argparse.Namespace) -> Results:
+    """Fetch the peers, go private, measure."""
     if not is_private():
-        packages.fetch(options.contestants)
+        fetch(options.contestants)
     go_private()
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            load = Load(Path(scratch))
+            bench = Bench(options, Load(Path(scratch)), Path(scratch))
         except Missing as missing:
             raise SystemExit(str(missing)) from None
-        with assembled(options.contestants, load, Path(scratch)) as contestants:
-            results = rounds.run(load, contestants, cases, options.rounds, options.slot)
+        bench.run()
+    for (case, name), text in bench.numbers.failures.items():
+        print(f"{name} is left out of {case}: {text}")
+    return Results("dataplane", bench.numbers.figures(), packages.versions())
+
+
+def main() -> None:
+    """Measure, or read what was measured, and tell."""
+    options = arguments()
+    results = Results.parse(options.read.read_text()) if options.read else measure(options)
+    numbers = Numbers.of(results.figures)
+    print(table(numbers))
     if options.json:
-        options.json.write_text(json.dumps(as_json(results, cases), indent=1))
-    print(as_text(results, cases))
+        results.write(options.json)
+    if options.plot:
+        plot(numbers, options.plot)
 
 
 if __name__ == "__main__":

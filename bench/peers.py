@@ -47,7 +47,7 @@ def _link_tools(directory: Path) -> None:
         (directory / tool).symlink_to("../usr/sbin/xtables-nft-multi")
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     libraries = next((ROOT / "usr/lib").glob("*-linux-gnu"))
     return os.environ | {
         "PATH": f"{ROOT / 'bin'}:{os.environ['PATH']}",
@@ -74,7 +74,7 @@ class Netavark:
         self._room = Room()
         self._config = directory / "netavark"
         self._config.mkdir()
-        self._environment = _environment()
+        self._environment = environment()
         self._addresses: Iterator[str] = map(str, islice(ip_network(SUBNET).hosts(), 1, None))
         self._given: dict[str, str] = {}
 
@@ -131,7 +131,7 @@ class Cni:
         """Keep the leases in `directory`."""
         self._room = Room()
         self._plugins = ROOT / "usr/lib/cni"
-        self._environment = _environment() | {"CNI_PATH": str(self._plugins), "CNI_IFNAME": "eth0"}
+        self._environment = environment() | {"CNI_PATH": str(self._plugins), "CNI_IFNAME": "eth0"}
         self._results: dict[str, Any] = {}
         ranges = [[{"subnet": SUBNET, "gateway": GATEWAY}]]
         ipam = {

@@ -1,12 +1,15 @@
-"""What is measured: a table of loads, and the figures that each gives."""
+"""The loads, as a table, and the numbers that each gives."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import resource
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Better = Literal["higher", "lower"]
+CROWD = 10_000
+SPARE = 2_000
+"""Descriptors that a proxy needs beside two for each connection: more than any of them takes."""
 
 
 @dataclass(frozen=True)
@@ -14,14 +17,14 @@ class Case:
     """One load, as the load generator takes it."""
 
     name: str
-    mode: str
+    mode: Literal["up", "down", "echo", "once", "idle", "udp", "flows", "flood"]
     connections: int = 1
     size: int = 64
     """Bytes of a message or datagram; bulk has a size of its own."""
     rate: int = 0
     """Datagrams a second."""
-    group: str = "all"
-    """Which contestants it is for: `loopback`, `outside` or `all`."""
+    group: Literal["all", "loopback", "outside"] = "all"
+    """Which contestants it is for."""
 
     @property
     def udp(self) -> bool:
@@ -34,7 +37,7 @@ class Case:
         return [self.mode, to[0], *map(str, numbers)]
 
 
-CASES = (
+TRAFFIC = (
     Case("bulk up, 1 stream", "up"),
     Case("bulk up, 8 streams", "up", 8),
     Case("bulk down, 1 stream", "down"),
@@ -46,43 +49,31 @@ CASES = (
     *(Case(f"UDP 1400 B, {n}", "udp", n, 1400) for n in (1, 16)),
     *(Case(f"UDP one way, {rate // 1000}k/s", "flood", 1, 200, rate) for rate in (20_000, 80_000)),
 )
+FLOWS = (Case("new TCP flows", "once"), Case("new UDP flows", "flows"))
+"""What a rule for each port makes slower."""
 
 
-@dataclass(frozen=True)
-class Figure:
-    """What a number is."""
-
-    unit: str
-    better: Better
-
-
-RATE = {"up": Figure("MB/s", "higher"), "down": Figure("MB/s", "higher"), "flood": Figure("% lost", "lower")}
-FIGURES: Mapping[str, Figure] = {
-    "p99": Figure("µs", "lower"),
-    "cpu": Figure("s", "lower"),
-    "machine": Figure("s", "lower"),
-}
-"""Beside the rate: the slowest hundredth, and seconds of CPU of the proxy's processes and of the whole machine,
-for each GB or for each 100,000 requests."""
+def crowds() -> tuple[Case, ...]:
+    """Idle connections, as many as this user's limit of descriptors leaves a proxy."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = CROWD if limit == resource.RLIM_INFINITY else min(CROWD, (limit - SPARE) // 2)
+    levels = [*(level for level in (0, 100, 1_000, 3_000) if level < most), most]
+    return tuple(Case(f"idle, {level} connections", "idle", level, group="loopback") for level in levels)
 
 
-def rate_of(case: Case) -> Figure:
-    """What a case's main number is."""
-    return RATE.get(case.mode, Figure("/s", "higher"))
+def chosen(cases: Sequence[Case], only: Sequence[str] | None) -> list[Case]:
+    """Those whose names begin with one of these."""
+    return [case for case in cases if only is None or case.name.startswith(tuple(only))]
 
 
-def figures(case: Case, run: Mapping[str, Any], cpu: float, machine: float) -> dict[str, float]:
-    """The numbers of one run: `rate`, and those of `FIGURES` that it has."""
+def numbers(case: Case, run: Mapping[str, Any], cpu: float, machine: float) -> dict[str, float]:
+    """The figures of one run, which took so many seconds of CPU."""
     match case.mode:
         case "up" | "down":
-            units = run["bytes"] / 1e9
-            found = {"rate": run["bytes"] / 1e6 / run["seconds"]}
+            work, found = run["bytes"] / 1e9, {"throughput": run["bytes"] / 1e6 / run["seconds"]}
         case "flood":
-            units = run["bytes"] / case.size / 1e5
-            found = {"rate": 100 * run["lost"] / max(1, run["sent"])}
+            work, found = run["bytes"] / case.size / 1e5, {"lost": 100 * run["lost"] / max(1, run["sent"])}
         case _:
-            units = run["requests"] / 1e5
-            found = {"rate": run["requests"] / run["seconds"], "p99": run["p99_us"]}
-    if units:
-        found |= {"cpu": cpu / units, "machine": machine / units}
-    return found
+            rate = run["requests"] / run["seconds"]
+            work, found = run["requests"] / 1e5, {"requests": rate, "p99": run["p99_us"]}
+    return found | ({"cpu": cpu / work, "machine": machine / work} if work else {})

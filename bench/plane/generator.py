@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -58,12 +59,14 @@ class Load:
     def idle(self, place: Place, to: tuple[str, int], connections: int) -> subprocess.Popen[bytes]:
         """Open that many connections and keep them until `release`. Raises LoadError."""
         argv = [self.program, "idle", to[0], str(to[1]), str(connections)]
-        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        client = place.start(argv, **streams)
+        pipe = subprocess.PIPE
+        client = place.start(argv, stdin=pipe, stdout=pipe, stderr=pipe)
         assert client.stdout is not None
-        if not client.stdout.readline():
+        ready, _, _ = select.select([client.stdout], [], [], PATIENCE)
+        if not ready or not client.stdout.readline():
+            client.kill()
             _, errors = client.communicate()
-            raise LoadError(errors.decode(errors="replace").strip())
+            raise LoadError(errors.decode(errors="replace").strip() or f"not all open after {PATIENCE:.0f} s")
         return client
 
 

@@ -23,6 +23,7 @@ PROGRAMS = {
     "nginx": "usr/sbin/nginx",
     "socat": "usr/bin/socat",
 }
+VERSION = "version"
 STREAM_MODULE = "usr/lib/nginx/modules/ngx_stream_module.so"
 
 
@@ -63,6 +64,9 @@ def _unpack(name: str, scratch: Path) -> None:
             ["dpkg", "--fsys-tarfile", package], check=True, stdout=subprocess.PIPE
         ).stdout
         subprocess.run(["tar", "-x", "-C", root, wanted], input=archive, check=True)
+    described = ["dpkg-deb", "-f", str(next(scratch.glob(f"{PACKAGES[name][0]}_*.deb"))), "Version"]
+    version = subprocess.run(described, check=True, capture_output=True, text=True).stdout
+    (root / VERSION).write_text(version.strip())
 
 
 def _keep(unpacked: Path, place: Path) -> None:
@@ -82,3 +86,10 @@ def environment(name: str) -> dict[str, str]:
     """The environment in which it finds its libraries."""
     libraries = [str(path) for path in (home(name) / "usr/lib").glob("*-linux-gnu")]
     return os.environ | {"LD_LIBRARY_PATH": ":".join(libraries)}
+
+
+def versions() -> dict[str, str]:
+    """The versions of Debian's packages that are there, by contestant."""
+    return {
+        name: (ROOT / name / VERSION).read_text() for name in PACKAGES if (ROOT / name / VERSION).exists()
+    }

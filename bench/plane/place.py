@@ -39,7 +39,8 @@ class Place:
     ) -> subprocess.Popen[bytes]:
         """Start a program there; its pid is the process's own."""
         entered = ["nsenter", f"--net={self.path}", *argv]
-        process = subprocess.Popen(entered, env=env, **({"stdin": subprocess.DEVNULL} | streams))
+        streams.setdefault("stdin", subprocess.DEVNULL)
+        process: subprocess.Popen[bytes] = subprocess.Popen(entered, env=env, **streams)
         self._exit.callback(end, process)
         return process
 

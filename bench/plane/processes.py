@@ -38,10 +38,10 @@ def machine_cpu() -> float:
     return sum(map(int, (user, nice, system, hard, soft))) * TICK
 
 
-def memory(pids: Sequence[int]) -> tuple[float, float]:
+def memory(pids: Sequence[int]) -> dict[str, float]:
     """Resident and proportional size of a family, MiB."""
     sizes = [_memory(pid) for pid in family(pids)]
-    return sum(rss for rss, _ in sizes) / 1024, sum(pss for _, pss in sizes) / 1024
+    return {"rss": sum(rss for rss, _ in sizes) / 1024, "pss": sum(pss for _, pss in sizes) / 1024}
 
 
 def _memory(pid: int) -> tuple[int, int]:

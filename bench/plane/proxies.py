@@ -14,6 +14,7 @@ from plane.place import Place
 CONNECTIONS = 30_000
 HAPROXY = """
 global
+    maxpipes 256
     tune.pipesize 1048576
 defaults
     mode tcp
@@ -49,6 +50,8 @@ class Proxy:
 
     pids: Sequence[int]
     udp: bool
+    most: int = CONNECTIONS
+    """Connections at a time."""
 
 
 def docker_proxy(place: Place, home: Path, inside: str, port: int) -> Proxy:  # noqa: ARG001 - keeps no files
@@ -60,7 +63,9 @@ def docker_port(place: Place, proto: str, inside: str, port: int) -> int:
     """Publish one port; the pid."""
     ports = ("-host-port", str(port), "-container-ip", inside, "-container-port", str(port))
     argv = [program("docker-proxy"), "-proto", proto, "-host-ip", "127.0.0.1", *ports]
-    process = place.start(["sh", "-c", 'exec "$@" 3>&1', "sh", *argv], stdout=subprocess.PIPE)
+    process = place.start(
+        ["sh", "-c", 'exec "$@" 3>&1', "sh", *argv], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     assert process.stdout is not None
     if process.stdout.read(2) != b"0\n":
         raise Missing(f"docker-proxy did not start: {process.stdout.read()!r}")
@@ -94,7 +99,7 @@ def socat(place: Place, home: Path, inside: str, port: int) -> Proxy:  # noqa: A
     """A process for each connection."""
     listen = f"TCP4-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr,nodelay,backlog=4096"
     argv = [program("socat"), "-b", "65536", "-t", "30", listen, f"TCP4:{inside}:{port},nodelay"]
-    return Proxy([place.start(argv, env=environment("socat")).pid], udp=False)
+    return Proxy([place.start(argv, env=environment("socat")).pid], udp=False, most=1_000)
 
 
 PROXIES: dict[str, Callable[[Place, Path, str, int], Proxy]] = {

@@ -2,69 +2,75 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from plane import processes
-from plane.cases import Case, figures
+from plane.cases import Case, numbers
 from plane.contestants import Contestant
-from plane.generator import Load, LoadError
+from plane.figures import Numbers
+from plane.generator import Load, LoadError, release
 from plane.say import say
 
 WARM_UP = 100
 """Milliseconds."""
 
 
-@dataclass
-class Results:
-    """Numbers by case, contestant and figure, one for each round; and what went wrong."""
+class Rounds:
+    """Contestants, what they are measured with, and the numbers so far."""
 
-    values: dict[tuple[str, str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
-    failures: dict[tuple[str, str], str] = field(default_factory=dict)
+    def __init__(self, load: Load, contestants: Sequence[Contestant], slot: int, into: Numbers) -> None:
+        """Measure in slots of so many milliseconds."""
+        self._load = load
+        self._contestants = contestants
+        self._slot = slot
+        self._into = into
 
-    def add(self, case: str, contestant: str, found: dict[str, float]) -> None:
-        """Take in one run."""
-        for name, value in found.items():
-            self.values[case, contestant, name].append(value)
+    def run(self, cases: Sequence[Case], rounds: int) -> None:
+        """Measure all, after a round to warm up."""
+        for number in range(rounds + 1):
+            for case in cases:
+                for contestant in turned(entrants(self._contestants, case), number):
+                    self._turn(contestant, case, warm=bool(number))
+            say(f"round {number} of {rounds} done")
 
+    def _turn(self, contestant: Contestant, case: Case, *, warm: bool) -> None:
+        place = (case.name, contestant.name)
+        if place in self._into.failures:
+            return
+        try:
+            found = self._one(contestant, case, self._slot if warm else WARM_UP)
+        except LoadError as error:
+            self._into.failures[place] = str(error)
+            say(f"{contestant.name} is left out of {case.name}: {error}")
+        else:
+            if warm:
+                self._into.add(*place, found)
 
-def run(
-    load: Load, contestants: Sequence[Contestant], cases: Sequence[Case], rounds: int, slot: int
-) -> Results:
-    """Measure all, in slots of so many milliseconds, after a round to warm up."""
-    results = Results()
-    for number in range(rounds + 1):
-        for case in cases:
-            for contestant in turned(entrants(contestants, case), number):
-                if (case.name, contestant.name) in results.failures:
-                    continue
-                try:
-                    found = one(load, contestant, case, slot if number else WARM_UP)
-                except LoadError as error:
-                    results.failures[case.name, contestant.name] = str(error)
-                    say(f"{contestant.name}, {case.name}: {error}")
-                    continue
-                if number:
-                    results.add(case.name, contestant.name, found)
-        say(f"round {number} of {rounds} done")
-    return results
+    def _one(self, contestant: Contestant, case: Case, milliseconds: int) -> dict[str, float]:
+        if case.mode == "idle":
+            return self._hold(contestant, case.connections)
+        cpu, machine = processes.cpu(contestant.pids), processes.machine_cpu()
+        argv = case.argv(contestant.to, milliseconds)
+        found = self._load.run(contestant.client, argv, milliseconds / 1e3)
+        cpu, machine = processes.cpu(contestant.pids) - cpu, processes.machine_cpu() - machine
+        return numbers(case, found, cpu, machine)
+
+    def _hold(self, contestant: Contestant, connections: int) -> dict[str, float]:
+        if not connections:
+            return processes.memory(contestant.pids)
+        client = self._load.idle(contestant.client, contestant.to, connections)
+        try:
+            return processes.memory(contestant.pids)
+        finally:
+            release(client)
 
 
 def entrants(contestants: Sequence[Contestant], case: Case) -> list[Contestant]:
     """Those that can do it."""
-    return [each for each in contestants if case.group in {"all", each.group} and (each.udp or not case.udp)]
+    return [each for each in contestants if each.takes(case)]
 
 
 def turned(contestants: list[Contestant], by: int) -> list[Contestant]:
     """Another one first in each round, so that none always follows the same."""
     at = by % len(contestants) if contestants else 0
     return contestants[at:] + contestants[:at]
-
-
-def one(load: Load, contestant: Contestant, case: Case, milliseconds: int) -> dict[str, float]:
-    """One run. Raises LoadError."""
-    cpu, machine = processes.cpu(contestant.pids), processes.machine_cpu()
-    found = load.run(contestant.client, case.argv(contestant.to, milliseconds), milliseconds / 1e3)
-    cpu = processes.cpu(contestant.pids) - cpu
-    return figures(case, found, cpu, processes.machine_cpu() - machine)
