@@ -15,7 +15,7 @@ from pathlib import Path
 
 from plane import packages
 from plane.cases import FLOWS, TRAFFIC, Case, chosen, crowds
-from plane.contestants import BUILDERS, Builder, Setting, assembled, crowded
+from plane.contestants import BUILDERS, Contestant, Setting, assembled, crowded
 from plane.figures import Numbers
 from plane.generator import Load
 from plane.packages import Missing
@@ -49,28 +49,31 @@ class Bench:
 
     def run(self) -> None:
         """Measure all that was asked for."""
-        names = [name for name in BUILDERS if name in self._options.contestants]
-        with self._setting() as setting:
-            cases = (*TRAFFIC, *(crowds()[: 2 if self._options.quick else None]))
-            self._rounds(setting, [BUILDERS[name] for name in names], chosen(cases, self._options.only))
-        with self._setting() as setting:
-            self._flows(setting, chosen(FLOWS, self._options.only))
+        *some, most = crowds()[: 2 if self._options.quick else None]
+        # the greatest crowd last of all: not everybody survives it
+        self._traffic([chosen(cases, self._options.only) for cases in ((*TRAFFIC, *some), (most,))])
+        self._flows(chosen(FLOWS, self._options.only))
         if any("ports".startswith(each) for each in self._options.only or ["ports"]):
             self._ports()
 
-    def _flows(self, setting: Setting, cases: Sequence[Case]) -> None:
-        levels = QUICK_LEVELS if self._options.quick else LEVELS
-        builders = [
-            build
-            for level in levels
-            for name, build in crowded(level).items()
-            if name in self._options.contestants
-        ]
-        self._rounds(setting, builders, cases)
+    def _traffic(self, series: Sequence[Sequence[Case]]) -> None:
+        builders = [build for name, build in BUILDERS.items() if name in self._options.contestants]
+        if any(series):
+            with self._setting() as setting:
+                contestants = assembled(builders, setting)
+                for cases in series:
+                    self._rounds(contestants, cases)
 
-    def _rounds(self, setting: Setting, builders: Sequence[Builder], cases: Sequence[Case]) -> None:
+    def _flows(self, cases: Sequence[Case]) -> None:
+        levels = QUICK_LEVELS if self._options.quick else LEVELS
+        choices = [choice for level in levels for choice in crowded(level).items()]
+        builders = [build for name, build in choices if name in self._options.contestants]
         if cases:
-            contestants = assembled(builders, setting)
+            with self._setting() as setting:
+                self._rounds(assembled(builders, setting), cases)
+
+    def _rounds(self, contestants: Sequence[Contestant], cases: Sequence[Case]) -> None:
+        if cases:
             rounds = Rounds(self._load, contestants, self._options.slot, self.numbers)
             rounds.run(cases, self._options.rounds)
 
