@@ -14,7 +14,7 @@
  *
  * A client prints one line of JSON. Bulk is a series of blocks that begin with their number, whose highest bit says
  * that there are no more; what follows the number is a window of one random pattern, placed by the number.
- * A wrong byte ends the program with status 1 and a sentence.
+ * A wrong byte ends either with status 1 and a sentence, and so does a broken connection its client.
  */
 #define _GNU_SOURCE
 #include "client.h"

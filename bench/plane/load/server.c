@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,7 @@ static void admit(int listener)
 		struct conn *conn = room(sizeof *conn);
 
 		conn->fd = fd;
+		conn->accepted = true;
 		set_nodelay(fd);
 		watch(conn, EPOLLIN, EPOLL_CTL_ADD);
 	}
@@ -103,14 +105,14 @@ static void answer(struct conn *conn)
 		}
 		break;
 	case DOWN:
-		conn->finished = send_block(conn, conn->deadline <= now());
+		conn->finished |= send_block(conn, conn->deadline <= now());
 		break;
 	default:
 		if (receive(conn, conn->hello.size, &end)) {
 			send_all(conn, conn->buffer, conn->hello.size);
 			end = conn->hello.op == ONCE;
 		}
-		conn->finished = end;
+		conn->finished |= end;
 	}
 }
 
@@ -119,6 +121,7 @@ _Noreturn void serve(uint16_t port)
 	struct conn listener = {.fd = bound(SOCK_STREAM, port)}, datagrams = {.fd = bound(SOCK_DGRAM, port)};
 	struct epoll_event events[EVENTS];
 
+	signal(SIGPIPE, SIG_IGN);
 	widen(datagrams.fd);
 	listen(listener.fd, BACKLOG);
 	watch(&listener, EPOLLIN, EPOLL_CTL_ADD);

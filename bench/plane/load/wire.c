@@ -30,6 +30,14 @@ _Noreturn void die(const char *format, ...)
 	exit(1);
 }
 
+/* A connection that breaks ends a client; to a server it is one of many. */
+static void give_up(struct conn *conn, const char *reason)
+{
+	if (!conn->accepted)
+		die("a connection broke: %s", reason);
+	conn->finished = true;
+}
+
 uint64_t now(void)
 {
 	struct timespec time;
@@ -102,8 +110,10 @@ bool send_block(struct conn *conn, bool over)
 	}, 2);
 	if (again(sent))
 		return false;
-	if (sent < 0)
-		die("sending: %s", strerror(errno));
+	if (sent < 0) {
+		give_up(conn, strerror(errno));
+		return false;
+	}
 	conn->have += (size_t)sent;
 	if (conn->have < BLOCK)
 		return false;
@@ -134,7 +144,7 @@ bool receive_block(struct conn *conn)
 
 	if (!receive(conn, BLOCK, &end)) {
 		if (end)
-			die("a stream ended in block %llu", (unsigned long long)conn->number);
+			give_up(conn, "a stream ended within a block");
 		return false;
 	}
 	memcpy(&header, conn->buffer, sizeof header);
@@ -151,7 +161,7 @@ void send_all(struct conn *conn, const void *bytes, size_t size)
 	ssize_t sent = send(conn->fd, bytes, size, MSG_NOSIGNAL);
 
 	if (sent != (ssize_t)size)
-		die("sending: %s", sent < 0 ? strerror(errno) : "short of room");
+		give_up(conn, sent < 0 ? strerror(errno) : "short of room");
 }
 
 void set_nodelay(int fd)

@@ -20,7 +20,7 @@ struct tally { uint32_t op, stream; uint64_t arrived, wrong; };
 /* One connection or datagram socket; `number` counts blocks or messages, `have` the bytes of the current one. */
 struct conn {
 	int fd;
-	bool greeted, last, sent, finished;
+	bool accepted, greeted, last, sent, finished;
 	struct hello hello;
 	uint64_t number, began, deadline;
 	size_t have;
