@@ -170,7 +170,7 @@ class Events:
 
     def __init__(self, client: Client, names: tuple[str, ...]) -> None:
         """Subscribe: what happens from now on is collected."""
-        self._seen: list[Event] = []
+        self.seen: list[Event] = []
         self._changed = threading.Condition()
         self._stream = client.subscribe(names or None)
         self._thread = threading.Thread(target=self._collect, name="events")
@@ -180,11 +180,11 @@ class Events:
         """Return the first event of which `wanted` is true, waiting for it; raises AssertionError."""
 
         def first() -> Event | None:
-            return next(filter(wanted, self._seen), None)
+            return next(filter(wanted, self.seen), None)
 
         with self._changed:
             found = self._changed.wait_for(first, timeout)
-            assert found is not None, f"not told within {timeout} s; told were {self._seen}"
+            assert found is not None, f"not told within {timeout} s; told were {self.seen}"
             return found
 
     def named(self, name: str, timeout: float = PATIENCE) -> Event:
@@ -200,7 +200,7 @@ class Events:
         with suppress(Unreachable):  # the agent was ended
             for event in self._stream:
                 with self._changed:
-                    self._seen.append(event)
+                    self.seen.append(event)
                     self._changed.notify_all()
 
 

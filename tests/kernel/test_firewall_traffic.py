@@ -161,12 +161,13 @@ def test_a_forward_policy_of_iptables_does_not_stop_us(at: Stand) -> None:
     before = [other.list(f"table {family} filter") for family in ("ip", "ip6")]
     assert not at.lab.can_reach("outside", (HOST, 8080), timeout=0.3)
     assert at.firewall.changed()
-    assert at.lab.call("host", at.firewall.keep_forwarding, ["moorage0"]) == []
+    kept = at.lab.call("host", at.firewall.keep_forwarding, ["moorage0"])
+    assert (kept.warnings, len(kept.repaired)) == ([], 2)
     assert at.lab.can_reach("outside", (HOST, 8080))
     assert at.lab.can_reach("outside", (HOST6, 8080))
-    kept = other.list("ruleset")
-    assert at.lab.call("host", at.firewall.keep_forwarding, ["moorage0"]) == []
-    assert (other.list("ruleset"), at.firewall.changed()) == (kept, False)
+    listed = other.list("ruleset")
+    assert at.lab.call("host", at.firewall.keep_forwarding, ["moorage0"]) == ([], [])
+    assert (other.list("ruleset"), at.firewall.changed()) == (listed, False)
     other.run("flush chain ip filter FORWARD\nadd rule ip filter FORWARD tcp dport 9 counter drop")
     at.lab.call("host", at.firewall.keep_forwarding, ["moorage0"])
     assert at.lab.can_reach("outside", (HOST, 8080))
@@ -201,8 +202,8 @@ def test_a_chain_that_cannot_be_overridden_is_named(at: Stand) -> None:
         "table inet mine {\n chain strict {\n type filter hook forward priority 5; policy drop;\n }\n }"
     )
     before = other.list("table inet mine")
-    (warning,) = at.lab.call("host", at.firewall.keep_forwarding, ["moorage0"])
+    ((warning,), _) = at.lab.call("host", at.firewall.keep_forwarding, ["moorage0"])
     assert warning.startswith("chain strict of nftables table inet mine drops forwarded traffic")
-    assert at.lab.call("host", at.firewall.keep_forwarding, []) == []
+    assert at.lab.call("host", at.firewall.keep_forwarding, []) == ([], [])
     assert other.list("table inet mine") == before
     other.close()

@@ -36,7 +36,11 @@ def test_the_chain_is_replaced_in_one_step_and_not_again(programs: Path) -> None
     """An old jump makes room for a new chain and jump in one restore; unchanged, nothing is run."""
     write(programs)
     forwarding = LegacyForwarding("ip")
-    assert forwarding.keep(["m1", "m0"]) == forwarding.keep(["m0", "m1"]) == []
+    assert forwarding.keep(["m1", "m0"]) == (
+        (),
+        ["FORWARD of legacy iptables dropped our traffic, chain MOORAGE made"],
+    )
+    assert forwarding.keep(["m0", "m1"]) == ((), ())
     assert (programs / "iptables-legacy-restore.said").read_text().splitlines() == [
         "*filter",
         ":MOORAGE - [0:0]",
@@ -53,7 +57,7 @@ def test_the_chain_is_replaced_in_one_step_and_not_again(programs: Path) -> None
 def test_without_bridges_the_chain_goes(programs: Path) -> None:
     """With nothing to let pass, jump and chain are removed."""
     write(programs)
-    assert LegacyForwarding("ip").keep([]) == []
+    assert LegacyForwarding("ip").keep([]) == ((), ())
     assert (programs / "iptables-legacy-restore.said").read_text().splitlines() == [
         "*filter",
         ":MOORAGE - [0:0]",
@@ -66,14 +70,14 @@ def test_without_bridges_the_chain_goes(programs: Path) -> None:
 def test_a_program_that_is_missing_or_fails_is_named(programs: Path) -> None:
     """Where its program does not help, the sentence names it, and the next time it is tried again."""
     forwarding = LegacyForwarding("ip")
-    assert "iptables-legacy, which could let ours pass, is missing" in forwarding.keep(["m0"])[0]
+    assert "iptables-legacy, which could let ours pass, is missing" in forwarding.keep(["m0"]).warnings[0]
     write(programs, status=4)
-    assert "iptables-legacy-restore -w 10 --noflush failed" in forwarding.keep(["m0"])[0]
+    assert "iptables-legacy-restore -w 10 --noflush failed" in forwarding.keep(["m0"]).warnings[0]
     write(programs)
-    assert forwarding.keep(["m0"]) == []
+    assert not forwarding.keep(["m0"]).warnings
 
 
 def test_a_host_without_the_table_is_left_without(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no legacy filter table is, none is made and nothing is run."""
     monkeypatch.setattr(legacy, "_read", lambda layout: None)
-    assert (LegacyForwarding("ip6").keep(["m0"]), LegacyForwarding("ip6").fingerprint()) == ([], 0)
+    assert (LegacyForwarding("ip6").keep(["m0"]), LegacyForwarding("ip6").fingerprint()) == (((), ()), 0)

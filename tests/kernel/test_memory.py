@@ -128,5 +128,5 @@ def test_reserved_ports_flows_and_forwarding_are_remembered(kernel: MemoryKernel
     assert kernel.reserved_ports() == firewall.read_reserved() == before | {65001}
     flow = Flow("udp", "", 53, 53, ("10.0.42.2",))
     firewall.flush_flows([flow])
-    assert firewall.keep_forwarding(["moorage0"]) == []
+    assert firewall.keep_forwarding(["moorage0"]) == ((), ())
     assert (kernel.flushed, kernel.forwarding) == ([flow], frozenset({"moorage0"}))

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from moorage.control.alarm import Alarm
 from moorage.control.context import Context
 from moorage.control.journal import Append, GetInterfaces, GetNetworks
 from moorage.control.persist import persist
@@ -119,7 +120,7 @@ class Links(ThreadActor):
         self._kernel: KernelLinks | None = None
         self._woken: float | None = None
         self._changed = 0.0
-        self._rested = 0.0
+        self._alarm = Alarm(context.events, lambda: self._tell_self(Look()))
         self._sysctls: set[str] = set()
 
     async def begin(self) -> None:
@@ -216,15 +217,8 @@ class Links(ThreadActor):
         for what in found.contested:
             self.log.warning("repairs_contested", what=what)
         if found.rest is not None:
-            self._look_rested(time.monotonic() + found.rest)
+            self._alarm.ring_within(found.rest)
         return found.repaired
-
-    def _look_rested(self, when: float) -> None:
-        """One look waits, however many found the same thing resting."""
-        now = time.monotonic()
-        if not now < self._rested <= when:
-            self._rested = when
-            self._later(when - now, Look())
 
     def _tell_vanished(self, interface_id: str, inode: int) -> None:
         """The interface decides: it may have been attached elsewhere meanwhile. At our start it is not there yet."""

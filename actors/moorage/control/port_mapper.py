@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
+from moorage.control.alarm import Alarm
 from moorage.control.context import Context
+from moorage.control.desired import Desired
 from moorage.control.journal import Append, GetInterfaces, GetNetworks, GetReserved
+from moorage.control.lookout import LATEST, Lookout, Part
 from moorage.control.persist import persist
 from moorage.errors import MoorageError
 from moorage.kernel.protocol import Element, Firewall, Flow
@@ -16,8 +19,6 @@ from moorage.model.elements import mapping_elements, network_elements
 from moorage.store.operations import Commit, Reserve, Unreserve
 from moorage.supervision.actor import ThreadActor
 from moorage.values import Interface, Mapping, Network
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,34 +48,6 @@ class Reload:
 @dataclass(frozen=True, slots=True)
 class EndStrays:
     """End the connections that a former life, once it had removed their rules, did not come to end."""
-
-
-@dataclass(slots=True)
-class Desired:
-    """What the kernel should have, by owner."""
-
-    elements: dict[str, frozenset[Element]] = field(default_factory=dict)
-    ports: dict[str, frozenset[int]] = field(default_factory=dict)
-    holders: Counter[int] = field(default_factory=Counter)
-    """How many owners have a port: those of different protocols may share its number."""
-
-    def put(self, settle: Settle) -> None:
-        _put(self.elements, settle.owner, settle.elements)
-        self.holders.subtract(self.ports.get(settle.owner, ()))
-        self.holders.update(settle.ports)
-        _put(self.ports, settle.owner, settle.ports)
-
-    def all_elements(self) -> list[Element]:
-        return [element for owned in self.elements.values() for element in owned]
-
-    def all_ports(self) -> frozenset[int]:
-        return frozenset().union(*self.ports.values())
-
-    def without_holder(self, ports: frozenset[int]) -> frozenset[int]:
-        return frozenset(port for port in ports if self.holders[port] <= 0)
-
-    def bridges(self) -> list[str]:
-        return [str(each.key[0]) for each in self.all_elements() if each.container == "bridges"]
 
 
 def rules_of(interface: Interface) -> frozenset[Element]:
@@ -119,6 +92,8 @@ class PortMapper(ThreadActor):
         self._firewall: Firewall | None = None
         self._desired = Desired()
         self._looking = False
+        self._lookout = Lookout()
+        self._alarm = Alarm(context.events, self._tell_look)
         self._warned: frozenset[str] = frozenset()
 
     async def begin(self) -> None:
@@ -138,8 +113,7 @@ class PortMapper(ThreadActor):
         """Look after the rules."""
         match message:
             case Look():
-                self._looking = False
-                await self._look()
+                await self._consider()
             case Reload():
                 await self._reload()
             case EndStrays():
@@ -154,7 +128,7 @@ class PortMapper(ThreadActor):
         bridges, ports = self._desired.bridges() if _of_network(messages) else None, self._ports(messages)
         flows = [flow for settle in messages for flow in self._ended(settle)]
         for settle in messages:
-            self._desired.put(settle)
+            _put(self._desired, settle)
         try:
             await self._apply(before)
             await self._reserve(ports, self._ports(messages))
@@ -218,9 +192,9 @@ class PortMapper(ThreadActor):
         journal = self.address("journal")
         desired = Desired()
         for network in await persist(journal, GetNetworks()):
-            desired.put(settle_network(network))
+            _put(desired, settle_network(network))
         for interface in await persist(journal, GetInterfaces()):
-            desired.put(settle_interface(interface))
+            _put(desired, settle_interface(interface))
         self._desired = desired
         self.firewall.install(desired.all_elements())
         self._keep_forwarding()
@@ -247,39 +221,68 @@ class PortMapper(ThreadActor):
         self.firewall.write_reserved(missing, ())
         return [f"{len(missing)} of our ports were missing in ip_local_reserved_ports, added"] * bool(missing)
 
+    async def _consider(self) -> None:
+        """Look, or later where the last look was a moment ago."""
+        self._looking = False
+        if wait := self._lookout.wait():
+            self._looking = True
+            self._alarm.ring_within(wait)
+        else:
+            await self._look()
+
     async def _look(self) -> None:
-        """Put right what somebody else changed."""
-        if not self.firewall.changed():
-            return
-        repaired = self.firewall.install(self._desired.all_elements())
-        ours: frozenset[int] = await self.address("journal").ask(GetReserved())
-        for what in [*repaired, *self._restore_reserved(ours & self._desired.all_ports())]:
-            self._report(what)
-        self._keep_forwarding()
+        """Put right what somebody else changed, and look again when what rests has rested."""
+        since = time.monotonic()
+        if self.firewall.changed():
+            self._lookout.heard()
+        try:
+            repaired = [part for part in self._lookout.take() if self._report(await self._repair(part))]
+        except MoorageError:
+            self._lookout.heard()
+            self._alarm.ring_within(LATEST)
+            raise
+        for contest in self._lookout.looked(since, repaired):
+            self.log.warning("repairs_contested", what=str(contest))
+        if (rest := self._lookout.rest()) is not None:
+            self._alarm.ring_within(rest)
 
-    def _keep_forwarding(self) -> None:
-        warnings = frozenset(self.firewall.keep_forwarding(self._desired.bridges()))
-        for warning in warnings - self._warned:
+    async def _repair(self, part: Part) -> Sequence[str]:
+        match part:
+            case Part.TABLE:
+                return self.firewall.install(self._desired.all_elements())
+            case Part.FORWARD:
+                return self._keep_forwarding()
+            case Part.RESERVED:
+                ours: frozenset[int] = await self.address("journal").ask(GetReserved())
+                return self._restore_reserved(ours & self._desired.all_ports())
+
+    def _keep_forwarding(self) -> Sequence[str]:
+        kept = self.firewall.keep_forwarding(self._desired.bridges())
+        for warning in frozenset(kept.warnings) - self._warned:
             self.log.warning("forwarding_dropped", what=warning)
-        self._warned = warnings
+        self._warned = frozenset(kept.warnings)
+        return kept.repaired
 
-    def _report(self, what: str) -> None:
-        self.log.info("repaired", what=what)
-        self._context.repaired.add()
-        self._context.emit("repaired", what=what)
+    def _report(self, repaired: Sequence[str]) -> bool:
+        for what in repaired:
+            self.log.info("repaired", what=what)
+            self._context.repaired.add()
+            self._context.emit("repaired", what=what)
+        return bool(repaired)
 
     def _wake(self) -> None:
         """Called by the watcher's thread, often; one message waits at a time."""
         if not self._looking:
             self._looking = True
+            self._tell_look()
+
+    def _tell_look(self) -> None:
+        if not self.actor_stopped.is_set():
             self.actor_ref.tell(Look())
 
 
-def _put(table: dict[str, frozenset[T]], owner: str, value: frozenset[T]) -> None:
-    if value:
-        table[owner] = value
-    else:
-        table.pop(owner, None)
+def _put(desired: Desired, settle: Settle) -> None:
+    desired.put(settle.owner, settle.elements, settle.ports)
 
 
 def _of_network(messages: list[Settle]) -> bool:

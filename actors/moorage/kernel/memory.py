@@ -14,7 +14,7 @@ from typing import NoReturn
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import holder, reserved
 from moorage.kernel.linux.ruleset import describe
-from moorage.kernel.protocol import Element, Flow, Namespace, Occupied, Reconciled, Survey
+from moorage.kernel.protocol import Element, Flow, Kept, Namespace, Occupied, Reconciled, Survey
 from moorage.values import Interface, Network
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -215,10 +215,10 @@ class MemoryFirewall(_Watching):
     def end_strays(self, mapped: Collection[Flow], subnets: Collection[str]) -> None:
         """See `Firewall.end_strays`; a dict tracks no connections."""
 
-    def keep_forwarding(self, bridges: Collection[str]) -> list[str]:
+    def keep_forwarding(self, bridges: Collection[str]) -> Kept:
         """See `Firewall.keep_forwarding`."""
         self._kernel.forwarding = frozenset(bridges)
-        return []
+        return Kept()
 
     def read_reserved(self) -> frozenset[int]:
         """See `Firewall.read_reserved`."""

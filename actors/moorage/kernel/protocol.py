@@ -61,6 +61,13 @@ class Reconciled(NamedTuple):
     rest: float | None = None
 
 
+class Kept(NamedTuple):
+    """What becomes of our traffic in FORWARD: warnings of chains that drop it, sentences on what was put right."""
+
+    warnings: Sequence[str] = ()
+    repaired: Sequence[str] = ()
+
+
 class Survey(NamedTuple):
     """What the kernel shows of an agent's work, without a record of it.
 
@@ -146,11 +153,10 @@ class Firewall(Protocol):
     def end_strays(self, mapped: Collection[Flow], subnets: Collection[str]) -> None:
         """Forget the conntrack entries that lead from host addresses into `subnets` through none of `mapped`."""
 
-    def keep_forwarding(self, bridges: Collection[str]) -> list[str]:
+    def keep_forwarding(self, bridges: Collection[str]) -> Kept:
         """Let the traffic of these bridges pass FORWARD chains of iptables (either kind) whose policy drops it.
 
-        What was put there for other bridges is taken out. Returns a warning for each chain that drops it and
-        cannot be overridden.
+        What was put there for other bridges is taken out.
         """
 
     def read_reserved(self) -> frozenset[int]:

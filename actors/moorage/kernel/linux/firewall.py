@@ -10,7 +10,7 @@ from moorage.kernel.linux.conntrack import Conntrack
 from moorage.kernel.linux.forward import Forwarding
 from moorage.kernel.linux.nfnetlink import Netlink
 from moorage.kernel.linux.nftables import Nftables, NftablesError, TooLongError
-from moorage.kernel.protocol import Element, Flow
+from moorage.kernel.protocol import Element, Flow, Kept
 from moorage.model.elements import astray
 
 Key = tuple[str, tuple[str | int, ...]]
@@ -80,7 +80,7 @@ class LinuxFirewall:
         """See `Firewall.end_strays`. Raises Refused (denied)."""
         self._conntrack.end_strays(mapped, subnets)
 
-    def keep_forwarding(self, bridges: Collection[str]) -> list[str]:
+    def keep_forwarding(self, bridges: Collection[str]) -> Kept:
         """See `Firewall.keep_forwarding`. Raises Refused (denied)."""
         return self._forwarding.keep(bridges)
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from moorage.kernel.linux import ruleset
-from moorage.kernel.linux.legacy import LegacyForwarding
+from moorage.kernel.linux.legacy import CHAIN, LegacyForwarding, accepted
 from moorage.kernel.linux.nftables import NftablesError
+from moorage.kernel.protocol import Kept
 
-CHAIN = "MOORAGE"
 _FAMILIES = ("ip", "ip6")
 
 Objects = list[dict[str, Any]]
@@ -28,13 +28,15 @@ class Forwarding:
         self._legacy = [LegacyForwarding(family) for family in _FAMILIES]
         self._seen = self._fingerprints()
 
-    def keep(self, bridges: Collection[str]) -> list[str]:
+    def keep(self, bridges: Collection[str]) -> Kept:
         """See `Firewall.keep_forwarding`."""
         chains = [entry["chain"] for entry in self._show("chains") if "chain" in entry]
-        warnings = [line for family in _FAMILIES for line in self._keep(family, bridges, chains)]
-        warnings += [line for legacy in self._legacy for line in legacy.keep(bridges)]
+        kept = [self._keep(family, bridges, chains) for family in _FAMILIES]
+        kept += [legacy.keep(bridges) for legacy in self._legacy]
         self._seen = self._fingerprints()
-        return [*warnings, *(_overridden(chains) if bridges else ())]
+        warnings = [line for each in kept for line in each.warnings]
+        repaired = [line for each in kept for line in each.repaired]
+        return Kept([*warnings, *(_overridden(chains) if bridges else ())], repaired)
 
     def legacy_differs(self) -> bool:
         """Whether a legacy filter table is not what it was when last looked at; for any thread."""
@@ -48,23 +50,24 @@ class Forwarding:
     def _fingerprints(self) -> list[int]:
         return [legacy.fingerprint() for legacy in self._legacy]
 
-    def _keep(self, family: str, bridges: Collection[str], chains: Objects) -> list[str]:
+    def _keep(self, family: str, bridges: Collection[str], chains: Objects) -> Kept:
         wanted = bridges if any(_iptables(chain, family) and _drops(chain) for chain in chains) else ()
         present = any(_named(chain, family, CHAIN) for chain in chains)
         try:
-            self._put(family, wanted, present=present)
+            return Kept((), self._put(family, wanted, present=present))
         except NftablesError as error:
-            return [f"chain FORWARD of nftables table {family} filter could not be changed: {error}"]
-        return []
+            return Kept([f"chain FORWARD of nftables table {family} filter could not be changed: {error}"])
 
-    def _put(self, family: str, bridges: Collection[str], *, present: bool) -> None:
+    def _put(self, family: str, bridges: Collection[str], *, present: bool) -> list[str]:
         if not bridges and not present:
-            return
+            return []
         jumps = list(_jumps(self._show(f"chain {family} filter FORWARD")))
         if not bridges:
             self._run(_removal(family, jumps))
         elif len(jumps) != 1 or not present or not self._accepts(family, bridges):
             self._run(_removal(family, jumps) * present + _addition(family, bridges))
+            return [accepted(f"nftables table {family} filter")]
+        return []
 
     def _accepts(self, family: str, bridges: Collection[str]) -> bool:
         rules = _rules(self._show(f"chain {family} filter {CHAIN}"))

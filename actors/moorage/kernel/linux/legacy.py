@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from moorage.errors import Code, Refused
+from moorage.kernel.protocol import Kept
 
 CHAIN = "MOORAGE"
 
@@ -60,30 +61,36 @@ class LegacyForwarding:
         table = _read(self._layout)
         return hash((table.rules, table.drops)) if table else 0
 
-    def keep(self, bridges: Collection[str]) -> list[str]:
-        """Do for this table what `Firewall.keep_forwarding` asks; a sentence where the program fails."""
+    def keep(self, bridges: Collection[str]) -> Kept:
+        """Do for this table what `Firewall.keep_forwarding` asks; a warning where the program fails."""
         table = _read(self._layout)
         if table is None:
-            return []
+            return Kept()
         wanted = frozenset(bridges if table.drops else ())
         if self._kept == (self.fingerprint(), wanted) or not (wanted or CHAIN.encode() in table.rules):
-            return []
+            return Kept()
         try:
-            return self._change(wanted)
+            self._change(wanted)
         except Refused as refused:
-            return [refused.text]
+            return Kept([refused.text])
+        return Kept((), [accepted(f"legacy {self._layout.program.partition('-')[0]}")] if wanted else ())
 
-    def _change(self, bridges: frozenset[str]) -> list[str]:
+    def _change(self, bridges: frozenset[str]) -> None:
         program = shutil.which(self._layout.program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
         if program is None:
-            return [
+            raise Refused(
+                Code.UNSUPPORTED,
                 f"FORWARD of legacy iptables drops our traffic, and {self._layout.program}, which could "
-                "let ours pass, is missing: install the iptables package"
-            ]
+                "let ours pass, is missing: install the iptables package",
+            )
         jumps = _output(program, "-S", "FORWARD").splitlines().count(f"-A FORWARD -j {CHAIN}")
         _restore(f"{program}-restore", _script(bridges, jumps))
         self._kept = (self.fingerprint(), bridges)
-        return []
+
+
+def accepted(table: str) -> str:
+    """What was put right where our traffic had not passed."""
+    return f"FORWARD of {table} dropped our traffic, chain {CHAIN} made"
 
 
 class _Table(NamedTuple):

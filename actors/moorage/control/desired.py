@@ -1,0 +1,51 @@
+"""What the kernel's firewall should have, by owner: an interface's id, or `network:NAME`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from moorage.kernel.protocol import Element
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Desired:
+    """The elements and the published host ports of each owner."""
+
+    elements: dict[str, frozenset[Element]] = field(default_factory=dict)
+    ports: dict[str, frozenset[int]] = field(default_factory=dict)
+    holders: Counter[int] = field(default_factory=Counter)
+    """How many owners have a port: those of different protocols may share its number."""
+
+    def put(self, owner: str, elements: frozenset[Element], ports: frozenset[int]) -> None:
+        """Make what an owner has exactly these."""
+        _put(self.elements, owner, elements)
+        self.holders.subtract(self.ports.get(owner, ()))
+        self.holders.update(ports)
+        _put(self.ports, owner, ports)
+
+    def all_elements(self) -> list[Element]:
+        """Of all owners."""
+        return [element for owned in self.elements.values() for element in owned]
+
+    def all_ports(self) -> frozenset[int]:
+        """Of all owners."""
+        return frozenset().union(*self.ports.values())
+
+    def without_holder(self, ports: frozenset[int]) -> frozenset[int]:
+        """Those that nobody has."""
+        return frozenset(port for port in ports if self.holders[port] <= 0)
+
+    def bridges(self) -> list[str]:
+        """The bridges of all networks."""
+        return [str(each.key[0]) for each in self.all_elements() if each.container == "bridges"]
+
+
+def _put(table: dict[str, frozenset[T]], owner: str, value: frozenset[T]) -> None:
+    if value:
+        table[owner] = value
+    else:
+        table.pop(owner, None)

@@ -1,0 +1,151 @@
+"""Somebody undoes what is put right, at once, again and again: it is told of, and done ever more slowly."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import pairwise
+
+import pytest
+
+from agents import Events, until
+from echo_server import ask
+from installation import LONE, Installation, installed
+from lab import HOST, HOST6
+from moorage.kernel.linux.generation import Watcher
+from moorage.kernel.linux.nftables import Nftables, NftablesError
+from moorage.kernel.linux.watch import Watch
+from moorage.model.backoff import Pace
+
+pytestmark = pytest.mark.system
+
+PACE = Pace()
+SLOWER = 3
+"""Repairs that are watched after the warning."""
+
+
+@pytest.fixture(scope="module")
+def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """An installation that somebody fights with."""
+    with installed(tmp_path_factory.mktemp("fights")) as made:
+        yield made
+
+
+class Adversary:
+    """Undoes something from a thread of its own, whenever it is woken, until `close`."""
+
+    def __init__(self, undo: Callable[[], None]) -> None:
+        self._undo = undo
+        self._woken = threading.Event()
+        self._over = False
+        self._thread = threading.Thread(target=self._run, name="adversary")
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Something changed: perhaps a repair."""
+        self._woken.set()
+
+    def close(self) -> None:
+        """Give up."""
+        self._over = True
+        self._woken.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over:
+            self._undo()
+            self._woken.wait()
+            self._woken.clear()
+
+
+@contextmanager
+def deleting_the_table(at: Installation) -> Iterator[None]:
+    """Somebody who deletes our table as soon as it is there."""
+    nftables = at.lab.call("host", Nftables)
+
+    def delete() -> None:
+        try:
+            nftables.run("delete table inet moorage")
+        except NftablesError:
+            return  # it is not there yet
+
+    adversary = Adversary(delete)
+    watcher = at.lab.call("host", Watcher, adversary.wake, lambda: False)
+    try:
+        yield
+    finally:
+        watcher.close()
+        adversary.close()
+        nftables.close()
+
+
+@contextmanager
+def holding_the_bridge_down(at: Installation) -> Iterator[None]:
+    """Somebody who sets a bridge down as soon as it is up."""
+    adversary = Adversary(lambda: at.lab.run("host", ["ip", "link", "set", "mg-dual", "down"]) and None)
+    watch = at.lab.call("host", Watch, adversary.wake)
+    try:
+        yield
+    finally:
+        watch.close()
+        adversary.close()
+
+
+def working(at: Installation) -> bool:
+    """Whether `web` is reached through the kernel, over both families."""
+    return all(at.lab.can_reach("outside", (to, 8080), timeout=1) for to in (HOST, HOST6))
+
+
+def warnings(at: Installation, what: str) -> list[str]:
+    """The warnings in the log that name it."""
+    return [line["what"] for line in at.agent.log("repairs_contested") if what in line["what"]]
+
+
+def repairs(events: Events, what: str) -> list[float]:
+    """When it was put right, as the events say."""
+    told = [event for event in events.seen if event["event"] == "repaired" and what in event["what"]]
+    return sorted(datetime.fromisoformat(event["time"]).timestamp() for event in told)
+
+
+@pytest.mark.parametrize(
+    ("what", "told", "adversary", "kept"),
+    [
+        ("the nftables table", "table inet moorage was missing", deleting_the_table, ("host", (LONE, 80))),
+        (
+            "bridge mg-dual",
+            "bridge mg-dual: state set to up",
+            holding_the_bridge_down,
+            ("outside", (HOST, 8081)),
+        ),
+    ],
+)
+def test_a_fight_is_told_of_and_slows_down(
+    at: Installation,
+    what: str,
+    told: str,
+    adversary: Callable[[Installation], Iterator[None]],
+    kept: tuple[str, tuple[str, int]],
+) -> None:
+    """Ten repairs come at once, then one warning and pauses that double; what still works is not disturbed.
+
+    Every repair is an event and counted; after the fight all is right again.
+    """
+    before = at.client.status().repaired
+    connection = at.lab.open(*kept)
+    ask(connection)
+    with at.agent.events("repaired") as events:
+        with adversary(at):
+            until(lambda: warnings(at, what), timeout=30)
+            known = len(repairs(events, told))
+            until(lambda: len(repairs(events, told)) >= known + SLOWER, timeout=30)
+            assert ask(connection).payload == b"hello"
+        until(lambda: working(at), timeout=PACE.longest + 10)
+        until(lambda: at.client.status().repaired - before == len(events.seen))
+        times = repairs(events, told)
+    gaps = [after - before for before, after in pairwise(times)][PACE.limit - 1 :]
+    assert len(warnings(at, what)) == 1
+    assert all(
+        gap >= min(PACE.first * 2**index, PACE.longest) - 0.002 for index, gap in enumerate(gaps[:SLOWER])
+    )
