@@ -124,6 +124,10 @@ class AgentProcess:
         )
         return done
 
+    def said(self) -> str:
+        """All of the log, to be shown when something went wrong."""
+        return self._log.read_text()
+
     def log(self, event: str) -> list[dict[str, Any]]:
         """The lines of the log about that event, those of former processes too."""
         lines = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]

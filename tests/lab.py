@@ -67,6 +67,11 @@ class Lab:
         path = self._namespaces.pop(name)
         subprocess.run(["ip", "netns", "del", os.path.basename(path)], check=True)  # noqa: PTH119 - text, no file
 
+    @property
+    def containers(self) -> list[str]:
+        """The names of all containers."""
+        return [name for name in self._namespaces if name not in {"host", "outside"}]
+
     def path(self, name: str) -> str:
         """The path of a namespace: `/run/netns/…`."""
         return self._namespaces[name]

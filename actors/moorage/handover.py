@@ -85,14 +85,19 @@ class Successor:
         self._socket = sock
         self._socket.setblocking(True)
 
-    def give(self, sockets: Sequence[Named], patience: float) -> bool:
-        """Send these, and wait until it serves; False when it does not within `patience` seconds, or is gone."""
+    def give(self, sockets: Sequence[Named], patience: float, disconnect: Callable[[str], None]) -> bool:
+        """Send these, and wait until it serves; False when it does not within `patience` seconds, or is gone.
+
+        Its clients may unpublish before that is said: `disconnect` is given the names of such proxies.
+        """
         self._socket.settimeout(patience)
         try:
             for start in range(0, len(sockets), BATCH):
                 self._send(sockets[start : start + BATCH])
             self._socket.send(GIVEN)
-            return self._socket.recv(_MESSAGE) == READY
+            while (word := self._socket.recv(_MESSAGE)) not in {READY, b""}:
+                disconnect(word.decode())
+            return word == READY
         except OSError:
             return False
 

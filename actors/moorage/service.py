@@ -137,7 +137,7 @@ def _start(agent: Agent, manager: Manager, *, replacing: bool) -> Links:
 def _serve(agent: Agent, door: Door, links: Links, manager: Manager, stopping: Stopping) -> int:
     while (successor := _successor(agent, door, stopping)) is not None:
         estate = agent.hand_over()
-        if successor.give([*estate.sockets, *links.sockets], START):
+        if successor.give([*estate.sockets, *links.sockets], START, estate.disconnect):
             return _drain(estate, successor, stopping, agent.config.drain)
         log.error("replacement_failed")
         successor.close()

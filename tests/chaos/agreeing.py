@@ -8,6 +8,7 @@ from pathlib import Path
 from agents import until
 from agreement import STATES, assert_same, expected_listeners, expected_tree, tree_of
 from chaos.flows import check_flows
+from chaos.footprint import Footprint
 from chaos.told import require
 from chaos.victim import Victim, check_kernel
 from moorage.rpc.wire import interface_from_wire, interface_to_wire
@@ -17,10 +18,10 @@ SETTLED = 5.0
 """Seconds within which all has to agree after the last answer."""
 
 
-def agree(victim: Victim, told: Mapping[str, Interface]) -> None:
+def agree(victim: Victim, told: Mapping[str, Interface], fresh: Footprint | None = None) -> None:
     """Compare all with the journal, while no request is under way. Raises AssertionError.
 
-    `told` is what clients were told.
+    `told` is what clients were told, `fresh` what the agent took when it had nothing to do.
     """
     journal = victim.recorded()
     interfaces = journal.interfaces
@@ -34,7 +35,10 @@ def agree(victim: Victim, told: Mapping[str, Interface]) -> None:
     check_kernel(victim, journal)
     if victim.kept is None:
         check_flows(victim, journal)
-    assert_same("listeners", listeners_of(victim.pid), expected_listeners(interfaces))
+    listeners = expected_listeners(interfaces)
+    assert_same("listeners", listeners_of(victim.pid), listeners)
+    if fresh is not None:
+        fresh.check(victim, listeners)
 
 
 def eventually(check: Callable[[], None]) -> None:

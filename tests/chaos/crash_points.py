@@ -31,6 +31,8 @@ STEPS = (
     "control.port_mapper:PortMapper._reserve",
     "control.port_mapper:PortMapper._append",
     "control.port_mapper:PortMapper._remove_reserved",
+    "control.port_mapper:PortMapper._look",
+    "control.port_mapper:PortMapper._end_strays",
     "control.links:Links.receive",
     "store.store:Store.commit",
     "store.store:Store._transaction",

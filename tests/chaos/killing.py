@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -13,6 +12,7 @@ from chaos.account import MOMENT, Account
 from chaos.agreeing import agree, eventually
 from chaos.crash_points import END, HANG, START, STEPS, points
 from chaos.flows import Passers
+from chaos.footprint import Footprint
 from chaos.load import CLIENTS, Load, Worker
 from chaos.told import require
 from chaos.turns import Turns
@@ -28,8 +28,6 @@ GIVEN_UP = 20.0
 """Seconds within which an agent has ended whose journal hangs."""
 WAYS = (*["moment"] * 4, *["step"] * 5, "end", "hang")
 """How it ends, each as often as it stands here."""
-THREADS = 8
-"""Threads that a busy agent may keep in reserve: those of asyncio's executor (`min(32, cores + 4)`)."""
 
 
 class Killing:
@@ -52,23 +50,23 @@ class Killing:
     def run(self, enough: Callable[[Account], bool]) -> Account:
         """Kill until it is enough. Raises AssertionError at the first thing that is wrong."""
         with self._victim as victim:
-            fresh = self._warm(victim)
+            self._fresh = self._warm(victim)
             with Load(self._workers) as load, self._passers():
                 while not enough(self.account):
                     self._kill(load)
                     self._recover(load)
-            self._leave(*fresh)
+            self._leave()
         return self.account
 
     def _passers(self) -> AbstractContextManager[object]:
         return nullcontext() if self._victim.kept is not None else Passers(self._victim.lab)
 
-    def _warm(self, victim: Victim) -> tuple[Counter[str], int]:
-        """The descriptors and threads that it has when it has nothing to do, and has done everything once."""
+    def _warm(self, victim: Victim) -> Footprint:
+        """What it takes when it has nothing to do, and has done everything once."""
         victim.client.allocate("first", ports=["80", "80/udp"], netns=self._spare)
         victim.client.release("first")
         victim.client._drop_idle()
-        return victim.descriptors(), victim.threads()
+        return Footprint.of(victim)
 
     def _kill(self, load: Load) -> None:
         """Let it die at a random moment, at a step of an operation, at one of its end, or of its journal."""
@@ -128,21 +126,21 @@ class Killing:
         self._check(load)
 
     def _check(self, load: Load) -> None:
-        eventually(lambda: agree(self._victim, load.told))
+        eventually(lambda: agree(self._victim, load.told, self._fresh))
         account = self.account
         account.checks += 1
         account.answered, account.repeated, account.slowest = load.answered, load.repeated, load.slowest
 
-    def _leave(self, descriptors: Counter[str], threads: int) -> None:
-        """Release all: what is left has to be what a fresh agent has."""
+    def _leave(self) -> None:
+        """Release all: nothing is left of it, and no more taken than by a fresh agent."""
         for id in [each.id for each in self._victim.client.list()]:
             self._victim.client.release(id)
         for client in (*self._clients, self._victim.client):
             client._drop_idle()
-        eventually(lambda: self._none_left(descriptors))
-        left = self._victim.threads()
-        require(left <= threads + THREADS, f"{left} threads after all, {threads} before")
+        eventually(self._none_left)
 
-    def _none_left(self, before: Counter[str]) -> None:
-        more = self._victim.descriptors() - before
+    def _none_left(self) -> None:
+        agree(self._victim, {}, self._fresh)
+        self._victim.client._drop_idle()
+        more = self._victim.descriptors() - self._fresh.descriptors
         require(not more, f"descriptors left open: {dict(more)}")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import signal
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
 
+from agents import until
 from chaos.flows import check_flows
+from chaos.footprint import SESSIONS, THREADS, Footprint
 from chaos.linux_machine import flush
 from chaos.victim import Victim, check_kernel
 from lab import HOST, Lab
@@ -91,6 +95,31 @@ def test_a_connection_that_lives_on_is_seen(victim: Victim) -> None:
     check_flows(victim, journal)
     with pytest.raises(AssertionError, match="connections"):
         check_flows(victim, replace(journal, interfaces=[]))
+
+
+def test_a_link_left_in_a_container_is_seen(victim: Victim) -> None:
+    """A link in a container that is attached nowhere is seen."""
+    victim.lab.container("bare")
+    journal = victim.recorded()
+    check_kernel(victim, journal)
+    victim.lab.run("bare", ["ip", "link", "add", "left", "type", "veth", "peer", "name", "over"])
+    with pytest.raises(AssertionError, match="links in containers"):
+        check_kernel(victim, journal)
+    victim.lab.remove("bare")
+
+
+def test_a_descriptor_left_open_is_seen(victim: Victim) -> None:
+    """More sockets than clients and listeners account for are seen, and so are threads."""
+    fresh = Footprint.of(victim)
+    fresh.check(victim, ())
+    with ExitStack() as stack:
+        for _ in range(SESSIONS + 1):
+            stack.enter_context(socket.socket(socket.AF_UNIX)).connect(str(victim.socket))
+        until(lambda: victim.descriptors()["socket:"] > fresh.descriptors["socket:"] + SESSIONS)
+        with pytest.raises(AssertionError, match="socket:"):
+            fresh.check(victim, ())
+    with pytest.raises(AssertionError, match="threads"):
+        replace(Footprint.of(victim), threads=fresh.threads - THREADS - 1).check(victim, ())
 
 
 def _names(victim: Victim) -> list[str]:

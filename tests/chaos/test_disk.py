@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agents import AgentProcess, until
+from chaos.disks import fill, small_disk
 from echo_server import ask
 from lab import HOST, Lab
 from moorage.errors import Code, Refused
@@ -27,11 +25,8 @@ LARGE = {"of": "x" * 4000}
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 2 MB of its own."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", disk], check=True)
-    yield disk
-    subprocess.run(["umount", "--lazy", disk], check=True)
+    with small_disk(tmp_path / "disk") as disk:
+        yield disk
 
 
 @pytest.fixture
@@ -44,16 +39,6 @@ def agent(disk: Path, tmp_path: Path) -> Iterator[AgentProcess]:
         for number in range(30):
             agent.client.allocate(f"i{number}", ports=["80", "90"])
         yield agent
-
-
-def fill(disk: Path) -> Path:
-    """Leave no free byte."""
-    filler = disk / "lost+found"
-    with suppress(OSError), filler.open("ab", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
-    assert os.statvfs(disk).f_bavail == 0
-    return filler
 
 
 def fill_up(agent: AgentProcess, disk: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -211,11 +212,22 @@ def _check_links(victim: Victim, journal: Recorded) -> None:
     assert_same("gateways", _addresses(bridges), gateways)
     attached = [each for each in journal.interfaces if each.netns is not None]
     assert_same("veths", {each.get("ifalias") for each in ours}, {alias(each.id) for each in attached})
+    assert_same("links in containers", _inside(victim), {(each.netns, each.ifname) for each in attached})
     for each in attached:
         inside = [link for link in _links(victim, str(each.netns)) if link["ifname"] == each.ifname]
         assert_same(f"addresses of {each.id}", _addresses(inside), {f"{each.ip}/{each.prefix}"})
         require(inside[0]["address"] == each.mac, f"{each.id} has {inside[0]['address']}, not {each.mac}")
         require("UP" in inside[0]["flags"], f"{each.id} is down")
+
+
+def _inside(victim: Victim) -> set[tuple[str | None, str | None]]:
+    """What links there are in containers, with the path of each."""
+    return {
+        (victim.lab.path(name), link)
+        for name in victim.lab.containers
+        for _, link in victim.lab.call(name, socket.if_nameindex)
+        if link != "lo"
+    }
 
 
 def _kind(link: dict[str, Any]) -> str | None:
