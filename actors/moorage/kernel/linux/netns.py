@@ -141,5 +141,10 @@ def _go_home(home: int) -> None:
 def open_socket(fd: int) -> socket.socket:
     """A route netlink socket that belongs to the namespace behind `fd`, made without staying there."""
     with inside(fd):
-        # pyroute2 takes SOCK_RAW for a UDP socket and refuses it
-        return socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
+        return route_socket()
+
+
+def route_socket() -> socket.socket:
+    """A route netlink socket of the namespace that the calling thread is in."""
+    # pyroute2 takes SOCK_RAW for a UDP socket and refuses it
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)

@@ -28,20 +28,20 @@ def open_iproute(sock: socket.socket | None = None) -> Any:
 
 
 class Rtnetlink:
-    """Two route netlink sockets of the host: `ip` asks for changes, `reader` reads quickly.
+    """Two route netlink sockets of the host: `ip` asks for changes, `reader` reads quickly, over `reads`.
 
     Belongs to the thread that made it.
     """
 
     def __init__(self) -> None:
-        self._reads = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
-        self.reader = Reader(self._reads)
+        self.reads = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        self.reader = Reader(self.reads)
         self.ip = open_iproute()
 
     def close(self) -> None:
         """Close both sockets."""
         self.ip.close()
-        self._reads.close()
+        self.reads.close()
 
 
 @contextmanager
