@@ -394,3 +394,25 @@ def test_the_clock_is_the_loops(monkeypatch: pytest.MonkeyPatch) -> None:
         peer.writer.close()
 
     run(test)
+
+
+def test_answers_of_one_turn_are_sent_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that are answered at the same time are sent in one piece, each with its id."""
+
+    async def test() -> None:
+        async with connected(held=True) as peer:
+            peer.send(*(Request(msgid, "hello", []) for msgid in range(5)))
+            while len(peer.asked) < 5:
+                await asyncio.wait_for(peer.asking.wait(), PATIENCE)
+                peer.asking.clear()
+            pieces: list[bytes] = []
+            write = peer.session.transport.write
+            monkeypatch.setattr(
+                peer.session.transport, "write", lambda data: (pieces.append(data), write(data))
+            )
+            peer.go_on.set()
+            answered = [await peer.receive() for _ in range(5)]
+            assert answered == [Response(msgid, None, "hello") for msgid in range(5)]
+            assert len(pieces) == 1
+
+    run(test)

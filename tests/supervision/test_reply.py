@@ -12,7 +12,7 @@ import pytest
 
 from moorage.errors import Code, Refused
 from moorage.supervision.loop import EventLoop
-from moorage.supervision.reply import Reply, Unanswered
+from moorage.supervision.reply import Reply, Unanswered, together
 from supervision.rig import PATIENCE
 
 
@@ -205,3 +205,28 @@ def test_loop_closes_twice_and_unstarted() -> None:
     events.close()
     events.close()
     EventLoop().close()
+
+
+def test_many_answers_wake_a_loop_once(events: EventLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers given together all arrive, and the loop that waits for them is woken by the last."""
+    replies = [Reply() for _ in range(3)]
+    waiting = threading.Barrier(2)
+
+    async def waits() -> list[object]:
+        asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, waiting.wait, PATIENCE)
+        return await asyncio.gather(*replies)
+
+    outcome = events.submit(waits())
+    waiting.wait(PATIENCE)
+    woken: list[object] = []
+    wake_up = events.loop.call_soon_threadsafe
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            events.loop, "call_soon_threadsafe", lambda *call: (woken.append(call), wake_up(*call))[1]
+        )
+        with together():
+            for number, reply in enumerate(replies):
+                reply.set(number)
+            assert woken == []
+    assert outcome.result(PATIENCE) == [0, 1, 2]
+    assert len(woken) == 1

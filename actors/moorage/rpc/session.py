@@ -52,6 +52,7 @@ class Session(asyncio.Protocol):
         self._reading = True
         self._writable = True
         self._ending = False
+        self._outgoing: list[bytes] = []
         self._finishing: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
         self._drained = asyncio.Event()
@@ -113,7 +114,7 @@ class Session(asyncio.Protocol):
         if self.transport.get_write_buffer_size() > BACKLOG:
             self.transport.abort()
             return
-        self.transport.write(encode(Notification("event", [body])))
+        self._write(encode(Notification("event", [body])))
 
     async def finish(self) -> None:
         """Read no more, answer what is under way, and close."""
@@ -121,7 +122,22 @@ class Session(asyncio.Protocol):
         self._steer()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        self._close()
+
+    def _close(self) -> None:
+        self._flush()
         self.transport.close()
+
+    def _write(self, frame: bytes) -> None:
+        """Send with all that this turn of the loop has to send: many answers come at once, a system call each."""
+        self._outgoing.append(frame)
+        if len(self._outgoing) == 1:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
+        if outgoing and not self.transport.is_closing():
+            self.transport.write(b"".join(outgoing))
 
     def _pump(self) -> None:
         """Take messages while there is room for them."""
@@ -131,7 +147,7 @@ class Session(asyncio.Protocol):
                 self.heard = (True, asyncio.get_running_loop().time())
                 self._take(message)
         except ProtocolError:
-            self.transport.close()
+            self._close()
             return
         self._steer()
         self._expect_frame(expected=self._reading and self._decoder.partial)
@@ -170,13 +186,14 @@ class Session(asyncio.Protocol):
         async with self._turn:
             await self._drained.wait()
             await self._reply(msgid, method, params)
+            self._flush()  # so that the next one waits until this is read
 
     async def _reply(self, msgid: int, method: str, params: list[Any]) -> None:
         result, error = await self._ask(method, params)
         if self.transport.is_closing():
             return
         response = Response(msgid, None if error is None else error_to_wire(error), result)
-        self.transport.write(_encoded(response))
+        self._write(_encoded(response))
 
     async def _heed(self, method: str, params: list[Any]) -> None:
         await self._ask(method, params)

@@ -21,7 +21,7 @@ from moorage.supervision.directory import Address, Directory
 from moorage.supervision.ending import Ending, describe
 from moorage.supervision.inbox import Inbox, ThreadInbox, no_orphans
 from moorage.supervision.messages import Crash, Exit, Ping, Pong, Stop, Watch
-from moorage.supervision.reply import Reply, respond
+from moorage.supervision.reply import Reply, respond, together
 
 DEFERRED = object()
 """Returned by `receive` when the answer will be given later to the reply that `defer` gave."""
@@ -189,8 +189,9 @@ class Actor(pykka.Actor):
             for envelope in envelopes:
                 respond(envelope, self._fault(bug))
             raise
-        for envelope, answer in zip(envelopes, answers, strict=True):
-            respond(envelope, answer)
+        with together():
+            for envelope, answer in zip(envelopes, answers, strict=True):
+                respond(envelope, answer)
 
     def _fault(self, bug: BaseException) -> Fault:
         fault = Fault(f"{self.name} died of {describe(bug)}")

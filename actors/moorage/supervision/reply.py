@@ -6,7 +6,8 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pykka
@@ -167,11 +168,36 @@ def respond(envelope: Envelope[Any], answer: Any) -> None:
     reply.set_exception((type(answer), answer.with_traceback(trace), trace))
 
 
-def wake(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[Any], result: Any) -> bool:
+Waiter = asyncio.Future[Any]
+
+_held = threading.local()
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Hold back what this thread wakes in the block until its end, so that each loop is woken once.
+
+    Every wake-up is a system call, at which the thread gives the interpreter to the loop it wakes.
+    """
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[Waiter, Any]]] = {}
+    _held.loops = loops
+    try:
+        yield
+    finally:
+        _held.loops = None
+        for loop, woken in loops.items():
+            with suppress(RuntimeError):  # it is closed: nobody waits
+                loop.call_soon_threadsafe(_settle_all, woken)
+
+
+def wake(loop: asyncio.AbstractEventLoop, waiter: Waiter, result: Any) -> bool:
     """Give a future of `loop` its result, from any thread. False when the loop is closed: nobody waits."""
     if asyncio._get_running_loop() is loop:
         _settle(waiter, result)
         return True
+    if (loops := getattr(_held, "loops", None)) is not None:
+        loops.setdefault(loop, []).append((waiter, result))
+        return not loop.is_closed()
     try:
         loop.call_soon_threadsafe(_settle, waiter, result)
     except RuntimeError:
@@ -179,6 +205,11 @@ def wake(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[Any], result: A
     return True
 
 
-def _settle(waiter: asyncio.Future[Any], result: Any) -> None:
+def _settle_all(woken: list[tuple[Waiter, Any]]) -> None:
+    for waiter, result in woken:
+        _settle(waiter, result)
+
+
+def _settle(waiter: Waiter, result: Any) -> None:
     if not waiter.done():
         waiter.set_result(result)
