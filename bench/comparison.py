@@ -75,6 +75,8 @@ def threshold(old: Figure, new: Figure) -> float:
 def judge(old: Figure, new: Figure) -> Verdict:
     """Whether a figure moved. Simulated with 5 rounds of equal distribution, under 1 % were said to have moved."""
     difference = new.median - old.median
+    if new.better == "neither":
+        return Verdict.STEADY
     if abs(difference) <= threshold(old, new) or not apart(old.values, new.values):
         return Verdict.STEADY
     return Verdict.BETTER if (difference > 0) == (new.better == "higher") else Verdict.WORSE

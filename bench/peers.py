@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from ipaddress import ip_network
 from itertools import islice
@@ -26,6 +28,14 @@ PORTS = ((8080, 80, "tcp"), (5353, 53, "udp"))
 """What every contestant publishes for the measured container: host port, container port, protocol."""
 
 
+class Failed(SystemExit):
+    """A program of a peer ended with an error, which its text is; it ends a benchmark that does not catch it."""
+
+
+class Killed(Exception):
+    """The deadline came first: the program was killed, and all that it had started."""
+
+
 def fetch() -> None:
     """Download and unpack what is not there yet. Raises CalledProcessError without apt or a network."""
     if (ROOT / "bin").is_dir():
@@ -37,6 +47,20 @@ def fetch() -> None:
         subprocess.run(["dpkg", "-x", str(package), str(ROOT)], check=True)
     _link_tools(ROOT / "bin.new")
     (ROOT / "bin.new").rename(ROOT / "bin")
+
+
+def version(package: str) -> str:
+    """The version of a package that was downloaded, or that would be; `unknown` without apt."""
+    found = sorted((ROOT / "downloads").glob(f"{package}_*.deb"))
+    if found:
+        return found[-1].name.split("_")[1]
+    try:
+        argv = ["apt-cache", "show", "--no-all-versions", package]
+        shown = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return "unknown"
+    lines = [line.partition(": ")[2] for line in shown.splitlines() if line.startswith("Version: ")]
+    return lines[0] if lines else "unknown"
 
 
 def _link_tools(directory: Path) -> None:
@@ -71,12 +95,14 @@ class Netavark:
 
     def __init__(self, directory: Path) -> None:
         """Keep its state in `directory`."""
-        self._room = Room()
+        self.room = Room()
         self._config = directory / "netavark"
         self._config.mkdir()
         self._environment = environment()
         self._addresses: Iterator[str] = map(str, islice(ip_network(SUBNET).hosts(), 1, None))
         self._given: dict[str, str] = {}
+        self.deadline: float | None = None
+        """When programs are killed, by the monotonic clock."""
 
     def add(self, container: Container, serial: int) -> None:
         """Connect a container and publish its ports."""
@@ -89,12 +115,12 @@ class Netavark:
 
     def close(self) -> None:
         """Leave the room."""
-        self._room.close()
+        self.room.close()
 
     def _run(self, command: str, container: Container, serial: int) -> None:
         argv = [str(ROOT / "usr/lib/podman/netavark"), "--config", str(self._config), command]
         options = json.dumps(self._options(container, serial)).encode()
-        self._room.call(_run, [*argv, str(container.path)], options, self._environment)
+        self.room.call(_run, [*argv, str(container.path)], options, self._environment, self.deadline)
 
     def _options(self, container: Container, serial: int) -> dict[str, Any]:
         ports = [
@@ -129,10 +155,14 @@ class Cni:
 
     def __init__(self, directory: Path) -> None:
         """Keep the leases in `directory`."""
-        self._room = Room()
+        self.room = Room()
         self._plugins = ROOT / "usr/lib/cni"
         self._environment = environment() | {"CNI_PATH": str(self._plugins), "CNI_IFNAME": "eth0"}
         self._results: dict[str, Any] = {}
+        self.deadline: float | None = None
+        """When plugins are killed, by the monotonic clock."""
+        self.leases = directory / "cni" / "bench"
+        """Where host-local keeps a file for each address."""
         ranges = [[{"subnet": SUBNET, "gateway": GATEWAY}]]
         ipam = {
             "type": "host-local",
@@ -155,14 +185,14 @@ class Cni:
         self._results[container.name] = self._run("ADD", container, self._portmap(serial), result)
 
     def remove(self, container: Container, serial: int) -> None:
-        """Take it back, in reverse order."""
-        result = self._results.pop(container.name)
+        """Take it back, in reverse order; without the results of connecting it where there are none."""
+        result = self._results.pop(container.name, None)
         self._run("DEL", container, self._portmap(serial), result)
         self._run("DEL", container, self._bridge, result)
 
     def close(self) -> None:
         """Leave the room."""
-        self._room.close()
+        self.room.close()
 
     def _portmap(self, serial: int) -> dict[str, Any]:
         ports = [
@@ -187,13 +217,26 @@ class Cni:
             "CNI_NETNS": str(container.path),
         }
         argv = [str(self._plugins / str(plugin["type"]))]
-        output = self._room.call(_run, argv, json.dumps(config).encode(), environment)
+        output = self.room.call(_run, argv, json.dumps(config).encode(), environment, self.deadline)
         return json.loads(output) if output else None
 
 
-def _run(argv: list[str], stdin: bytes, environment: dict[str, str]) -> bytes:
-    done = subprocess.run(argv, input=stdin, env=environment, capture_output=True, check=False)
-    if done.returncode:
-        text = (done.stdout + done.stderr).decode(errors="replace")
-        raise SystemExit(f"{Path(argv[0]).name} failed with {done.returncode}: {text}")
-    return done.stdout
+def _run(argv: list[str], stdin: bytes, environment: dict[str, str], deadline: float | None) -> bytes:
+    with subprocess.Popen(
+        argv,
+        env=environment,
+        start_new_session=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            left = None if deadline is None else max(0, deadline - time.monotonic())
+            output, errors = process.communicate(stdin, left)
+        except subprocess.TimeoutExpired as late:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise Killed(argv[0]) from late
+    if process.returncode:
+        text = (output + errors).decode(errors="replace")
+        raise Failed(f"{Path(argv[0]).name} failed with {process.returncode}: {text}")
+    return output

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from moorage.version import VERSION
 
@@ -25,6 +25,9 @@ COUNT = "count"
 DIGITS = 4
 """Significant digits that are kept."""
 
+Better = Literal["higher", "lower", "neither"]
+"""The direction of progress; what a peer does is neither better nor worse, and there to be compared with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -34,15 +37,15 @@ class Figure:
     """What is measured, general to particular: `connect/500 attached/cni`. The same in every run."""
     unit: str
     """`ms`, `KiB`, `1/s`, `ratio`, `COUNT`, …"""
-    better: Literal["higher", "lower"]
+    better: Better
     values: tuple[float, ...]
     """One for each round, at least one."""
     relative_to: str | None = None
     """For a ratio: what each round's value was divided by, measured in the same round."""
 
     def __post_init__(self) -> None:
-        """Round the values. Raises ValueError where there is none, or `better` is neither."""
-        if not self.values or self.better not in {"higher", "lower"}:
+        """Round the values. Raises ValueError where there is none, or `better` is none of its words."""
+        if not self.values or self.better not in get_args(Better):
             raise ValueError(
                 f"{self.name} needs values and a direction, not {self.values} and {self.better!r}"
             )
@@ -76,7 +79,7 @@ def ratios(
     ours: Sequence[float],
     theirs: Sequence[float],
     relative_to: str,
-    better: Literal["higher", "lower"],
+    better: Better,
 ) -> Figure:
     """Values of `ours` divided by those of `theirs`, round by round; `better` is said of the quotient."""
     quotients = tuple(one / other for one, other in zip(ours, theirs, strict=True))

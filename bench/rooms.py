@@ -76,6 +76,17 @@ class Container:
         self.path.unlink()
 
 
+def call_in(path: Path, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run `function` in the network namespace at `path`, and return or raise what it does; sockets stay there."""
+    with ThreadPoolExecutor(1, initializer=_enter, initargs=(path,)) as thread:
+        return thread.submit(function, *args, **kwargs).result()
+
+
+def _enter(path: Path) -> None:
+    with path.open() as namespace:
+        _check(_libc.setns(namespace.fileno(), NEWNET))
+
+
 def _enter_new() -> None:
     _check(_libc.unshare(NEWNET))
 

@@ -19,7 +19,9 @@ START = 60.0
 
 
 class Service:
-    """`moorage agent` in a room, configured by keywords, with its state in `directory`. A context manager."""
+    """`moorage agent` in a room, configured by keywords, with its state in `directory`. A context manager,
+    which may be entered again after a `kill`.
+    """
 
     def __init__(self, room: Room, directory: Path, **config: Any) -> None:
         """Write the configuration; nothing runs yet."""
@@ -34,6 +36,7 @@ class Service:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
+        (self._directory / "notify").unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.bind(str(self._directory / "notify"))
             self._process = self._room.call(self._spawn, notify.getsockname())
@@ -53,6 +56,12 @@ class Service:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def kill(self) -> None:
+        """Kill it, as nothing it could do anything about; entering starts another with the same state."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
 
     def _spawn(self, notify: str) -> subprocess.Popen[bytes]:
         argv = [sys.executable, "-m", "moorage.cli", "agent", "--config", str(self._config)]

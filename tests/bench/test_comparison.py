@@ -91,6 +91,11 @@ def test_all_rounds_far_away_have_moved(values: list[float], factor: float, bett
     assert moved is (Verdict.BETTER if better == "higher" else Verdict.WORSE)
 
 
+def test_a_peer_is_not_judged() -> None:
+    """What a peer does may change as it will."""
+    assert comparison.judge(figure([1.0], "neither"), figure([9.0], "neither")) is Verdict.STEADY
+
+
 @pytest.mark.parametrize(
     ("old", "new", "verdict"),
     [

@@ -13,6 +13,7 @@ import pytest
 pytestmark = pytest.mark.system
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
+PEERS = BENCH.parent / ".peers"
 
 
 def run(tmp_path: Path, program: str, *arguments: str) -> Any:
@@ -43,3 +44,28 @@ def test_rpc_measures_both_kernels(tmp_path: Path) -> None:
         assert figures[kernel]["8_clients"]["allocates_per_second"] > 0
         assert figures[kernel]["one_at_a_time"]["allocate_p99_ms"] > 0
     assert figures["range_20"]["publish_s"] > 0
+
+
+def test_reliability_counts_what_is_left(tmp_path: Path) -> None:
+    """An agent goes through kills, ended containers and want of descriptors, and nothing of them is left."""
+    told = run(tmp_path, "reliability.py", "--only", "moorage", "moorage-kernel")
+    figures = {each["name"]: each["median"] for each in told["figures"]}
+    for what in ("addresses", "rules", "links", "listeners"):
+        assert figures[f"3 ended/{what} left/moorage"] == 0
+    assert figures["2 killed/half done/moorage"] == 0
+    assert figures["killed/connections broken of 2/moorage-kernel"] == 0
+    assert figures["3 ports/pss/moorage"] > 0
+
+
+def test_reliability_of_peers_is_measured(tmp_path: Path) -> None:
+    """The plugins and netavark go through the same history as the agent, and docker-proxy the same trials."""
+    for program in ("usr/lib/cni/portmap", "usr/lib/podman/netavark", "dataplane/docker-proxy"):
+        if not (PEERS / program).exists():
+            pytest.skip(f"{program} is not unpacked in .peers: `python bench/reliability.py` fetches it")
+    told = run(tmp_path, "reliability.py", "--only", "moorage", "netavark", "cni", "docker-proxy")
+    figures = {each["name"]: each for each in told["figures"]}
+    for name in ("moorage", "netavark", "cni"):
+        assert figures[f"3 ended/rules left/{name}"]["unit"] == "count"
+    assert figures["3 ports/processes/docker-proxy"]["median"] == 3
+    assert figures["3 ports/pss/moorage to docker-proxy"]["relative_to"] == "docker-proxy"
+    assert {"netavark", "cni", "docker-proxy"} < told["versions"].keys()
