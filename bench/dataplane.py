@@ -127,7 +127,7 @@ def fetch(names: Sequence[str]) -> None:
             peers.fetch()
 
 
-def measure(options: argparse.Namespace) -> Results:
+def measure(options: argparse.Namespace) -> Numbers:
     """Fetch the peers, go private, measure."""
     if not is_private():
         fetch(options.contestants)
@@ -140,17 +140,21 @@ def measure(options: argparse.Namespace) -> Results:
         bench.run()
     for (case, name), text in bench.numbers.failures.items():
         print(f"{name} is left out of {case}: {text}")
-    return Results("dataplane", bench.numbers.figures(), packages.versions())
+    return bench.numbers
 
 
 def main() -> None:
     """Measure, or read what was measured, and tell."""
     options = arguments()
-    results = Results.parse(options.read.read_text()) if options.read else measure(options)
-    numbers = Numbers.of(results.figures)
+    if options.read:
+        numbers = Numbers()
+        for file in options.read:
+            numbers.replace(Numbers.of(Results.parse(file.read_text()).figures))
+    else:
+        numbers = measure(options)
     print(table(numbers))
     if options.json:
-        results.write(options.json)
+        Results("dataplane", numbers.figures(), packages.versions()).write(options.json)
     if options.plot:
         plot(numbers, options.plot)
 

@@ -65,6 +65,12 @@ class Numbers:
         for kind, value in found.items():
             self.values[case, contestant, kind].append(value)
 
+    def replace(self, others: Self) -> None:
+        """Take over all of the cases that `others` have."""
+        cases = set(others.cases())
+        kept = {key: values for key, values in self.values.items() if key[0] not in cases}
+        self.values = defaultdict(list, kept | others.values)
+
     def cases(self) -> list[str]:
         """All that have numbers, in the order they came."""
         return list(dict.fromkeys(case for case, _, _ in self.values))

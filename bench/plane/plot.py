@@ -21,18 +21,21 @@ SHOWN = (
     "UDP 64 B, 16",
 )
 FLOWS = ("new TCP flows", "new UDP flows")
-OURS, LIMIT, THEIRS = "#1f6f8b", "#d8cfb8", "#a9a9a9"
+OURS, LIMIT, THEIRS, SPREAD = "#1f6f8b", "#e5ddc8", "#c4c4c4", "#707070"
 
 
 def plot(numbers: Numbers, file: Path) -> None:
-    """Draw what is known of `SHOWN` and `FLOWS` as an SVG. Raises SystemExit without matplotlib."""
+    """Draw what is known of `SHOWN` and `FLOWS` as an SVG: medians, and lines from the least to the most.
+
+    Raises SystemExit without matplotlib.
+    """
     try:
         import matplotlib as mpl  # noqa: PLC0415 - only drawing needs it
         from matplotlib.figure import Figure  # noqa: PLC0415
     except ImportError:
         raise SystemExit("drawing needs matplotlib: pip install -e '.[bench]'") from None
     # the same numbers give the same file
-    with mpl.rc_context({"svg.hashsalt": "moorage", "font.size": 8, "axes.spines.top": False}):
+    with mpl.rc_context({"svg.hashsalt": "moorage", "svg.fonttype": "none", "font.size": 8}):
         shown = [case for case in (*SHOWN, *FLOWS) if case in numbers.cases()]
         rows = (len(shown) + 1) // 2
         figure = Figure(figsize=(9, 2.1 * rows), layout="constrained")
@@ -51,11 +54,20 @@ def _main(numbers: Numbers, case: str, name: str) -> float:
 def _bars(axis: Axes, numbers: Numbers, case: str) -> None:
     names = numbers.contestants(case)[::-1]
     values = [_main(numbers, case, name) for name in names]
-    bars = axis.barh(names, values, color=[_colour(name) for name in names])
-    axis.bar_label(bars, fmt="{:,.0f}", padding=2)
+    labels = [f"{name}  {value:,.0f}" for name, value in zip(names, values, strict=True)]
+    thin = {"elinewidth": 0.7, "ecolor": SPREAD}
+    colours = [_colour(name) for name in names]
+    axis.barh(labels, values, xerr=_errors(numbers, case, names), error_kw=thin, color=colours)
     axis.set_title(f"{case}, {KINDS[numbers.kinds(case)[0]].unit}", loc="left")
-    axis.margins(x=0.12)
     axis.set_xticks([])
+    axis.spines[["top", "right", "bottom"]].set_visible(False)
+
+
+def _errors(numbers: Numbers, case: str, names: Sequence[str]) -> tuple[list[float], list[float]]:
+    """From each median down to the least round and up to the most."""
+    main = numbers.kinds(case)[0]
+    rounds = [numbers.values[case, name, main] for name in names]
+    return [median(each) - min(each) for each in rounds], [max(each) - median(each) for each in rounds]
 
 
 def _colour(name: str) -> str:
@@ -74,9 +86,10 @@ def _lines(axis: Axes, numbers: Numbers, case: str) -> None:
             if name == peer
         )
         _line(axis, peer, style, points)
-    axis.set_title(f"{case}, 1/s, by number of published ports", loc="left")
+    axis.set_title(f"{case}, 1/s, by published ports", loc="left")
     axis.set_xscale("log")
     axis.set_ylim(bottom=0)
+    axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False)
 
 

@@ -45,6 +45,15 @@ def test_what_is_written_is_read_back(rounds: list[float]) -> None:
     assert again.values["echo", "ours", "requests"] == pytest.approx(rounds, rel=1e-3)
 
 
+def test_a_later_run_takes_the_place_of_a_case() -> None:
+    """Contestants of different runs are never compared with each other."""
+    numbers = numbers_of(ours=[1.0], direct=[2.0])
+    numbers.add("bulk", "ours", {"throughput": 9.0})
+    numbers.replace(numbers_of(ours=[3.0]))
+    assert numbers.contestants("echo") == ["ours"]
+    assert numbers.values["bulk", "ours", "throughput"] == [9.0]
+
+
 def test_a_table_has_the_best_first() -> None:
     """Contestants are sorted by their medians, and compared with those references that took part."""
     text = table.table(numbers_of(slow=[1, 1, 99], direct=[4, 4, 4], fast=[9, 8, 9])).splitlines()
