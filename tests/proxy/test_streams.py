@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 import threading
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from moorage.proxy.pipes import Pipe, PipePool
+from moorage.proxy.service import Backend
 from proxy.harness import Harness, Sender, read_all, read_exactly
 
 MEGABYTE = 1 << 20
@@ -131,6 +133,30 @@ def test_idle_connections(harness: Harness) -> None:
     pairs = [harness.join(route) for _ in range(50)]
     assert harness.plane.connections(route.token) == len(pairs)
     assert not harness.wakes_unasked()
+
+
+class Answering(socket.socket):
+    """Answers a second connect with `again`."""
+
+    again = 0
+    asked = 0
+
+    def connect_ex(self, address: object, /) -> int:
+        self.asked += 1
+        return super().connect_ex(address) if self.asked == 1 else self.again
+
+
+@pytest.mark.parametrize("again", [errno.EALREADY, errno.EISCONN])
+def test_dial_answered_later_or_already(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, again: int
+) -> None:
+    """A dial whose answer takes a while is waited for, and one that was answered, as SCTP says it, is not an error."""
+    opened = Backend.open
+    monkeypatch.setattr(Answering, "again", again)
+    monkeypatch.setattr(Backend, "open", lambda backend: Answering(fileno=opened(backend).detach()))
+    client, server = harness.join()
+    client.sendall(b"hello")
+    assert read_exactly(server, 5) == b"hello"
 
 
 def test_many_small_messages(harness: Harness) -> None:

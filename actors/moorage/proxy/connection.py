@@ -64,7 +64,7 @@ class Connection:
             self._server.watch_dial(self)
             self._relay.dials.renew(self, self._relay.reactor.now)
         else:
-            self._answered(code)
+            self._answered(0 if code == errno.EISCONN else code)  # SCTP says so where TCP says nothing
 
     def ready(self, events: int) -> None:  # noqa: ARG002 - SO_ERROR says more than the events
         """The backend answered the dial."""
