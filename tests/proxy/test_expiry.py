@@ -38,3 +38,21 @@ def test_against_a_dict(actions: list[tuple[str, int, int]]) -> None:
         assert len(expiry) == len(model)
         assert expiry.next_deadline() == min(model.values(), default=math.inf)
         assert expiry.oldest() == next(iter(model), None)
+
+
+@given(steps)
+def test_no_deadline_comes_unannounced(actions: list[tuple[str, int, int]]) -> None:
+    """Who heard of every item that was the only one has heard of a deadline no later than the next."""
+    heard = [math.inf]
+    expiry: Expiry[int] = Expiry(LIFETIME, lambda _item: None, heard.append)
+    now = 0.0
+    for action, item, step in actions:
+        now += step
+        if action == "renew":
+            expiry.renew(item, now)
+        elif action == "cancel":
+            expiry.cancel(item)
+        else:
+            expiry.take_due(now)
+            heard[:] = [expiry.next_deadline()]  # whoever takes looks at what is left
+        assert min(heard) <= expiry.next_deadline()
