@@ -16,7 +16,7 @@ from plane import proxies, rules
 from plane.cases import Case
 from plane.generator import Load, LoadError
 from plane.packages import Missing
-from plane.place import HOST, INSIDE, Place, Stage
+from plane.place import GATEWAY, HOST, INSIDE, PREFIX, Place, Stage
 from plane.rules import Run
 from plane.say import say
 
@@ -110,6 +110,16 @@ def agent_proxy(setting: Setting) -> Iterator[Contestant]:
     yield Contestant("moorage-proxy", "loopback", stage.host, (LOOPBACK, PORT), (service.pid,))
 
 
+def agent_memory(setting: Setting) -> Iterator[Contestant]:
+    """The agent's proxy on a host without rules, as the peers that are proxies have it."""
+    stage = setting.plain("memory")
+    service = Service(stage.room, setting.home(stage), kernel="memory", subnet=f"{GATEWAY}/{PREFIX}")
+    setting.leaving.enter_context(service)
+    with Client(service.socket) as client:
+        client.allocate("web", ip=INSIDE, ports=[run.spec for run in FEW])
+    yield Contestant("moorage-memory", "loopback", stage.host, (LOOPBACK, PORT), (service.pid,))
+
+
 def proxy(name: str) -> Builder:
     """A peer that is a proxy, listening on 127.0.0.1."""
 
@@ -163,6 +173,7 @@ BUILDERS: dict[str, Builder] = {
     "direct": direct,
     "moorage-kernel": agent_kernel,
     "moorage-proxy": agent_proxy,
+    "moorage-memory": agent_memory,
     **{name: proxy(name) for name in proxies.PROXIES},
     **{name: ruled(name, FEW, name) for name in ("iptables", "netavark")},
 }

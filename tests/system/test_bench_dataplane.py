@@ -20,7 +20,7 @@ CASES = (
     "UDP 64 B, 1",
     "UDP one way, 20k/s",
 )
-OURS = ("moorage-kernel", "moorage-proxy")
+OURS = ("moorage-kernel", "moorage-proxy", "moorage-memory")
 
 pytestmark = [
     pytest.mark.system,
@@ -41,7 +41,7 @@ def run(tmp_path: Path, *arguments: str) -> tuple[dict[str, Any], str]:
 def test_every_load_is_measured_on_every_path(tmp_path: Path) -> None:
     """Bulk, ping-pong, connections and datagrams are measured directly, through the kernel and the proxy."""
     medians, text = run(tmp_path, "--contestants", "direct", *OURS, "--only", *CASES)
-    for path in ("direct", "routed", "moorage-kernel", "moorage-outside", "moorage-proxy"):
+    for path in ("direct", "routed", "moorage-kernel", "moorage-outside", "moorage-proxy", "moorage-memory"):
         assert medians[f"bulk up, 1 stream/throughput/{path}"] > 0
         assert medians[f"ping-pong 64 B, 16/p99/{path}"] > 0
         assert medians[f"connect, 1/requests/{path}"] > 0
