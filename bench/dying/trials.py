@@ -53,12 +53,12 @@ def ports(publisher: Publisher, size: Size) -> Figures:
     for number in size.ports:
         publisher.publish(range(FIRST_PORT + published, FIRST_PORT + number))
         published = number
-        rss, pss = processes.memory(publisher.pids)
+        memory = processes.memory(publisher.pids)
         figures |= {
             f"{number} ports/processes": len(publisher.pids),
             f"{number} ports/descriptors": descriptors(publisher),
-            f"{number} ports/rss": rss,
-            f"{number} ports/pss": pss,
+            f"{number} ports/rss": memory["rss"],
+            f"{number} ports/pss": memory["pss"],
         }
     return figures
 
@@ -67,9 +67,9 @@ def idle(publisher: Publisher, size: Size) -> Figures:
     """What a connection through the proxy takes that says nothing."""
     with echoing(publisher) as port:
         warm = [streams.dial(publisher.stage.room, port)]
-        before, had = processes.memory(publisher.pids)[1], descriptors(publisher)
+        before, had = processes.memory(publisher.pids)["pss"], descriptors(publisher)
         crowd = _connected(publisher, port, size.idle)
-        after, has = processes.memory(publisher.pids)[1], descriptors(publisher)
+        after, has = processes.memory(publisher.pids)["pss"], descriptors(publisher)
         streams.close_all(warm + crowd)
     return {
         "idle connection/pss": (after - before) * 1024 / size.idle,
@@ -100,10 +100,10 @@ def out_of_descriptors(publisher: Publisher, size: Size) -> Figures:
 def slow_readers(publisher: Publisher, size: Size) -> Figures:
     """Clients that read nothing from servers that send all they can: memory for each."""
     with raw(publisher) as (port, listener):
-        before = processes.memory(publisher.pids)[0]
+        before = processes.memory(publisher.pids)["rss"]
         pairs = [_pair(publisher, port, listener) for _ in range(size.tries)]
         taken = [_stuff(server) for _, server in pairs]
-        after = processes.memory(publisher.pids)[0]
+        after = processes.memory(publisher.pids)["rss"]
         streams.close_all([each for pair in pairs for each in pair])
     return {
         "slow reader/rss": (after - before) / size.tries,
