@@ -7,18 +7,18 @@ connecting one more container with a TCP and a UDP port, and taking it back.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from rooms import Container, Room, go_private
+from results import Better, Figure, Results, ratios
+from rooms import Container, Room, go_private, is_private
 from service import Service
 
 import peers
@@ -100,17 +100,17 @@ class CommandLine:
 
 
 class Row(NamedTuple):
-    """Medians of one contestant at one fill, in milliseconds."""
+    """One contestant at one fill, in milliseconds, round by round."""
 
     contestant: str
     attached: int
-    set_up_ms: float
-    release_ms: float
+    set_ups: tuple[float, ...]
+    releases: tuple[float, ...]
 
     @property
-    def total_ms(self) -> float:
+    def totals(self) -> tuple[float, ...]:
         """Both together."""
-        return self.set_up_ms + self.release_ms
+        return tuple(up + down for up, down in zip(self.set_ups, self.releases, strict=True))
 
 
 class Course:
@@ -139,10 +139,7 @@ class Course:
                 spent = turn(contestant)
                 if number:
                     times[contestant.name].append(spent)
-        return [
-            Row(name, attached, median(up for up, _ in spent), median(down for _, down in spent))
-            for name, spent in times.items()
-        ]
+        return [Row(name, attached, *zip(*spent, strict=True)) for name, spent in times.items()]
 
 
 def specs(serial: int) -> list[str]:
@@ -212,8 +209,16 @@ def _ours(contestants: Sequence[Contestant]) -> Moorage:
     return found
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Everything, as JSON takes it."""
+class Measured(NamedTuple):
+    """All of a run."""
+
+    rows: list[Row]
+    memory: dict[str, float]
+    churn: dict[str, float]
+
+
+def measure(options: argparse.Namespace) -> Measured:
+    """Everything."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as leaving:
         contestants = enter(options.only, Path(name), leaving)
         ours, course = _ours(contestants), Course(contestants)
@@ -222,28 +227,42 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for attached in options.fills:
             course.fill(attached)
             rows += course.run(attached, options.rounds)
-        result: dict[str, Any] = {"rows": [row._asdict() for row in rows]}
-        result["memory"] = weigh(before, ours.service.memory(), max(1, *options.fills))
-        if options.churn:
-            result["churn"] = churn(ours, options.churn)
-    return result
+        memory = weigh(before, ours.service.memory(), max(1, *options.fills))
+        return Measured(rows, memory, churn(ours, options.churn) if options.churn else {})
 
 
-def show(result: dict[str, Any]) -> None:
+def figures(measured: Measured) -> Iterator[Figure]:
+    """As they are kept: ratios to ours, each contestant's times, what the agent weighs."""
+    ours = {row.attached: row for row in measured.rows if row.contestant == "moorage"}
+    for row in measured.rows:
+        if row.contestant != "moorage":
+            better: Better = "lower" if row.contestant == "moorage-cli" else "higher"
+            name = f"{row.attached} attached/both/{row.contestant} to moorage"
+            yield ratios(name, row.totals, ours[row.attached].totals, "moorage", better)
+    for row in measured.rows:
+        better = "lower" if row.contestant.startswith("moorage") else "neither"
+        for what, values in (("set-up", row.set_ups), ("release", row.releases)):
+            yield Figure(f"{row.attached} attached/{what}/{row.contestant}", "ms", better, values)
+    for what, value in measured.memory.items():
+        yield Figure(f"memory/{what.removesuffix('_kib')}/moorage", "KiB", "lower", (value,))
+    if measured.churn:
+        grown = (measured.churn["bytes_per_cycle"],)
+        yield Figure("churn/bytes for each container/moorage", "B", "lower", grown)
+
+
+def show(measured: Measured) -> None:
     """Print the tables."""
-    rows = [Row(**row) for row in result["rows"]]
-    ours = {row.attached: row.total_ms for row in rows if row.contestant == "moorage"}
+    ours = {row.attached: median(row.totals) for row in measured.rows if row.contestant == "moorage"}
     print(f"{'attached':>8}  {'contestant':12} {'set-up ms':>10} {'release ms':>10} {'x ours':>7}")
-    for row in rows:
-        ratio = row.total_ms / ours[row.attached]
-        print(
-            f"{row.attached:8}  {row.contestant:12} {row.set_up_ms:10.1f} {row.release_ms:10.1f} {ratio:7.1f}"
-        )
+    for row in measured.rows:
+        ratio = median(row.totals) / ours[row.attached]
+        up, down = median(row.set_ups), median(row.releases)
+        print(f"{row.attached:8}  {row.contestant:12} {up:10.1f} {down:10.1f} {ratio:7.1f}")
     last = max(ours)
     print(f"\nours with {last} attached is {ours[last] / ours[min(ours)]:.2f} times ours with {min(ours)}")
-    for section in ("memory", "churn"):
-        for key, value in result.get(section, {}).items():
-            print(f"{section} {key}: {value:,.1f}")
+    for title, section in (("memory", measured.memory), ("churn", measured.churn)):
+        for key, value in section.items():
+            print(f"{title} {key}: {value:,.1f}")
 
 
 def say(text: str) -> None:
@@ -271,13 +290,13 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Fetch the others, go private, measure."""
     options = arguments()
-    if {"netavark", "cni"} & set(options.only):
+    if not is_private() and {"netavark", "cni"} & set(options.only):
         peers.fetch()
     go_private()
-    result = measure(options)
+    measured = measure(options)
     if options.json:
-        options.json.write_text(json.dumps(result, indent=1))
-    show(result)
+        Results("control", tuple(figures(measured)), peers.versions(options.only)).write(options.json)
+    show(measured)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from ipaddress import ip_network
 from itertools import islice
 from pathlib import Path
@@ -61,6 +61,12 @@ def version(package: str) -> str:
         return "unknown"
     lines = [line.partition(": ")[2] for line in shown.splitlines() if line.startswith("Version: ")]
     return lines[0] if lines else "unknown"
+
+
+def versions(names: Collection[str]) -> dict[str, str]:
+    """Of those contestants that are among these."""
+    packages = {"netavark": "netavark", "cni": "containernetworking-plugins", "docker-proxy": "docker.io"}
+    return {name: version(package) for name, package in packages.items() if name in names}
 
 
 def _link_tools(directory: Path) -> None:

@@ -1,13 +1,14 @@
-"""What taking and giving back an address or a port costs: `python bench/pools.py [--json]`."""
+"""What taking and giving back an address or a port costs: `python bench/pools.py`."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple, TypeVar
+
+from results import Figure, Results
 
 from moorage.errors import Refused
 from moorage.model.address_pool import AddressPool
@@ -22,18 +23,22 @@ Given = TypeVar("Given")
 
 
 class Row(NamedTuple):
-    """One measurement: the best of `REPEATS` means over `ROUNDS`, so that other load counts least."""
+    """One measurement: `REPEATS` means over many rounds, of which the least is told: other load counts least."""
 
     pool: str
     case: str
-    acquire_us: float
-    release_us: float | None
+    acquire_us: tuple[float, ...]
+    release_us: tuple[float, ...]
+    """Empty where nothing was given."""
 
 
-def measure(acquire: Callable[[], Given], release: Callable[[Given], object]) -> tuple[float, float]:
+Times = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+def measure(acquire: Callable[[], Given], release: Callable[[Given], object]) -> Times:
     """Microseconds of either call, made in turn; `release` is given what `acquire` gave."""
     clock = time.perf_counter
-    best_acquire = best_release = float("inf")
+    acquires, releases = [], []
     for _ in range(REPEATS):
         spent_acquire = spent_release = 0.0
         for _ in range(ROUNDS):
@@ -43,11 +48,12 @@ def measure(acquire: Callable[[], Given], release: Callable[[Given], object]) ->
             release(given)
             spent_acquire += middle - start
             spent_release += clock() - middle
-        best_acquire, best_release = min(best_acquire, spent_acquire), min(best_release, spent_release)
-    return best_acquire / ROUNDS * 1e6, best_release / ROUNDS * 1e6
+        acquires.append(spent_acquire / ROUNDS * 1e6)
+        releases.append(spent_release / ROUNDS * 1e6)
+    return tuple(acquires), tuple(releases)
 
 
-def measure_refusal(acquire: Callable[[], object]) -> tuple[float, None]:
+def measure_refusal(acquire: Callable[[], object]) -> Times:
     """Microseconds until a call is refused."""
 
     def refused() -> None:
@@ -57,7 +63,7 @@ def measure_refusal(acquire: Callable[[], object]) -> tuple[float, None]:
             return
         raise AssertionError("a full pool gave something")
 
-    return measure(refused, lambda _: None)[0], None
+    return measure(refused, lambda _: None)[0], ()
 
 
 def address_row(name: str, case: str, pool: AddressPool, held: int) -> Row:
@@ -113,17 +119,26 @@ def rows() -> Iterator[Row]:
     yield from port_rows()
 
 
+def figures(measured: Iterable[Row]) -> Iterator[Figure]:
+    """As they are kept."""
+    for row in measured:
+        for what, values in (("acquire", row.acquire_us), ("release", row.release_us)):
+            if values:
+                yield Figure(f"{row.pool}/{row.case}/{what}", "µs", "lower", values)
+
+
 def main() -> None:
-    """Print a table, or with `--json` a list of objects."""
+    """Print a table, and write the figures where asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    if parser.parse_args().json:
-        json.dump([row._asdict() for row in rows()], sys.stdout, indent=1)
-        return
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    options = parser.parse_args()
+    measured = list(rows())
+    if options.json:
+        Results("pools", tuple(figures(measured))).write(options.json)
     print(f"{'pool':10} {'case':26} {'acquire µs':>10} {'release µs':>10}")
-    for row in rows():
-        release = "" if row.release_us is None else f"{row.release_us:.1f}"
-        print(f"{row.pool:10} {row.case:26} {row.acquire_us:10.1f} {release:>10}")
+    for row in measured:
+        release = f"{min(row.release_us):.1f}" if row.release_us else ""
+        print(f"{row.pool:10} {row.case:26} {min(row.acquire_us):10.1f} {release:>10}")
 
 
 if __name__ == "__main__":

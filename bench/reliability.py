@@ -140,13 +140,6 @@ def cell(values: Sequence[float] | None) -> str:
     return middle if least == most else f"{middle} ({least}..{most})"
 
 
-def versions(names: Sequence[str]) -> dict[str, str]:
-    """Of the contestants that are not ours."""
-    known = {"netavark": peers.version("netavark"), "cni": peers.version("containernetworking-plugins")}
-    known["docker-proxy"] = peers.version("docker.io")
-    return {name: version for name, version in known.items() if name in names}
-
-
 def say(text: str) -> None:
     """Tell how far it is."""
     print(text, file=sys.stderr, flush=True)
@@ -187,7 +180,7 @@ def main() -> None:
     values = measure(options)
     if options.json:
         found = tuple(figures(values))
-        Results("reliability", found, versions(options.only)).write(options.json)
+        Results("reliability", found, peers.versions(options.only)).write(options.json)
     show(values, options.only)
 
 

@@ -7,7 +7,6 @@ waits for each answer can be faster.
 from __future__ import annotations
 
 import argparse
-import json
 import sqlite3
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from statistics import median, quantiles
 from typing import Any
 
 from pipeline import Pipeline
+from results import Better, Figure, Results, ratios
 from rooms import Room, go_private
 from service import Service
 
@@ -120,8 +120,26 @@ def agent(kernel: str, directory: Path) -> Iterator[Service]:
         room.close()
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Everything, as JSON takes it."""
+def measure(options: argparse.Namespace) -> dict[str, list[float]]:
+    """Every figure by its path, round by round."""
+    values: dict[str, list[float]] = {}
+    for _ in range(options.rounds):
+        for name, value in flat(one_round(options)):
+            values.setdefault(name, []).append(value)
+    return values
+
+
+def flat(result: dict[str, Any], path: str = "") -> Iterator[tuple[str, float]]:
+    """Nested figures by their paths."""
+    for key, value in result.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{path}{key}/")
+        else:
+            yield f"{path}{key}", value
+
+
+def one_round(options: argparse.Namespace) -> dict[str, Any]:
+    """Everything once, each agent a new one."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         result: dict[str, Any] = {
@@ -141,14 +159,29 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def show(result: dict[str, Any], indent: str = "") -> None:
-    """Print the figures."""
-    for key, value in result.items():
-        if isinstance(value, dict):
-            print(f"{indent}{key.replace('_', ' ')}:")
-            show(value, indent + "  ")
-        else:
-            print(f"{indent}{key.replace('_', ' ')}: {value:,.2f}")
+def figures(values: dict[str, list[float]]) -> Iterator[Figure]:
+    """As they are kept: rates also as shares of the commits that the disk makes durable in a second."""
+    commits = values["commits_per_second"]
+    for name, each in values.items():
+        if name.endswith("allocates_per_second"):
+            yield ratios(f"{name} for each commit", each, commits, "commits_per_second", "higher")
+    for name, each in values.items():
+        better: Better = "higher" if name.endswith("per_second") else "lower"
+        yield Figure(name, unit(name), "neither" if each is commits else better, tuple(each))
+
+
+def unit(name: str) -> str:
+    """The unit of a figure, by the end of its name."""
+    if name.endswith("per_second"):
+        return "1/s"
+    units = {"ms": "ms", "s": "s", "mib": "MiB"}
+    return units.get(name.rpartition("_")[2], "µs")
+
+
+def show(values: dict[str, list[float]]) -> None:
+    """Print the medians."""
+    for name, each in values.items():
+        print(f"{name.replace('_', ' '):45} {median(each):12,.2f}")
 
 
 def say(text: str) -> None:
@@ -171,9 +204,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a smoke run: few requests, small ranges")
     parser.add_argument("--requests", type=int, default=8_000, help="allocates for each number of clients")
     parser.add_argument("--ranges", type=int, nargs="+", default=RANGES, help="ports published at once")
+    parser.add_argument("--rounds", type=int, default=3, help="how many times all is measured")
     options = parser.parse_args()
     if options.quick:
-        options.requests, options.ranges = 64, (20,)
+        options.requests, options.ranges, options.rounds = 64, (20,), 1
     return options
 
 
@@ -181,10 +215,10 @@ def main() -> None:
     """Go private, measure."""
     options = arguments()
     go_private()
-    result = measure(options)
+    values = measure(options)
     if options.json:
-        options.json.write_text(json.dumps(result, indent=1))
-    show(result)
+        Results("rpc", tuple(figures(values))).write(options.json)
+    show(values)
 
 
 if __name__ == "__main__":

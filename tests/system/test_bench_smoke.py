@@ -29,21 +29,25 @@ def run(tmp_path: Path, program: str, *arguments: str) -> Any:
 def test_control_measures_every_fill(tmp_path: Path) -> None:
     """Connecting containers is measured for the agent and its command line, at each fill."""
     figures = run(tmp_path, "control.py", "--only", "moorage", "moorage-cli", "--churn", "1")
-    measured = [(row["contestant"], row["attached"]) for row in figures["rows"]]
-    assert measured == [("moorage", 0), ("moorage-cli", 0), ("moorage", 2), ("moorage-cli", 2)]
-    assert all(row["set_up_ms"] > 0 and row["release_ms"] > 0 for row in figures["rows"])
-    assert figures["memory"]["rss_kib"] > 0
-    assert figures["churn"]["cycles"] == 1
+    medians = {each["name"]: each["median"] for each in figures["figures"]}
+    for attached in (0, 2):
+        for name in ("moorage", "moorage-cli"):
+            assert medians[f"{attached} attached/set-up/{name}"] > 0
+            assert medians[f"{attached} attached/release/{name}"] > 0
+        assert medians[f"{attached} attached/both/moorage-cli to moorage"] > 0
+    assert medians["memory/rss/moorage"] > 0
+    assert "churn/bytes for each container/moorage" in medians
 
 
 def test_rpc_measures_both_kernels(tmp_path: Path) -> None:
     """Requests are measured on either kernel, by one client and by many, and a range of ports."""
-    figures = run(tmp_path, "rpc.py")
+    told = run(tmp_path, "rpc.py")
+    figures = {each["name"]: each["median"] for each in told["figures"]}
     for kernel in ("memory", "linux"):
-        assert figures[kernel]["1_clients"]["allocates_per_second"] > 0
-        assert figures[kernel]["8_clients"]["allocates_per_second"] > 0
-        assert figures[kernel]["one_at_a_time"]["allocate_p99_ms"] > 0
-    assert figures["range_20"]["publish_s"] > 0
+        assert figures[f"{kernel}/1_clients/allocates_per_second for each commit"] > 0
+        assert figures[f"{kernel}/8_clients/allocates_per_second"] > 0
+        assert figures[f"{kernel}/one_at_a_time/allocate_p99_ms"] > 0
+    assert figures["range_20/publish_s"] > 0
 
 
 def test_reliability_counts_what_is_left(tmp_path: Path) -> None:
