@@ -10,6 +10,8 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
 from typing import Any
@@ -67,7 +69,8 @@ def run(config: Config, *, replacing: bool = False) -> int:
     agent = Agent(replace(config, socket=config.socket_path))
     manager, stopping = Manager(), Stopping()
     try:
-        links = _start(agent, manager, replacing=replacing)
+        with _uncollected():
+            links = _start(agent, manager, replacing=replacing)
         door = Door(config.state_path)
         log.info(
             "agent_started", socket=str(agent.socket), state=str(config.state_path), kernel=config.kernel
@@ -174,6 +177,16 @@ def _drain(estate: Estate, successor: Successor, stopping: Stopping, seconds: fl
     estate.close()
     successor.close()
     return 0
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Look for no garbage while all that is made stays."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _store(manager: Manager) -> Manager | None:

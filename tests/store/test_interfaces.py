@@ -26,6 +26,16 @@ def test_interface_is_given_back_whole(store: Store) -> None:
     assert store.interface("db") is None
 
 
+def test_what_is_read_is_what_was_written_last(store: Store) -> None:
+    """However often it was read before, a record is as it was put last, and none is kept of what is gone."""
+    for last in (2, 3):
+        do(store, PutInterface(interface("web", last)))
+        assert [store.interfaces(), [store.interface("web")]] == [[interface("web", last)]] * 2
+    do(store, DropInterface("web"))
+    assert (store.interfaces(), store.interface("web")) == ([], None)
+    assert store._unpacked == {}
+
+
 def test_putting_the_same_again_changes_nothing(store: Store) -> None:
     """A record that is there already is said to be unchanged."""
     do(store, PutInterface(interface("web")))

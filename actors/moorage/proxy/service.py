@@ -6,6 +6,7 @@ import errno
 import ipaddress
 import socket
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from moorage.errors import Code, Refused
@@ -49,8 +50,13 @@ def backends(proto: str, ip: str, ports: Iterable[int], source: str = GATEWAY) -
     if source != GATEWAY and (source, proto) != (PROXY_V2, "tcp"):
         text = f"source {source} for {proto} is not there: the proxy has gateway, and proxy-v2 for tcp; ask for one"
         raise Refused(Code.UNSUPPORTED, text)
-    family = socket.AF_INET6 if ipaddress.ip_address(ip).version == 6 else socket.AF_INET
+    family = _family(ip)
     return [Backend(family, PROTOCOLS[proto], (ip, port), source) for port in ports]
+
+
+@lru_cache(4096)
+def _family(ip: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ipaddress.ip_address(ip).version == 6 else socket.AF_INET
 
 
 def tune_tcp(sock: socket.socket) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from moorage.store.records import Damaged, check, unpack_interface, unpack_network
@@ -18,6 +18,10 @@ HOLDERS = f"""
 """  # noqa: S608 - made of constants
 
 
+Row = tuple[str, bytes, int]
+"""Of `interfaces`: id, body, checksum."""
+
+
 class Reader:
     """Queries. Each raises Damaged for a row whose checksum does not match.
 
@@ -27,6 +31,7 @@ class Reader:
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Read from the tables of `connection`."""
         self._connection = connection
+        self._unpacked: dict[str, tuple[Row, Interface]] = {}
 
     def _rows(self, query: str, values: tuple[object, ...] = ()) -> list[Any]:
         return self._connection.execute(query, values).fetchall()
@@ -44,15 +49,29 @@ class Reader:
     def interface(self, interface_id: str) -> Interface | None:
         """One interface."""
         rows = self._rows(f"{INTERFACES} WHERE id = ?", (interface_id,))
-        return next(map(read_interface, rows), None)
+        return next(map(self._interface, rows), None)
 
     def interfaces(self, network: str | None = None) -> list[Interface]:
         """All interfaces, or those of one network, in the order in which they came."""
         if network is None:
             rows = self._rows(f"{INTERFACES} ORDER BY seq")
+            self._forget(rows)
         else:
             rows = self._rows(f"{INTERFACES} WHERE network = ? ORDER BY seq", (network,))
-        return [read_interface(row) for row in rows]
+        return [self._interface(row) for row in rows]
+
+    def _interface(self, row: Row) -> Interface:
+        """Unpack a row unless it is as it was the last time: at a start eight actors ask for all."""
+        known = self._unpacked.get(row[0])
+        if known is None or known[0] != row:
+            known = self._unpacked[row[0]] = row, read_interface(row)
+        return known[1]
+
+    def _forget(self, rows: Collection[Row]) -> None:
+        """Keep no more than there are."""
+        if len(self._unpacked) > len(rows):
+            left = {row[0] for row in rows}
+            self._unpacked = {name: known for name, known in self._unpacked.items() if name in left}
 
     def addresses(self, network: str) -> list[tuple[str, str]]:
         """The addresses of both families taken in a network, each with the id of its interface."""
@@ -172,7 +191,7 @@ def read_network(row: tuple[str, bytes, int]) -> Network:
     return unpack_network(body)
 
 
-def read_interface(row: tuple[str, bytes, int]) -> Interface:
+def read_interface(row: Row) -> Interface:
     """The interface of a row: id, body, checksum. Raises Damaged."""
     interface_id, body, crc = row
     check(f"interface {interface_id}", crc, interface_id, body)
