@@ -6,7 +6,7 @@ Layouts are those of linux/rtnetlink.h, if_link.h, if_addr.h, if_bridge.h and ne
 
 from __future__ import annotations
 
-import errno
+import os
 import socket
 import struct
 from ipaddress import ip_address
@@ -17,7 +17,7 @@ from moorage.kernel.linux.nfnetlink import attribute, nested
 _HEADER = struct.Struct("=IHHII")
 _REQUEST, _ACK, _CREATE, _EXCLUSIVE = 0x1, 0x4, 0x400, 0x200
 _ERROR = 2
-_NEWLINK, _NEWADDR, _NEWROUTE, _DELNEIGH = 16, 20, 24, 29
+_NEWLINK, _DELLINK, _NEWADDR, _NEWROUTE, _DELNEIGH = 16, 17, 20, 24, 29
 _UP = 1  # IFF_UP
 _MAC, _NAME, _MTU, _MASTER, _LINKINFO, _ALIAS, _AF_SPEC, _NET_NS_FD = 1, 3, 4, 10, 18, 20, 26, 28  # IFLA_*
 _KIND, _DATA, _SLAVE_KIND, _SLAVE_DATA = 1, 2, 4, 5  # IFLA_INFO_*
@@ -92,6 +92,11 @@ def raise_link(index: int) -> Request:
     return Request(_NEWLINK, 0, _link(index, up=True))
 
 
+def delete_link(index: int) -> Request:
+    """Delete a link, with its peer if it has one."""
+    return Request(_DELLINK, 0, _link(index))
+
+
 def new_address(index: int, address: str, prefix: int) -> Request:
     """Give a link an address, an IPv6 one without looking for duplicates."""
     local = ip_address(address)
@@ -117,7 +122,7 @@ def forget_neighbour(index: int, address: str) -> Request:
 def check(outcome: int, *harmless: int) -> None:
     """Raise OSError for an errno that is not one of `harmless`."""
     if outcome and outcome not in harmless:
-        raise OSError(outcome, errno.errorcode.get(outcome, "unknown"))
+        raise OSError(outcome, os.strerror(outcome))
 
 
 def _acknowledged(data: bytes) -> dict[int, int]:

@@ -10,8 +10,9 @@ from moorage.kernel.linux import names, netns, rtbatch
 from moorage.kernel.linux.announce import Announcer
 from moorage.kernel.linux.container import Container
 from moorage.kernel.linux.readiness import await_addresses, await_forwarding
+from moorage.kernel.linux.remover import Remover
 from moorage.kernel.linux.rtdump import Link
-from moorage.kernel.linux.rtnetlink import Rtnetlink, ignoring, refusing
+from moorage.kernel.linux.rtnetlink import Rtnetlink, refusing
 from moorage.kernel.protocol import Namespace
 from moorage.values import Interface, Network
 
@@ -34,12 +35,14 @@ class Veths:
         self._reader = netlink.reader
         self._socket = netlink.reads
         self._announcer = Announcer()
+        self._remover = Remover()
         self._macs: dict[str, str] = {}
         self._settled: dict[str, int] = {}
 
     def close(self) -> None:
-        """Give back a socket; the pairs stay."""
+        """Give back sockets and threads; the pairs stay."""
         self._announcer.close()
+        self._remover.close()
 
     def ensure(self, interface: Interface, network: Network, bridge: Link) -> list[str]:
         """Make the pair what `interface` says, all or nothing; returns a sentence for each change."""
@@ -156,8 +159,7 @@ class Veths:
             await_addresses(self._reader, bridge.ifindex)
 
     def _delete(self, port: Link) -> None:
-        with ignoring(errno.ENODEV):
-            self._ip.link("del", index=port.ifindex)
+        self._remover.remove(port.ifindex)
 
 
 def _has_our_alias(port: Link, interface_id: str) -> bool:

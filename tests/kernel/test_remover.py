@@ -1,0 +1,81 @@
+"""Links that are gone before the kernel has done with them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from host_links import NETWORK, HostLinks
+from moorage.kernel.linux import remover
+from moorage.kernel.linux.names import port_name
+from moorage.kernel.linux.remover import Remover
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def removes(links: HostLinks) -> Iterator[Remover]:
+    links.ensure_network(NETWORK)
+    made = Remover()
+    yield made
+    made.close()
+
+
+def index_of(links: HostLinks, interface_id: str) -> int:
+    return int(links.ip("-o", "link", "show", port_name(interface_id)).split(":")[0])
+
+
+def hold_answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Let no deletion hear the kernel's answer until what is given back is called."""
+    go_on = threading.Event()
+    run = remover.rtbatch.run
+
+    def late(*arguments: object) -> list[int]:
+        outcomes = run(*arguments)  # type: ignore[arg-type]  # as they came
+        go_on.wait(30)
+        return outcomes
+
+    monkeypatch.setattr(remover.rtbatch, "run", late)
+    return go_on.set
+
+
+def test_a_link_is_gone_though_the_kernel_has_not_answered(
+    links: HostLinks, removes: Remover, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ends of a pair are gone when `remove` returns, whenever the answer comes; its names are free again."""
+    web = links.attached("web", 2)
+    index = index_of(links, "web")
+    answer = hold_answers(monkeypatch)
+    try:
+        links.run(removes.remove, index)
+        assert port_name("web") not in links.ip("link")
+        assert "eth0" not in links.ip("link", inside="web")
+    finally:
+        answer()
+        monkeypatch.undo()
+    links.attach(web, NETWORK)
+    assert port_name("web") in links.ip("link")
+
+
+def test_a_link_that_is_not_there_is_no_error(links: HostLinks, removes: Remover) -> None:
+    """What is gone already is gone."""
+    links.run(removes.remove, 4711)
+
+
+def test_what_the_kernel_refuses_is_raised(links: HostLinks, removes: Remover) -> None:
+    """The loopback link cannot be deleted, and the caller is told."""
+    with pytest.raises(OSError, match=os.strerror(errno.EOPNOTSUPP)):
+        links.run(removes.remove, 1)
+
+
+def test_nothing_is_left_of_many(links: HostLinks, removes: Remover) -> None:
+    """After `close` there is no thread of any deletion."""
+    for last in range(2, 7):
+        links.attached(f"web{last}", last)
+        links.run(removes.remove, index_of(links, f"web{last}"))
+    removes.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("remover-")]
