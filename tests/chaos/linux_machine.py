@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from agents import until
 from agreement import assert_same, expected_listeners, expected_tree, tree_of
 from chaos.agreeing import eventually, listeners_of
-from chaos.machine import ADDRESSES, IDS, Model, ids, specs
+from chaos.model import IDS, SMALL, Model, ids, places, small, specs
 from chaos.told import Params, require
 from chaos.victim import Victim, check_kernel
 from lab import Lab
@@ -32,6 +32,8 @@ CRASHING = (
     "interfaces",
     "interface:a",
 )
+PATIENT = 5
+"""How often rules are flushed under one agent: half of what makes a fight of it."""
 
 
 def flush() -> None:
@@ -50,24 +52,48 @@ class LinuxMachine(RuleBasedStateMachine):
         """Make the namespaces and start an agent."""
         super().__init__()
         self._model = Model()
-        self._asked = 0
+        self._asked = self._disturbed = 0
         self._directory = Path(tempfile.mkdtemp())
         self._exit = ExitStack()
         self._lab = self._exit.enter_context(Lab())
         self._places = {id: self._lab.container(id) for id in IDS}
-        self._victim = self._exit.enter_context(Victim(self._directory, self._lab, port_range="49153-65535"))
+        self._victim = self._exit.enter_context(
+            Victim(self._directory, self._lab, port_range="49153-65535", quarantine=3600.0)
+        )
 
     def teardown(self) -> None:
         """End it all."""
         self._exit.close()
         shutil.rmtree(self._directory)
 
-    @rule(id=ids, ports=specs, ip=st.sampled_from(ADDRESSES), placed=st.booleans())
-    def allocate(self, id: str, ports: list[str], ip: str | None, placed: bool) -> None:
+    @rule(id=ids, ports=specs, place=places, placed=st.booleans())
+    def allocate(self, id: str, ports: list[str], place: Params, placed: bool) -> None:
         """Allocate, in the container or not."""
         params: Params = {"id": id, "ports": ports, "labels": {"turn": str(self._asked)}}
-        params |= {"ip": ip} if ip is not None else {}
-        self._call("allocate", params | ({"netns": self._places[id]} if placed else {}))
+        self._call("allocate", params | place | ({"netns": self._places[id]} if placed else {}))
+
+    @rule(name=small, odd=st.booleans())
+    def change_network(self, name: str, odd: bool) -> None:
+        """Make a network or remove it; an odd wish is for one that is there, or for the end of one that is not."""
+        if (name in self._model.networks) != odd:
+            self._call("remove_network", {"name": name})
+        else:
+            self._call("create_network", {"name": name, "subnet": SMALL[name]})
+
+    @rule(id=ids, away=st.booleans())
+    def vanish(self, id: str, away: bool) -> None:
+        """A container that is attached ends without a word, while the agent runs or is away."""
+        known = self._model.interfaces.get(id)
+        if known is None or known.netns is None:
+            return
+        if away:
+            self._victim.kill()
+        self._lab.remove(id)
+        if away:
+            self._victim.start()
+        until(lambda: id not in {each.id for each in self._victim.client.list()})
+        self._model.lose(id)
+        self._places[id] = self._lab.container(id)
 
     @rule(id=ids, ports=specs.filter(bool))
     def publish(self, id: str, ports: list[str]) -> None:
@@ -102,7 +128,10 @@ class LinuxMachine(RuleBasedStateMachine):
 
     @rule()
     def disturb(self) -> None:
-        """Somebody flushes all rules."""
+        """Somebody flushes all rules. Who does so too often is given way to: another agent is none the wiser."""
+        self._disturbed += 1
+        if self._disturbed % PATIENT == 0:
+            self._victim.replace()
         self._flush()
 
     @invariant()
@@ -130,9 +159,10 @@ class LinuxMachine(RuleBasedStateMachine):
             answer: Any = getattr(self._victim.client, method)(**params)
         except Refused as refusal:
             require(refusal.code == expected, f"{method} {params} was refused, not for {expected}: {refusal}")
+            self._model.hear_refusal(method, params)
             return
         require(expected is None, f"{method} {params} gave {answer}, not {expected}")
-        self._model.told.hear(method, params, answer)
+        self._model.hear(method, params, answer)
 
     def _flush(self) -> None:
         self._lab.call("host", flush)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,75 +16,19 @@ import moorage.agent
 from agents import until
 from agreement import actor, assert_agreement
 from chaos.agreeing import eventually
-from chaos.told import Params, Told, require
+from chaos.model import SMALL, SPECS, Model, ids, places, small, specs
+from chaos.told import Params, require
 from chaos.victim import recorded
 from moorage import Agent, Config, Refused, parse_port_spec
-from moorage.errors import Code
+from moorage.control.lookout import Lookout
 from moorage.kernel.memory import MemoryKernel
 from moorage.rpc.wire import interface_from_wire, interface_to_wire
 from moorage.supervision.policy import Intensity, RestartCounter
-from moorage.values import Interface
 
-IDS = ("a", "b", "c", "d")
-SPECS = ("80", "81/udp", "20001:80", "20002:81", "20001:53/udp", "127.0.0.1:20003:80", "20004-20006:90-92")
-ADDRESSES = (None, None, None, "10.0.42.9", "10.0.42.10")
 CRASHING = (
     *("journal", "allocators", "ip:default", "tcp-ports", "udp-ports", "port-mapper", "links"),
-    *("proxies", "interfaces", "gateway", "interface:a", "interface:b"),
+    *("proxies", "interfaces", "gateway", "interface:a", "interface:b", "ip:back"),
 )
-
-ids = st.sampled_from(IDS)
-specs = st.lists(st.sampled_from(SPECS), unique=True, max_size=3).map(sorted)
-
-
-def busy_ports(interface: Interface) -> set[tuple[str, int]]:
-    """Which host ports it has; two addresses never share one here."""
-    return {
-        (mapping.proto, port)
-        for mapping in interface.ports
-        for port in range(mapping.host_port, mapping.host_port + mapping.count)
-    }
-
-
-def asked_ports(wanted: list[str]) -> set[tuple[str, int]]:
-    """Which host ports these specs name."""
-    parsed = [parse_port_spec(each) for each in wanted]
-    return {(s.proto, s.host_port + n) for s in parsed if s.host_port for n in range(s.count)}
-
-
-@dataclass
-class Model:
-    """What there should be, and why a request should be refused."""
-
-    told: Told = field(default_factory=Told)
-
-    @property
-    def interfaces(self) -> dict[str, Interface]:
-        """The interfaces by their ids."""
-        return self.told.interfaces
-
-    def refusal(self, method: str, params: Params) -> Code | None:
-        """The code with which this has to be refused, if so."""
-        known = self.interfaces.get(params["id"])
-        if method == "allocate":
-            return self._of_allocation(known, params)
-        if known is None:
-            return None if method == "release" else Code.NOT_FOUND
-        if method == "publish":
-            return self._of_ports(known, params["ports"])
-        return None
-
-    def _of_allocation(self, known: Interface | None, params: Params) -> Code | None:
-        if known is not None:
-            return Code.EXISTS
-        others = {each.ip for each in self.interfaces.values()}
-        if params.get("ip") in others:
-            return Code.ADDRESS_IN_USE
-        return self._of_ports(None, params["ports"])
-
-    def _of_ports(self, known: Interface | None, wanted: list[str]) -> Code | None:
-        held = set().union(*(busy_ports(each) for each in self.interfaces.values() if each is not known))
-        return Code.PORT_IN_USE if asked_ports(wanted) & held else None
 
 
 class Machine(RuleBasedStateMachine):
@@ -104,11 +48,19 @@ class Machine(RuleBasedStateMachine):
         self._agent.stop()
         shutil.rmtree(self._directory)
 
-    @rule(id=ids, ports=specs, ip=st.sampled_from(ADDRESSES))
-    def allocate(self, id: str, ports: list[str], ip: str | None) -> None:
+    @rule(id=ids, ports=specs, place=places)
+    def allocate(self, id: str, ports: list[str], place: Params) -> None:
         """Allocate, where there is none of that id or where there is one with other wishes."""
         params: Params = {"id": id, "ports": ports, "labels": {"turn": str(len(self._answers))}}
-        self._call("allocate", params | ({} if ip is None else {"ip": ip}))
+        self._call("allocate", params | place)
+
+    @rule(name=small, odd=st.booleans())
+    def change_network(self, name: str, odd: bool) -> None:
+        """Make a network or remove it; an odd wish is for one that is there, or for the end of one that is not."""
+        if (name in self._model.networks) != odd:
+            self._call("remove_network", {"name": name})
+        else:
+            self._call("create_network", {"name": name, "subnet": SMALL[name]})
 
     @rule(id=ids, ports=specs.filter(bool))
     def publish(self, id: str, ports: list[str]) -> None:
@@ -159,7 +111,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def flush(self) -> None:
-        """Somebody flushes all rules and removes all bridges."""
+        """Somebody flushes all rules and removes all bridges, and is no enemy who does so each time."""
+        actor(self._agent, "port-mapper")._lookout = Lookout()
         self._kernel.disturb()
 
     @invariant()
@@ -191,9 +144,10 @@ class Machine(RuleBasedStateMachine):
             require(
                 refusal.code == expected, f"{method} {params} was refused, but not for {expected}: {refusal}"
             )
+            self._model.hear_refusal(method, params)
             return
         require(expected is None, f"{method} {params} gave {answer}, and should be refused as {expected}")
-        self._model.told.hear(method, params, answer)
+        self._model.hear(method, params, answer)
         self._answers.append((method, params, answer))
 
     def _start(self) -> Agent:
@@ -201,7 +155,11 @@ class Machine(RuleBasedStateMachine):
         moorage.agent.open_kernel = lambda _config: self._kernel
         try:
             config = Config(
-                kernel="memory", state=self._directory / "state", subnet="10.0.42.1/24", chaos=True
+                kernel="memory",
+                state=self._directory / "state",
+                subnet="10.0.42.1/24",
+                quarantine=3600.0,
+                chaos=True,
             )
             return Agent(config).start()
         finally:

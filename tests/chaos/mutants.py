@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from moorage.control import change, desk, interface
+from moorage.control.networks import Networks
 from moorage.control.reservation import Reservation
 from moorage.kernel.memory import MemoryFirewall
+from moorage.model.address_pool import AddressPool
 from moorage.store.operations import PutInterface
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -58,6 +60,17 @@ def unrecorded_publication(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(change.Change, "_operation", without)
 
 
+def forgotten_rest(patch: pytest.MonkeyPatch) -> None:
+    """An allocator that begins again and forgets which addresses rest, and which it gave last."""
+    for method in ("restore_quarantine", "resume_after"):
+        patch.setattr(AddressPool, method, lambda _self, _what: None)
+
+
+def kept_network(patch: pytest.MonkeyPatch) -> None:
+    """A network that is removed from the journal, and nowhere else."""
+    patch.setattr(Networks, "_unmake", nothing)
+
+
 MUTANTS: tuple[Plant, ...] = (
     forgotten_ports,
     kept_reservation,
@@ -65,4 +78,6 @@ MUTANTS: tuple[Plant, ...] = (
     forgotten_requests,
     blind_mapper,
     unrecorded_publication,
+    forgotten_rest,
+    kept_network,
 )
