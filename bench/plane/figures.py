@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal, Self
 
-from results import Figure
+from results import Better, Figure
 
 REFERENCES = ("docker-proxy", "direct", "routed", "iptables")
 """What ratios are told against, where it took part."""
@@ -100,9 +100,14 @@ class Numbers:
 
     def _relative(self, case: str) -> list[Figure]:
         main = self.kinds(case)[0]
-        better = KINDS[main].better
         return [
-            Figure(f"{case}/{main} x {reference}/{name}", "ratio", better, tuple(quotients), reference)
+            Figure(
+                f"{case}/{main} x {reference}/{name}",
+                "ratio",
+                judged(name, KINDS[main].better),
+                tuple(quotients),
+                reference,
+            )
             for name in self.contestants(case)
             for reference in REFERENCES
             if name != reference and (quotients := self.ratios(case, name, reference))
@@ -111,7 +116,13 @@ class Numbers:
 
 def _figure(key: Key, values: Sequence[float]) -> Figure:
     case, name, kind = key
-    return Figure(f"{case}/{kind}/{name}", KINDS[kind].unit, KINDS[kind].better, tuple(values))
+    better = judged(name, KINDS[kind].better)
+    return Figure(f"{case}/{kind}/{name}", KINDS[kind].unit, better, tuple(values))
+
+
+def judged(name: str, better: Better) -> Better:
+    """A peer's figures are there to be compared with, and are no progress of ours."""
+    return better if name.startswith("moorage") else "neither"
 
 
 def spread(values: Sequence[float]) -> float:
