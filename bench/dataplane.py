@@ -97,7 +97,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw them (SVG), which needs matplotlib")
     parser.add_argument(
-        "--read", type=Path, metavar="FILE", help="tell what a former run wrote, measure nothing"
+        "--read",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="tell what former runs wrote, the last of each case",
     )
     parser.add_argument("--quick", action="store_true", help="a smoke run: one round of short slots")
     parser.add_argument("--rounds", type=int, default=5, help="how many times each is measured")

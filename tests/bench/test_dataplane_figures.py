@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.programs import load, load_part
+from bench.programs import BENCH, load, load_part
 
-load("results")
+results = load("results")
 figures = load_part("figures")
 cases = load_part("cases")
 packages = load_part("packages")
@@ -52,6 +54,17 @@ def test_a_later_run_takes_the_place_of_a_case() -> None:
     numbers.replace(numbers_of(ours=[3.0]))
     assert numbers.contestants("echo") == ["ours"]
     assert numbers.values["bulk", "ours", "throughput"] == [9.0]
+
+
+def test_former_runs_are_told_again(tmp_path: Path) -> None:
+    """`--read` prints the table of what was written, and measures nothing."""
+    files = [tmp_path / "first.json", tmp_path / "second.json"]
+    for file, rate in zip(files, (1.0, 2.0), strict=True):
+        results.Results("dataplane", numbers_of(ours=[rate]).figures()).write(file)
+    argv = [sys.executable, str(BENCH / "dataplane.py"), "--read", *map(str, files)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip() == table.table(numbers_of(ours=[2.0])).strip()
 
 
 def test_a_table_has_the_best_first() -> None:
