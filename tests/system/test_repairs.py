@@ -12,6 +12,7 @@ from echo_server import ask
 from installation import WEB, WEB6, Installation, installed
 from lab import HOST, HOST6
 from moorage.kernel.linux.names import port_name
+from moorage.kernel.linux.nfnetlink import Netlink, generic
 from moorage.kernel.linux.nftables import Nftables
 
 pytestmark = pytest.mark.system
@@ -140,6 +141,24 @@ def test_reserved_ports_are_reserved_again(at: Installation) -> None:
         assert at.lab.run("host", ["sysctl", "-n", name]).strip() == f"{theirs},50000"
     at.client.unpublish("lone", ["50000:80"])
     assert at.lab.run("host", ["sysctl", "-n", name]).strip() == "40002"
+
+
+def flush_conntrack() -> None:
+    """What `conntrack -F` does: a deletion that names no entry (linux/netfilter/nfnetlink_conntrack.h)."""
+    with Netlink() as netlink:
+        netlink.ask(1 << 8 | 2, generic(0))
+
+
+def test_conntrack_flushed_by_somebody(at: Installation) -> None:
+    """New connections work at once and untranslated ones go on; translated TCP is reset, and does not hang."""
+    translated, plain = at.lab.open("outside", (HOST, 8080)), at.lab.open("host", (WEB, 80))
+    ask(translated)
+    ask(plain)
+    at.lab.call("host", flush_conntrack)
+    assert {at.lab.connect("outside", (HOST, 8080), proto).server for proto in ("tcp", "udp")} == {"web"}
+    assert ask(plain).server == "web"
+    with pytest.raises(ConnectionResetError):
+        ask(translated)
 
 
 def test_what_others_have_is_left_alone(at: Installation) -> None:
