@@ -81,3 +81,5 @@ MUTANTS: tuple[Plant, ...] = (
     forgotten_rest,
     kept_network,
 )
+OF_NETWORKS: tuple[Plant, ...] = (kept_network,)
+"""Those that need networks that come and go."""

@@ -8,8 +8,8 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from chaos import agreeing
 from chaos.linux_machine import LinuxMachine
-from chaos.machine import Machine
-from chaos.mutants import MUTANTS, Plant
+from chaos.machine import Machine, OneNetwork
+from chaos.mutants import MUTANTS, OF_NETWORKS, Plant
 from moorage.control import links
 
 pytestmark = pytest.mark.system
@@ -47,5 +47,6 @@ def test_the_model_finds_a_fault(plant: Plant, monkeypatch: pytest.MonkeyPatch) 
     """A planted fault breaks the agreement in some history."""
     plant(monkeypatch)
     monkeypatch.setattr(agreeing, "SETTLED", 0.5)
+    machine = Machine if plant in OF_NETWORKS else OneNetwork
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(Machine, settings=SEARCH)  # type: ignore[no-untyped-call]  # of hypothesis
+        run_state_machine_as_test(machine, settings=SEARCH)  # type: ignore[no-untyped-call]  # of hypothesis
