@@ -32,15 +32,20 @@ missing_packages() {
     "$python" -c 'import ctypes; ctypes.CDLL("libnftables.so.1")' 2>/dev/null || echo libnftables1
 }
 
+# Installs Debian packages; fails where that needs another user or another system.
+install_some() {
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
+    say "installing $*"
+    apt-get -qq update
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >&2
+}
+
 install_packages() {
     local packages
     read -r -d '' -a packages < <(missing_packages) || true
     [ ${#packages[@]} -gt 0 ] || return 0
     command -v apt-get >/dev/null || die "install what Debian calls: ${packages[*]}"
-    [ "$(id -u)" = 0 ] || die "missing on this machine; run: sudo apt-get install ${packages[*]}"
-    say "installing ${packages[*]}"
-    apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${packages[@]}" >&2
+    install_some "${packages[@]}" || die "missing on this machine; run: sudo apt-get install ${packages[*]}"
     [ -n "$(find_python)" ] || die "Python 3.11 or later is needed, and this system packages an older one"
 }
 
