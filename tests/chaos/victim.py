@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -39,6 +40,8 @@ T = TypeVar("T")
 LAUNCHER = Path(__file__).with_name("launch.py")
 OTHERS = frozenset({"lo", "eth0"})
 """Links of the host that are not the agent's."""
+NUMBER = re.compile(r"\[\d+\]$")
+"""Which socket or pipe it is."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -130,7 +133,7 @@ class Victim(AgentProcess):
         found: Counter[str] = Counter()
         for file in Path(f"/proc/{self.pid}/fd").iterdir():
             with suppress(FileNotFoundError):
-                found[str(file.readlink()).partition("[")[0]] += 1
+                found[NUMBER.sub("", str(file.readlink()))] += 1
         return found
 
     def threads(self) -> int:
