@@ -6,6 +6,8 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +29,15 @@ def removes(links: HostLinks) -> Iterator[Remover]:
 
 def index_of(links: HostLinks, interface_id: str) -> int:
     return int(links.ip("-o", "link", "show", port_name(interface_id)).split(":")[0])
+
+
+def eventfds() -> int:
+    """How many of this process are open."""
+    found = 0
+    for each in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the one that lists them
+            found += str(each.readlink()) == "anon_inode:[eventfd]"
+    return found
 
 
 def hold_answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
@@ -79,3 +90,13 @@ def test_nothing_is_left_of_many(links: HostLinks, removes: Remover) -> None:
         links.run(removes.remove, index_of(links, f"web{last}"))
     removes.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("remover-")]
+
+
+def test_no_descriptor_waits_for_the_next_deletion(links: HostLinks, removes: Remover) -> None:
+    """Once the kernel has answered, nothing is open that was not before."""
+    links.attached("web", 2)
+    index, before = index_of(links, "web"), eventfds()
+    links.run(removes.remove, index)
+    for thread in [each for each in threading.enumerate() if each.name.startswith("remover-")]:
+        thread.join(30)
+    assert eventfds() == before

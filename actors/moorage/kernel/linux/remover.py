@@ -34,8 +34,11 @@ class Remover:
             deletion = _Deletion(index)
             self._deletions.append(deletion)
             deletion.start()
-            if not _is_heard(news.socket, deletion):
-                rtbatch.check(deletion.outcome, errno.ENODEV)
+            try:
+                if not _is_heard(news.socket, deletion):
+                    rtbatch.check(deletion.outcome, errno.ENODEV)
+            finally:
+                deletion.leave()
 
     def close(self) -> None:
         """Wait for all answers; a second time is no error."""
@@ -44,11 +47,7 @@ class Remover:
         self._reap()
 
     def _reap(self) -> None:
-        alive = [deletion for deletion in self._deletions if deletion.is_alive()]
-        for deletion in self._deletions:
-            if deletion not in alive:
-                os.close(deletion.answered)
-        self._deletions = alive
+        self._deletions = [deletion for deletion in self._deletions if deletion.is_alive()]
 
 
 class _Deletion(threading.Thread):
@@ -59,6 +58,7 @@ class _Deletion(threading.Thread):
         self.index = index
         self.outcome = errno.EIO
         self.answered = os.eventfd(0, os.EFD_CLOEXEC)
+        self._lock = threading.Lock()
 
     def run(self) -> None:
         """Set `outcome` to the kernel's errno, and `answered` then."""
@@ -68,7 +68,15 @@ class _Deletion(threading.Thread):
         except OSError as error:
             self.outcome = error.errno or errno.EIO
         finally:
-            os.eventfd_write(self.answered, 1)
+            with self._lock:
+                if self.answered >= 0:
+                    os.eventfd_write(self.answered, 1)
+
+    def leave(self) -> None:
+        """Wait for the answer no longer: give its descriptor back."""
+        with self._lock:
+            os.close(self.answered)
+            self.answered = -1
 
 
 def _is_heard(news: socket.socket, deletion: _Deletion) -> bool:
