@@ -59,9 +59,9 @@ class Container:
     """A network namespace at a path, as a container runtime makes one."""
 
     def __init__(self, name: str) -> None:
-        """Make it at `/run/netns/NAME`."""
+        """Make it under `/run/netns`, apart from those that another run left."""
         self.name = name
-        self.path = NAMES / name
+        self.path = NAMES / f"{name}-{os.getpid()}"
         NAMES.mkdir(exist_ok=True)
         self.path.touch()
         _in_thread(self._fill)

@@ -34,7 +34,7 @@ def receiver(tmp_path: Path) -> Iterator[int]:
     """The port of an nginx that answers with what the header said."""
     program = UNPACKED if UNPACKED.exists() else shutil.which("nginx")
     if not program:
-        pytest.skip("nginx is neither installed nor in .peers: python bench/dataplane.py --quick fetches it")
+        pytest.skip("nginx is neither installed nor in .peers: python bench/fetch.py fetches it")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
     (tmp_path / "nginx.conf").write_text(CONFIGURATION.format(port=address[1]))

@@ -65,7 +65,7 @@ def test_reliability_of_peers_is_measured(tmp_path: Path) -> None:
     """The plugins and netavark go through the same history as the agent, and docker-proxy the same trials."""
     for program in ("usr/lib/cni/portmap", "usr/lib/podman/netavark", "dataplane/docker-proxy"):
         if not (PEERS / program).exists():
-            pytest.skip(f"{program} is not unpacked in .peers: `python bench/reliability.py` fetches it")
+            pytest.skip(f"{program} is not unpacked in .peers: python bench/fetch.py fetches it")
     told = run(tmp_path, "reliability.py", "--only", "moorage", "netavark", "cni", "docker-proxy")
     figures = {each["name"]: each for each in told["figures"]}
     for name in ("moorage", "netavark", "cni"):

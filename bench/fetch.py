@@ -1,0 +1,25 @@
+"""Fetch the programs of all peers into `.peers/`, for what runs later without a network: `python bench/fetch.py`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from plane import packages
+
+import peers
+
+
+def main() -> None:
+    """Fetch what is not there yet, and exit 1 when something cannot be had."""
+    packages.fetch(packages.PACKAGES)
+    missing = [name for name in packages.PACKAGES if not (packages.ROOT / name).is_dir()]
+    try:
+        peers.fetch()
+    except (OSError, subprocess.CalledProcessError):
+        missing += ["netavark", "cni"]
+    sys.exit(f"cannot be fetched, tests that need them are skipped: {', '.join(missing)}" if missing else 0)
+
+
+if __name__ == "__main__":
+    main()
