@@ -75,7 +75,7 @@ class Stage:
         self.outside = self._place(f"{name}-{serial}-outside")
         self.host = Place(Path(f"/proc/{os.getpid()}/task/{self.room.call(threading.get_native_id)}/ns/net"))
         self._exit.callback(self.host.close)
-        self._wire(f"{name}-{serial}-outside")
+        self._wire()
 
     def __enter__(self) -> Stage:
         return self
@@ -89,7 +89,7 @@ class Stage:
             f"link add {BRIDGE} type bridge",
             f"address add {GATEWAY}/{PREFIX} dev {BRIDGE}",
             f"link set {BRIDGE} up",
-            f"link add veth0 type veth peer name eth0 netns {self.container_name}",
+            f"link add veth0 type veth peer name eth0 netns {self.container.path}",
             f"link set veth0 master {BRIDGE} up",
         )
         self.container.ip(
@@ -105,9 +105,9 @@ class Stage:
         place.ip("link set lo up")
         return place
 
-    def _wire(self, outside: str) -> None:
+    def _wire(self) -> None:
         self.host.ip(
-            f"link add out0 type veth peer name eth0 netns {outside}",
+            f"link add out0 type veth peer name eth0 netns {self.outside.path}",
             f"address add {HOST}/24 dev out0",
             "link set out0 up",
         )
