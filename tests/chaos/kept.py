@@ -19,11 +19,11 @@ class KeptKernel(MemoryKernel):
         """Be what `path` says, if it is there."""
         super().__init__(ipv6=True)
         self._writing = threading.Lock()
-        self._path = path
         if path.exists():
             kept = pickle.loads(path.read_bytes())  # noqa: S301 - written below
             self.table, bridges, self.reserved, self.installed = kept
             self.bridges.update(bridges)
+        self._path = path  # from here on all is written that is set
         self.bridges = _Noted(self, self.bridges)
 
     def replace(self, elements: Collection[Element]) -> list[str]:

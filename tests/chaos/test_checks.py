@@ -7,17 +7,20 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from agents import until
 from chaos.flows import check_flows
 from chaos.footprint import SESSIONS, THREADS, Footprint
+from chaos.kept import KeptKernel
 from chaos.linux_machine import flush
 from chaos.victim import Victim, check_kernel
 from lab import HOST, Lab
 from moorage.kernel.linux import reserved
 from moorage.kernel.linux.nftables import Nftables
+from moorage.values import Network
 
 pytestmark = pytest.mark.system
 
@@ -132,3 +135,12 @@ def test_a_journal_is_read_beside_its_agent(victim: Victim) -> None:
     (web,) = victim.recorded().interfaces
     assert [mapping.container_port for mapping in web.ports] == [80, 53]
     assert victim.client.inspect("web").ip == web.ip
+
+
+def test_a_kernel_in_a_file_stays_what_it_was(tmp_path: Path) -> None:
+    """A kernel in a file is what it was, however often it is opened without a change."""
+    path = tmp_path / "kernel"
+    network = Network("default", "moorage0", "172.16.42.0/24", "172.16.42.1")
+    KeptKernel(path).bridges["moorage0"] = network
+    for _ in range(3):
+        assert KeptKernel(path).bridges == {"moorage0": network}
