@@ -91,6 +91,7 @@ class Trigger:
         """Take the order that is there, or none."""
         point, count, self._how = self._order.read_text().split() if self._order.exists() else ("", "0", "")
         self._point, self._left = point, int(count)
+        self._order.unlink(missing_ok=True)  # heard
 
     def come(self, point: str) -> None:
         """Pass a point, or not."""

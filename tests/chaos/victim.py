@@ -87,9 +87,12 @@ class Victim(AgentProcess):
         return self
 
     def order(self, point: str, count: int, how: str = "kill") -> None:
-        """Have it killed when it comes there, or hang."""
+        """Have it killed when it comes there, or hang; it has heard of it when this returns."""
         self._order.write_text(f"{point} {count} {how}")
         os.kill(self.pid, signal.SIGUSR2)
+        assert self._process is not None
+        ended = self._process.poll
+        until(lambda: not self._order.exists() or ended() is not None)
 
     @contextmanager
     def asleep(self) -> Iterator[None]:
