@@ -17,7 +17,7 @@ from moorage.store.records import seal_boot
 
 pytestmark = pytest.mark.system
 
-SOON = 5.0
+SOON = 15.0
 """Seconds in which an ended container is noticed, by the end of its link. A minute is promised."""
 
 

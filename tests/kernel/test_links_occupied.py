@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from host_links import NETWORK, HostLinks
+from moorage.kernel.protocol import Occupied
 
 pytestmark = pytest.mark.system
 
@@ -72,8 +73,13 @@ def test_many_routes_are_told_quickly(links: HostLinks) -> None:
 
 def test_an_unused_network_is_free(links: HostLinks) -> None:
     """A network that was removed takes up nothing."""
-    before = links.occupied()
+    before = lasting(links)
     other = replace(NETWORK, subnet6=None, gateway6=None)
     links.ensure_network(other)
     links.remove_network(other)
-    assert links.occupied() == before
+    assert lasting(links) == before
+
+
+def lasting(links: HostLinks) -> list[Occupied]:
+    """Without what a link takes by itself some time after it came up."""
+    return [each for each in links.occupied() if not each.subnet.startswith("fe80:")]
