@@ -16,7 +16,7 @@ from proxy.harness import Harness
 
 UNPACKED = Path(__file__).parents[2] / ".peers/dataplane/nginx/usr/sbin/nginx"
 CONFIGURATION = """
-daemon off; master_process off; pid nginx.pid; error_log stderr;
+user root; daemon off; master_process off; pid nginx.pid; error_log stderr;
 events {{ }}
 http {{
     access_log off;

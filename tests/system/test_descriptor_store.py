@@ -103,7 +103,7 @@ def test_a_port_is_free_when_it_is_unpublished(at: Installation, manager: Servic
     """The manager has closed its copy before the agent answers."""
     for _ in range(10):
         at.client.publish("web", ["8720:80"])
-        assert "proxy~tcp/0.0.0.0~8720" in manager.names
+        until(lambda: "proxy~tcp/0.0.0.0~8720" in manager.names)  # nobody waits until it is put there
         at.client.unpublish("web", ["8720:80"])
         with at.lab.call("host", socket.create_server, ("", 8720)):
             assert "proxy~tcp/0.0.0.0~8720" not in manager.names
