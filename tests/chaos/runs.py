@@ -90,6 +90,7 @@ def limits(_seed: int, directory: Path, _enough: Enough) -> str:
 def _tests(file: str, directory: Path) -> str:
     """Run tests with their large numbers. Raises Violation with what they said."""
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={directory}/tests"]
+    argv += ["--timeout=1800"]  # large numbers take longer than a test may
     large = os.environ | {"MOORAGE_SOAK_MINUTES": "1"}
     done = subprocess.run([*argv, str(HERE / file)], env=large, capture_output=True, text=True, check=False)
     require(done.returncode == 0, done.stdout)
