@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 from moorage.errors import Code, Fault, MoorageError, Refused, Unreachable
 from moorage.methods import EventStream, Methods
 from moorage.places import default_socket
+from moorage.rpc import checks
 from moorage.rpc.connection import Absent, Connection, Lost
 from moorage.rpc.schema import METHODS
 
@@ -38,8 +39,11 @@ class Client(Methods):
         timeout: float = TIMEOUT,
         pauses: Sequence[float] = PAUSES,
     ) -> None:
-        """Take the socket's path (None: the default), seconds for an answer, seconds between attempts."""
-        self.path = os.fspath(socket) if socket is not None else default_socket()
+        """Take the socket's path (None: the default), seconds for an answer, seconds between attempts.
+
+        Raises Refused (invalid) for what is no path.
+        """
+        self.path = checks.path("socket", socket) if socket is not None else default_socket()
         self._timeout = timeout
         self._pauses = tuple(pauses)
         self._lock = threading.Lock()

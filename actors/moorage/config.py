@@ -72,7 +72,7 @@ class Config:
 def load(path: str | os.PathLike[str]) -> Config:
     """Read a TOML file. Raises Refused (invalid), naming the file and the key that is wrong."""
     try:
-        return Config(**_known_keys(tomllib.loads(Path(path).read_text("utf-8"))))
+        return Config(**_known_keys(tomllib.loads(Path(checks.path("config", path)).read_text("utf-8"))))
     except OSError as error:
         raise Refused(Code.INVALID, f"the configuration {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -87,13 +87,6 @@ def _known_keys(table: dict[str, Any]) -> dict[str, Any]:
         if key not in known:
             raise Refused(Code.INVALID, f"the key {key!r} is unknown; there are {', '.join(known)}")
     return table
-
-
-def _path(key: str, value: Any) -> str:
-    text = os.fspath(value) if isinstance(value, str | os.PathLike) else value
-    if not isinstance(text, str) or not text or "\0" in text:
-        checks.invalid(key, value, "a path")
-    return text
 
 
 def _range(key: str, value: Any) -> str:
@@ -124,8 +117,8 @@ def _seconds(key: str, value: Any) -> float:
 _OPTIONAL: Final = frozenset({"state", "socket", "subnet"})
 _CHECKS: Final[dict[str, checks.Check]] = {
     "kernel": checks.one_of(KERNELS),
-    "state": _path,
-    "socket": _path,
+    "state": checks.path,
+    "socket": checks.path,
     "bridge": checks.link_name,
     "subnet": checks.subnet4,
     "default_network": checks.flag,

@@ -54,7 +54,17 @@ def test_a_bad_spec_is_refused_without_an_agent(command: str, run: Run, tmp_path
 
 @pytest.mark.parametrize(
     "arguments",
-    ["", "nonsense", "publish web", "release", "ps --jso", "networks create", "allocate --label a"],
+    [
+        "",
+        "nonsense",
+        "publish web",
+        "release",
+        "ps --jso",
+        "networks create",
+        "allocate --label a",
+        "allocate --label a=1 --label b=2 --label a=3",
+        "agent --down --replace",
+    ],
 )
 def test_usage_errors_exit_with_2(arguments: str, run: Run, agent: ScriptedAgent) -> None:
     """What is no command line exits with 2, having asked nothing."""
@@ -64,7 +74,7 @@ def test_usage_errors_exit_with_2(arguments: str, run: Run, agent: ScriptedAgent
 
 def test_a_bug_is_a_fault(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception that nobody foresaw shows its traceback and exits with 4, which is not "refused"."""
-    monkeypatch.setattr("moorage.cli.commands.print", lambda *_, **__: 1 / 0, raising=False)
+    monkeypatch.setattr("moorage.cli.output.print", lambda *_, **__: 1 / 0, raising=False)
     code, _, err = run("ps", [])
 
     assert code == 4
@@ -78,3 +88,31 @@ def test_events_end_with_the_agent(run: Run) -> None:
 
     assert (code, json.loads(out)) == (3, event)
     assert err.startswith("moorage: unreachable: ")
+
+
+def test_a_label_that_is_given_twice_is_named(run: Run) -> None:
+    """Of two values for one label neither is dropped in silence."""
+    assert "the label 'a' is given twice" in run("allocate --label a=1 --label a=1")[2]
+
+
+def test_what_is_missing_is_all_that_is_named(run: Run) -> None:
+    """The usage error of `unpublish` asks for the id alone, as specs may be left out."""
+    assert "required: id\n" in run("unpublish")[2]
+
+
+def test_a_socket_without_a_name_is_refused(run: Run) -> None:
+    """An empty `--socket` is a mistake, such as an unset variable, and never the default socket."""
+    code, _, err = run("ps --socket=")
+
+    assert code == 1
+    assert err == "moorage: invalid: socket is '', and must be a path\n"
+
+
+def test_a_number_that_the_wire_cannot_carry_is_named(run: Run) -> None:
+    """An integer past 64 bits is refused by the name of its parameter, before anything is sent."""
+    code, _, err = run("networks create web --mtu 99999999999999999999")
+
+    assert code == 1
+    assert err.startswith(
+        "moorage: invalid: create_network: mtu is 99999999999999999999, which cannot be sent"
+    )

@@ -6,8 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
+import pytest
+
+from moorage.errors import Code, Refused
 from moorage.rpc.codec import Notification, Response
 from moorage.version import VERSION
 from scripted_agent import ScriptedAgent, calls
@@ -86,3 +91,44 @@ def test_a_client_command_loads_no_actors(agent: ScriptedAgent) -> None:
     }
     assert "moorage.client" in loaded
     assert heavy.isdisjoint(loaded)
+
+
+def test_output_to_a_full_disk_is_one_sentence(agent: ScriptedAgent) -> None:
+    """What cannot be written is a fault that says what was done; no traceback."""
+    agent.answers = [WEB]
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
+        process = _run(["allocate", "web", "--socket", agent.path], stdout=full)
+
+    assert process.returncode == 4
+    assert process.stderr == (
+        "moorage: internal: the answer could not be written to standard output: No space left on device; "
+        "what was asked for is done\n"
+    )
+
+
+@pytest.mark.parametrize(("closed", "code"), [("1", 0), ("2", 1), ("0", 0)])
+def test_closed_descriptors_change_no_exit_code(closed: str, code: int, agent: ScriptedAgent) -> None:
+    """Started without standard input, output or error, as by some service managers, a command does what it would."""
+    agent.answers = [[WEB] if code == 0 else Refused(Code.NOT_FOUND, "there is none")]
+    process = _run(
+        ["sh", "-c", f'exec "$@" {closed}>&-', "sh", PROGRAM, "ps", "--socket", agent.path],
+        stdout=subprocess.PIPE,
+        program=(),
+    )
+
+    assert (process.returncode, process.stderr) == (code, "")
+    assert "there is none" not in process.stdout
+
+
+def _run(
+    arguments: Sequence[str | Path], stdout: IO[bytes] | int, program: Sequence[Path] = (PROGRAM,)
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*program, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )

@@ -116,7 +116,7 @@ def test_a_refusal_names_the_holder() -> None:
     pool = PortPool("udp")
     pool.acquire("web", "127.0.0.1", 8000, 10)
     with pytest.raises(
-        Refused, match=r"udp port 8009 was asked for by db, and web holds 127\.0\.0\.1:8000-8009"
+        Refused, match=r"udp port 8009 was asked for by db, and web holds 127\.0\.0\.1:8000-8009: unpublish"
     ):
         pool.acquire("db", "", 8009)
 

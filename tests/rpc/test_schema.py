@@ -227,3 +227,9 @@ def test_nothing_but_refused_is_raised(method: str, params: list[Any], data: st.
         params = with_one(method, key, data.draw(ANYTHING))
     with suppress(Refused):
         check(method, params)
+
+
+def test_a_source_that_is_not_there_is_not_offered() -> None:
+    """Who asks for a wrong `source` is told those that work, and not one that is refused as well."""
+    with pytest.raises(Refused, match=r"must be one of gateway, proxy-v2$"):
+        check("publish", [{"id": "web", "ports": ["80"], "source": "proxy"}])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from moorage.cli import text
+from moorage.cli.output import say
 from moorage.cli.progress import waiting
 from moorage.cli.settings import inspection
 from moorage.client import Client
@@ -31,7 +32,7 @@ def run(command: Command, options: Namespace) -> int:
     """Print the answers of a command as they come. Raises what the client raises."""
     with Client(options.socket) as client:
         for answer in _patiently(command(client, options), client.path):
-            print(_line(answer, options), flush=True)
+            say(_line(answer, options))
     return 0
 
 
@@ -47,7 +48,7 @@ def allocate(client: Client, options: Namespace) -> Iterator[Answer]:
         ifname=options.ifname,
         ports=_specs(options.ports),
         source=options.source,
-        labels=dict(options.labels) or None,
+        labels=options.labels,
         request=options.request,
     )
     yield _interface(interface)
@@ -150,7 +151,7 @@ def run_events(options: Namespace) -> int:
     with Client(options.socket) as client, client.subscribe(options.events or None) as events:
         try:
             for event in events:
-                print(_line(Answer(event, text.event(event)), options), flush=True)
+                say(_line(Answer(event, text.event(event)), options))
         except KeyboardInterrupt:
             pass
     return 0

@@ -8,6 +8,7 @@ from argparse import Namespace
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from moorage.cli.output import say
 from moorage.version import VERSION
 
 if TYPE_CHECKING:
@@ -26,8 +27,11 @@ def configured(options: Namespace) -> Config:
     """Return the configuration of the file, flags before it. Raises Refused (invalid), naming the key."""
     from moorage.config import Config, load  # noqa: PLC0415 - a TOML parser, which no other command needs
 
-    flags = {name: getattr(options, name) for name in ("state", "bridge", "subnet", "kernel", "chaos")}
-    flags["socket"] = options.socket or os.environ.get("MOORAGE_SOCKET") or None
+    flags = {
+        name: getattr(options, name) for name in ("socket", "state", "bridge", "subnet", "kernel", "chaos")
+    }
+    if options.socket is None:
+        flags["socket"] = os.environ.get("MOORAGE_SOCKET") or None
     given = {name: value for name, value in flags.items() if value is not None}
     return replace(load(options.config) if options.config is not None else Config(), **given)
 
@@ -41,5 +45,5 @@ def demo(options: Namespace) -> int:
 
 def version(options: Namespace) -> int:
     """Print the version of this program; an agent says its own in `hello`."""
-    print(json.dumps({"name": "moorage", "version": VERSION}) if options.json else f"moorage {VERSION}")
+    say(json.dumps({"name": "moorage", "version": VERSION}) if options.json else f"moorage {VERSION}")
     return 0

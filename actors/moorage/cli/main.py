@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import os
 import sys
 import traceback
 from collections.abc import Sequence
 from enum import IntEnum
 
+from moorage.cli.output import abandon, prepare_streams
 from moorage.cli.parser import make_parser
 from moorage.cli.text import printable
 from moorage.errors import MoorageError, Refused, Unreachable
@@ -27,18 +26,15 @@ class Exit(IntEnum):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command (None: that of `sys.argv`) and return the exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(
-            errors="backslashreplace"
-        )  # a name must not end us in a terminal without UTF-8
+    prepare_streams()
     options = make_parser().parse_args(arguments)
     try:
         code: int = options.run(options)
-        print(end="", flush=True)
     except MoorageError as error:
         return _complain(error)
     except BrokenPipeError:
-        return _abandon_output()
+        abandon()
+        return Exit.BROKEN_PIPE
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except Exception:  # noqa: BLE001 - a bug is a fault; Python's own exit code for it would say "refused"
@@ -57,9 +53,3 @@ def _complain(error: MoorageError) -> int:
             code, text = Exit.FAULT, f"internal: {error}"
     print(f"moorage: {printable(text)}", file=sys.stderr)
     return code
-
-
-def _abandon_output() -> int:
-    """Whoever read our output is gone; keep the interpreter from flushing to them once more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return Exit.BROKEN_PIPE

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from argparse import SUPPRESS, ArgumentParser
+from argparse import SUPPRESS, ArgumentError, ArgumentParser, Namespace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from moorage.cli import commands, local
+from moorage.version import VERSION
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[ArgumentParser]
@@ -24,6 +25,14 @@ _WANTED = {
     "ifname": "the link's name in there",
 }
 
+_OF_NETWORKS = {
+    "subnet": "its IPv4 subnet; 10.0.42.1/24 also names the gateway (default: one that is free)",
+    "gateway": "the host's address on it (default: the first of the subnet)",
+    "subnet6": "its IPv6 subnet, such as fd00:42::/64 (default: none)",
+    "gateway6": "the host's IPv6 address on it (default: the first of the subnet)",
+    "bridge": "the name of its bridge, which is adopted if it is there (default: one made of the name)",
+}
+
 
 def make_parser() -> ArgumentParser:
     """Return the parser; what it parses has `run`, a function of the options that gives an exit code."""
@@ -31,6 +40,7 @@ def make_parser() -> ArgumentParser:
         prog="moorage", description="Addresses and published ports for containers.", allow_abbrev=False
     )
     parser.set_defaults(socket=None, json=False)
+    parser.add_argument("--version", action="version", version=f"moorage {VERSION}", help="print the version")
     group = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_local(group)
     _add_changes(group)
@@ -50,8 +60,9 @@ def _add_local(group: Commands) -> None:
         "--kernel", help="linux, or memory, which needs no privilege and carries nothing itself"
     )
     agent.add_argument("--chaos", action="store_true", default=None, help="let clients crash actors")
-    agent.add_argument("--down", action="store_true", help="remove all that the agent of these flags made")
-    agent.add_argument(
+    instead = agent.add_mutually_exclusive_group()
+    instead.add_argument("--down", action="store_true", help="remove all that the agent of these flags made")
+    instead.add_argument(
         "--replace", action="store_true", help="take over from the agent that runs on the same state, if any"
     )
     demo = _add(group, "demo", "show the main job on real sockets", local.demo)
@@ -68,7 +79,11 @@ def _add_changes(group: Commands) -> None:
     for name, text in _WANTED.items():
         allocate.add_argument(f"--{name}", help=text)
     allocate.add_argument(
-        "--label", dest="labels", metavar="KEY=VALUE", action="append", default=[], type=_label
+        "--label",
+        dest="labels",
+        metavar="KEY=VALUE",
+        action=_Label,
+        help="a string to keep with it; repeatable",
     )
     attach = _ask(group, "attach", "put an interface into a namespace", commands.attach)
     attach.add_argument("id")
@@ -81,7 +96,9 @@ def _add_changes(group: Commands) -> None:
     publish.add_argument("ports", metavar="SPEC", nargs="+", help=SPEC)
     unpublish = _ask(group, "unpublish", "withdraw published ports", commands.unpublish)
     unpublish.add_argument("id")
-    unpublish.add_argument("ports", metavar="SPEC", nargs="*", help="all of them when none is named")
+    unpublish.add_argument(
+        "ports", metavar="SPEC", nargs="*", default=[], help="all of them when none is named"
+    )
     release = _ask(group, "release", "give back all that interfaces have", commands.release)
     release.add_argument("ids", metavar="ID", nargs="+")
     for each in (allocate, publish):
@@ -95,10 +112,10 @@ def _add_networks(group: Commands) -> None:
     actions = networks.add_subparsers(metavar="ACTION")
     create = _ask(actions, "create", "make a network", commands.create_network)
     create.add_argument("name")
-    for name in ("subnet", "gateway", "subnet6", "gateway6", "bridge"):
-        create.add_argument(f"--{name}")
+    for name, text in _OF_NETWORKS.items():
+        create.add_argument(f"--{name}", help=text)
     create.add_argument("--internal", action="store_true", help="with no way out")
-    create.add_argument("--mtu", type=int)
+    create.add_argument("--mtu", type=int, help="bytes of the largest packet (default: 1500)")
     create.add_argument("--proxy", help="always (the default), or never: no listeners, the kernel alone")
     remove = _ask(actions, "rm", "remove a network that has no interfaces", commands.remove_network)
     remove.add_argument("name")
@@ -107,7 +124,7 @@ def _add_networks(group: Commands) -> None:
 
 
 def _add_questions(group: Commands) -> None:
-    _ask(group, "ps", "list interfaces", commands.ps).add_argument("--network")
+    _ask(group, "ps", "list interfaces", commands.ps).add_argument("--network", help="of this network only")
     _ask(group, "inspect", "show all of one interface", commands.inspect).add_argument("id")
     _ask(group, "tree", "show the actors", commands.tree)
     _ask(group, "status", "show the agent in numbers", commands.status)
@@ -145,8 +162,16 @@ def _add_request(parser: ArgumentParser) -> None:
     )
 
 
-def _label(text: str) -> tuple[str, str]:
-    key, sign, value = text.partition("=")
-    if not sign:
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
-    return key, value
+class _Label(argparse.Action):
+    """Gathers labels into a dict."""
+
+    def __call__(
+        self, _parser: ArgumentParser, options: Namespace, text: Any, _flag: str | None = None
+    ) -> None:
+        key, sign, value = text.partition("=")
+        labels = getattr(options, self.dest) or {}
+        if not sign:
+            raise ArgumentError(self, f"{text!r} is not KEY=VALUE")
+        if key in labels:
+            raise ArgumentError(self, f"the label {key!r} is given twice")
+        setattr(options, self.dest, {**labels, key: value})

@@ -170,9 +170,9 @@ class Desk:
     async def _crash(self, params: Params) -> None:
         name = params["actor"]
         if not self._context.config.chaos:
-            raise Refused(Code.DENIED, f"crash {name}: the configuration does not say chaos = true")
+            raise Refused(Code.DENIED, f"crash {name!r:.80}: the configuration does not say chaos = true")
         if self._context.directory.find(name) is None:
-            raise Refused(Code.NOT_FOUND, f"there is no actor {name}: see tree")
+            raise Refused(Code.NOT_FOUND, f"there is no actor {name!r:.80}: see tree")
         Address(self._context.directory, name).tell(Crash())
 
 

@@ -187,8 +187,9 @@ class PortPool:
 
     def _add(self, owner: str, ports: HostPorts) -> None:
         if lease := self._table.conflict(ports):
+            why = f"was asked for by {owner}, and {lease.owner} holds {lease.ports}"
             raise self._refuse(
-                Code.PORT_IN_USE, ports, f"was asked for by {owner}, and {lease.owner} holds {lease.ports}"
+                Code.PORT_IN_USE, ports, f"{why}: unpublish that, or ask for another host port"
             )
         self._table.add(Lease(ports, owner))
         self._owned.setdefault(owner, set()).add(ports)

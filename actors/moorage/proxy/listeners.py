@@ -166,7 +166,7 @@ def _kind(proto: str) -> socket.SocketKind:
 
 
 def _refuse(error: OSError, proto: str, address: str, port: int) -> NoReturn:
-    where = f"port {port}/{proto} on {address}"
+    where = f"port {port}/{proto}" + ("" if address in {ANY, "::"} else f" on {address}")
     if error.errno == errno.EADDRINUSE:
         raise PortBusy(proto, address, port) from error
     if error.errno in {errno.EACCES, errno.EPERM}:

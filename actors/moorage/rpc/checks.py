@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import reprlib
 from collections.abc import Callable, Collection
@@ -41,6 +42,12 @@ def invalid(key: str, value: Any, wanted: str) -> NoReturn:
 def text(key: str, value: Any) -> str:
     """Any string."""
     return value if isinstance(value, str) else invalid(key, value, "a string")
+
+
+def path(key: str, value: Any) -> str:
+    """Where something is in the file system."""
+    name = os.fspath(value) if isinstance(value, str | os.PathLike) else value
+    return name if isinstance(name, str) and name and "\0" not in name else invalid(key, value, "a path")
 
 
 def flag(key: str, value: Any) -> bool:
@@ -125,12 +132,12 @@ def texts(key: str, value: Any) -> list[str]:
     return [text(f"{key}[{index}]", each) for index, each in enumerate(value)]
 
 
-def one_of(known: Collection[str]) -> Check:
-    """Make a check for one of some strings."""
+def one_of(known: Collection[str], *, unsaid: Collection[str] = ()) -> Check:
+    """Make a check for one of some strings; those `unsaid` pass, for a better sentence later than "one of"."""
 
     def check(key: str, value: Any) -> str:
         name = text(key, value)
-        return name if name in known else invalid(key, name, f"one of {', '.join(known)}")
+        return name if name in known or name in unsaid else invalid(key, name, f"one of {', '.join(known)}")
 
     return check
 

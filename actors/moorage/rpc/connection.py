@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 import socket
 import struct
 import time
@@ -122,12 +123,21 @@ def _frame(request: Request) -> bytes:
     try:
         frame = encode(request)
     except (UnicodeEncodeError, TypeError, ValueError, OverflowError) as error:
-        text = f"{request.method}: the parameters cannot be sent: {error}"
+        text = f"{request.method}: {_culprit(request)} cannot be sent: {error}"
         raise Refused(Code.INVALID, text) from error
     if len(frame) > SERVER.frame:
         text = f"{request.method}: the request has {len(frame)} bytes, and {SERVER.frame} are the most"
         raise Refused(Code.LIMIT, text)
     return frame
+
+
+def _culprit(request: Request) -> str:
+    for key, value in request.params[0].items():
+        try:
+            encode(Notification(request.method, [value]))
+        except (TypeError, ValueError, OverflowError):
+            return f"{key} is {reprlib.repr(value)}, which"
+    return "the parameters"
 
 
 def _connect(path: str, timeout: float) -> socket.socket:

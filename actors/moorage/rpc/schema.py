@@ -10,7 +10,7 @@ from moorage.errors import Code, Refused
 from moorage.rpc import checks
 from moorage.rpc.checks import Check
 from moorage.rpc.codec import BadMap
-from moorage.values import PROXIES, SOURCES
+from moorage.values import GATEWAY, PROXIES, PROXY_V2, TRANSPARENT
 
 EVENTS: Final = (
     "network_created",
@@ -43,6 +43,7 @@ class Parameters:
 
 _ID: Final[Mapping[str, Check]] = {"id": checks.interface_id}
 _NAME: Final[Mapping[str, Check]] = {"name": checks.network_name}
+_SOURCE: Final = checks.one_of((GATEWAY, PROXY_V2), unsaid=(TRANSPARENT,))
 _REQUEST: Final[Mapping[str, Check]] = {"request": checks.request}
 
 METHODS: Final[Mapping[str, Parameters]] = {
@@ -57,14 +58,14 @@ METHODS: Final[Mapping[str, Parameters]] = {
             "netns": checks.netns,
             "ifname": checks.link_name,
             "ports": checks.texts,
-            "source": checks.one_of(SOURCES),
+            "source": _SOURCE,
             "labels": checks.labels,
             **_REQUEST,
         }
     ),
     "attach": Parameters({**_ID, "netns": checks.netns}, {"ifname": checks.link_name, **_REQUEST}),
     "detach": Parameters(_ID, _REQUEST),
-    "publish": Parameters({**_ID, "ports": checks.texts}, {"source": checks.one_of(SOURCES), **_REQUEST}),
+    "publish": Parameters({**_ID, "ports": checks.texts}, {"source": _SOURCE, **_REQUEST}),
     "unpublish": Parameters(_ID, {"ports": checks.texts, **_REQUEST}),
     "release": Parameters(_ID, _REQUEST),
     "inspect": Parameters(_ID),

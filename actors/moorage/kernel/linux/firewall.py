@@ -9,7 +9,7 @@ from moorage.kernel.linux import audit, elements, generation, reserved, ruleset
 from moorage.kernel.linux.conntrack import Conntrack
 from moorage.kernel.linux.forward import Forwarding
 from moorage.kernel.linux.nfnetlink import Netlink
-from moorage.kernel.linux.nftables import Nftables, NftablesError, TooLongError
+from moorage.kernel.linux.nftables import FORBIDDEN, Nftables, NftablesError, TooLongError
 from moorage.kernel.protocol import Element, Flow, Kept
 from moorage.model.elements import astray
 
@@ -185,8 +185,6 @@ def _open() -> Netlink:
         if netlink is not None:
             netlink.close()
         if isinstance(error, PermissionError):
-            raise Refused(
-                Code.DENIED, "changing nftables needs CAP_NET_ADMIN: run the agent as root"
-            ) from error
+            raise Refused(Code.DENIED, FORBIDDEN) from error
         raise Refused(Code.UNSUPPORTED, f"this kernel has no nftables ({error}): load nf_tables") from error
     return netlink

@@ -17,6 +17,12 @@ _STATELESS = 1 << 1
 _HANDLE = 1 << 3
 _TERSE = 1 << 11
 
+FORBIDDEN = (
+    "changing nftables needs CAP_NET_ADMIN: run the agent as root, in a namespace of your own (unshare -Urnm), "
+    "or with --kernel memory"
+)
+"""The sentence for who may not change the rules of this network namespace."""
+
 
 class NftablesError(MoorageError):
     """The kernel or the library did not take a command; nothing of it was done."""
@@ -83,7 +89,7 @@ def _uncounted(body: dict[str, Any]) -> dict[str, Any]:
 def _failure(text: str) -> MoorageError:
     # The library has no error numbers; it quotes strerror.
     if os.strerror(errno.EPERM) in text:
-        return Refused(Code.DENIED, "changing nftables needs CAP_NET_ADMIN: run the agent as root")
+        return Refused(Code.DENIED, FORBIDDEN)
     kind = TooLongError if os.strerror(errno.EMSGSIZE) in text else NftablesError
     return kind(text.strip().partition("\n")[0])
 
