@@ -25,7 +25,7 @@ class Config:
     """What an agent is told. Making one with a wrong value raises Refused (invalid), naming the key.
 
     `subnet` (None: a free one) and `proxy` are the default network's, `quarantine` is the seconds for which an address
-    or an automatic port rests after use, `drain` those for which a replaced agent carries its connections on.
+    rests after use, `drain` those for which a replaced agent carries its connections on.
     The file `config/moorage.toml` says what each key does.
     """
 

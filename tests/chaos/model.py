@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from chaos.told import Params, Told, require
 from moorage import parse_port_spec
 from moorage.errors import Code
+from moorage.model.interfaces import mac_of
 from moorage.values import Interface
 
 IDS = ("a", "b", "c", "d")
 SPECS = ("80", "81/udp", "20001:80", "20002:81", "20001:53/udp", "127.0.0.1:20003:80", "20004-20006:90-92")
 ADDRESSES = (None, None, None, "10.0.42.9", "10.0.42.10")
+MACS = ("02:00:00:00:00:01", mac_of("10.0.42.9"))
 SMALL = {"back": "10.0.43.0/29", "front": "10.0.44.0/29"}
 """Networks that come and go, with their subnets."""
 ROOM = 5
@@ -23,7 +25,11 @@ ROOM = 5
 ids = st.sampled_from(IDS)
 specs = st.lists(st.sampled_from(SPECS), unique=True, max_size=3).map(sorted)
 places = st.sampled_from(
-    [*({} if ip is None else {"ip": ip} for ip in ADDRESSES), *({"network": name} for name in SMALL)]
+    [
+        *({} if ip is None else {"ip": ip} for ip in ADDRESSES),
+        *({"mac": mac} for mac in MACS),
+        *({"network": name} for name in SMALL),
+    ]
 )
 """Where and as what to allocate."""
 small = st.sampled_from(sorted(SMALL))
@@ -125,7 +131,14 @@ class Model:
         others = {each.ip for each in self.interfaces.values()}
         if params.get("ip") in others:
             return Code.ADDRESS_IN_USE
-        return self._of_ports(None, params["ports"])
+        return self._of_ports(None, params["ports"]) or self._of_mac(params)
+
+    def _of_mac(self, params: Params) -> Code | None:
+        """Who names neither address nor MAC is given one whose MAC is free."""
+        asked = params.get("mac") or ("ip" in params and mac_of(params["ip"]))
+        network = params.get("network", "default")
+        held = {each.mac for each in self.interfaces.values() if each.network == network}
+        return Code.ADDRESS_IN_USE if asked in held else None
 
     def _of_ports(self, known: Interface | None, wanted: list[str]) -> Code | None:
         held = set().union(*(busy_ports(each) for each in self.interfaces.values() if each is not known))

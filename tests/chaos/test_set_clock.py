@@ -102,6 +102,19 @@ def test_nothing_expires(at: Set) -> None:
     assert resting not in {client.allocate(f"s{number}", network="small").ip for number in range(4)}
 
 
+def test_a_clock_set_while_it_is_away_ends_no_rest(at: Set) -> None:
+    """An address that was released rests on in the next agent, whatever the calendar says by then."""
+    client = at.victim.client
+    client.create_network("away", subnet="10.8.0.0/29")
+    resting = client.allocate("left", network="away").ip
+    client.release("left")
+    for days in DAYS:
+        faketime.set_clock(at.clock, days)
+        at.victim.replace()
+        assert client.allocate(f"after{days}", network="away").ip != resting
+    assert at.victim.client.allocate("last", network="away").ip != resting
+
+
 def test_nothing_spins(at: Set) -> None:
     """A day forward or back costs no computing, and what others break is put right as soon as ever."""
     for days in DAYS:

@@ -25,6 +25,7 @@ from chaos.kept import KeptKernel
 from chaos.load import PORT_RANGE
 from chaos.told import require
 from lab import Lab
+from moorage.control.context import uptime
 from moorage.control.port_mapper import host_ports, rules_of
 from moorage.errors import Refused
 from moorage.kernel.linux import reserved
@@ -173,7 +174,7 @@ def recorded(state: Path) -> Recorded:
         for file in state.glob("moorage.db*"):
             shutil.copy(file, copy)
         try:
-            store = Store.open(copy, BOOT_ID.read_text().strip(), time.time)
+            store = Store.open(copy, BOOT_ID.read_text().strip(), uptime)
         except Refused as damaged:
             raise AssertionError(str(damaged)) from damaged
         with closing(store):

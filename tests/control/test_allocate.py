@@ -69,6 +69,7 @@ def test_a_refused_allocation_leaves_nothing(agent: Agent) -> None:
         {"ports": ["81", "82/udp", "8080:80"]},
         {"ip": "10.0.42.2", "ports": ["81"]},
         {"ip": "10.9.9.9"},
+        {"mac": "02:6d:0a:00:2a:02", "ports": ["81"]},
         {"ipv6": "fd00::1"},
         {"network": "nowhere"},
         {"netns": "/run/netns/x", "ports": ["81"]},
@@ -86,6 +87,7 @@ def test_a_refused_allocation_leaves_nothing(agent: Agent) -> None:
         ({"ip": "10.0.42.1"}, "invalid", "gateway"),
         ({"ip": "10.0.42.255"}, "invalid", "broadcast"),
         ({"ip": "10.9.9.9"}, "invalid", "10.0.42.0/24"),
+        ({"mac": "02:6D:0a:00:2a:02"}, "address_in_use", "web"),
         ({"ipv6": "fd00::1"}, "invalid", "no IPv6"),
         ({"network": "nowhere"}, "not_found", "nowhere"),
         ({"netns": "/run/netns/x"}, "unsupported", "/run/netns/x"),
@@ -102,6 +104,27 @@ def test_refusals_name_what_is_wrong(agent: Agent, asked: dict[str, object], cod
     with pytest.raises(Refused, match=re.escape(why)) as refused:
         agent.allocate("db", **asked)  # type: ignore[arg-type]  # each its own type
     assert refused.value.code == code
+
+
+def test_a_mac_is_one_interfaces_in_its_network(agent: Agent) -> None:
+    """A MAC address of another network, or of an interface that is released, may be asked for."""
+    agent.create_network("other", subnet="10.0.43.1/24")
+    web = agent.allocate("web", mac="02:00:00:00:00:01")
+    assert agent.allocate("db", network="other", mac=web.mac).mac == web.mac
+    agent.release("web")
+    assert agent.allocate("new", mac=web.mac).mac == web.mac
+    assert_agreement(agent)
+
+
+def test_an_address_whose_mac_is_taken_is_passed_over(agent: Agent) -> None:
+    """Who asks for neither gets another address; who asks for that one is refused, and may have it with another MAC."""
+    agent.allocate("web", ip="10.0.42.9", mac="02:6d:0a:00:2a:02")
+    assert agent.allocate("db").ip == "10.0.42.3"
+    with pytest.raises(Refused, match="web") as refused:
+        agent.allocate("new", ip="10.0.42.2")
+    assert refused.value.code == "address_in_use"
+    assert agent.allocate("new", ip="10.0.42.2", mac="02:00:00:00:00:01").ip == "10.0.42.2"
+    assert_agreement(agent)
 
 
 def test_releasing_gives_everything_back(agent: Agent) -> None:

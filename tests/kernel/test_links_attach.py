@@ -7,7 +7,7 @@ import pytest
 
 from host_links import NETWORK, NETWORK4, HostLinks
 from moorage.errors import Code, Refused
-from moorage.kernel.linux.names import port_name
+from moorage.kernel.linux.names import bridge_mac, port_name
 
 pytestmark = pytest.mark.system
 
@@ -45,6 +45,15 @@ def test_both_ends_are_as_the_interface_says(links: HostLinks) -> None:
     outside = links.ip("-d", "link", "show", port_name("web"))
     for part in ("alias moorage:web", "hairpin on", "master moorage0", ",UP"):
         assert part in outside
+
+
+def test_the_mac_of_the_bridge_is_refused(links: HostLinks) -> None:
+    """An interface may not have the MAC of its gateway, whose frames it would take for its own; nothing is made."""
+    web = replace(links.interface("web", 2), mac=bridge_mac("moorage0").upper())
+    with pytest.raises(Refused, match="moorage0") as refused:
+        links.attach(web, NETWORK)
+    assert refused.value.code == Code.ADDRESS_IN_USE
+    assert ports(links) == []
 
 
 def test_attaching_again_changes_nothing(links: HostLinks) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from moorage.store import Commit, Done, Operation, PutInterface, PutNetwork, RequestKey, Store
@@ -66,6 +68,14 @@ def populate(store: Store, count: int) -> list[Interface]:
     made = [interface(f"id{n}", 2 + n, mapping(8000 + n)) for n in range(count)]
     do(store, PutNetwork(network()), *map(PutInterface, made))
     return made
+
+
+def back_to_version_1(state: Path, now: float) -> None:
+    """Make a closed database what the version wrote that noted no MACs, and had the calendar's time of rests."""
+    with closing(sqlite3.connect(state / "moorage.db")) as connection, connection:
+        connection.execute("DROP TABLE macs")
+        connection.execute("UPDATE quarantine SET until = until + ?", (time.time() - now,))
+        connection.execute("PRAGMA user_version = 1")
 
 
 class Clock:

@@ -110,6 +110,7 @@ CHANGES = [
     ("UPDATE reserved SET port = 81", "reserved port 81"),
     ("UPDATE addresses SET id = 'id0'", "addresses"),
     ("UPDATE addresses SET address = '10.0.42.9' WHERE id = 'id0'", "addresses"),
+    ("UPDATE macs SET mac = '02:00:00:00:00:09' WHERE id = 'id0'", "macs"),
     ("UPDATE ports SET port = 9 WHERE id = 'id0'", "ports"),
     ("UPDATE requests SET reply = x'00'", "request '1'"),
     ("UPDATE meta SET value = 'another boot 1' WHERE key = 'boot'", "the boot"),

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from moorage.errors import Code, Refused
+from moorage.model.interfaces import mac_of
 from moorage.store import Commit, Done, DropInterface, DropNetwork, PutInterface, PutNetwork, Store
 from moorage.store.ballast import SIZE
-from store.samples import BOOT, do, interface, mapping, network, open_store, request
+from moorage.store.schema import VERSION
+from store.samples import BOOT, back_to_version_1, do, interface, mapping, network, open_store, request
 
 pytestmark = pytest.mark.system
 
@@ -28,8 +30,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def allocation(n: int) -> Commit:
-    address = replace(interface(f"id{n}"), ip=f"10.{n >> 8}.{n & 255}.2")
-    put = PutInterface(address)
+    address = f"10.{n >> 8}.{n & 255}.2"
+    put = PutInterface(replace(interface(f"id{n}"), ip=address, mac=mac_of(address)))
     return Commit((put,), request(f"a{n}"), b"reply" * 40)
 
 
@@ -102,6 +104,23 @@ def test_room_for_releases_outlives_a_restart(disk: Path) -> None:
     assert len(booted.forgotten) == count - 1
     assert booted.commit([Commit((DropNetwork("net"),))]) == [Done((True,))]
     booted.close()
+
+
+@pytest.mark.parametrize("version", [VERSION, 1])
+def test_a_disk_that_others_filled_stops_no_start(disk: Path, version: int) -> None:
+    """A database of this version or an earlier one on a full disk is opened, with all there was, and gives back."""
+    store = open_store(disk)
+    do(store, PutNetwork(network()))
+    store.commit([allocation(n) for n in range(100)])
+    made = store.interfaces()
+    store.close()
+    if version == 1:
+        back_to_version_1(disk, 0.0)
+    fill_with_files(disk)
+    again = open_store(disk)
+    assert again.interfaces() == made
+    assert again.commit([release(0)]) == [Done((True,))]
+    again.close()
 
 
 def test_first_start_on_a_full_disk_is_refused(disk: Path) -> None:

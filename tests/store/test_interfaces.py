@@ -62,6 +62,39 @@ def test_address_is_held_by_one(store: Store, other: object) -> None:
     do(store, DropInterface("a"), PutInterface(other))
 
 
+def test_mac_is_held_by_one_of_a_network(store: Store) -> None:
+    """A MAC that is taken names its holder; on another network, and once it is released, it is free."""
+    do(store, PutNetwork(network("other", 43)), PutInterface(interface("a", 2)))
+    twin = replace(interface("b", 3), mac=interface("a", 2).mac)
+    error = refused(store, PutInterface(twin))
+    assert isinstance(error, Refused)
+    assert not isinstance(error, Conflict)
+    assert error.code is Code.ADDRESS_IN_USE
+    assert f"{twin.mac} on network net, which interface a has" in error.text
+    do(store, PutInterface(replace(twin, network="other")), DropInterface("b"))
+    do(store, DropInterface("a"), PutInterface(twin))
+
+
+def test_mac_of_an_address_may_become_another(store: Store) -> None:
+    """Where the MAC is the address's own, the refusal is a conflict, which another address resolves."""
+    own = replace(interface("a", 2), mac="02:6d:0a:00:2a:03")
+    do(store, PutInterface(own))
+    error = refused(store, PutInterface(replace(interface("b", 3), mac=own.mac)))
+    assert isinstance(error, Conflict)
+    assert error.holder == "a"
+
+
+def test_what_is_put_back_shares_its_mac(store: Store) -> None:
+    """An interface that was there, and is put back or rebuilt, keeps the MAC that another has by now."""
+    do(store, PutInterface(interface("a", 2)))
+    for name, operation in (("b", {"gives_back": True}), ("c", {"rebuilt": True})):
+        twin = replace(interface(name, 3 + ord(name)), mac=interface("a", 2).mac)
+        do(store, PutInterface(twin, **operation))
+    do(store, DropInterface("a"))
+    store.verify()
+    assert isinstance(refused(store, PutInterface(interface("a", 2))), Refused)
+
+
 def test_addresses_of_networks_are_apart(store: Store) -> None:
     """The same address on two networks is no conflict, and each network lists its own."""
     do(store, PutNetwork(network("other", 43)), PutInterface(interface("a", 2)))

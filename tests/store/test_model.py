@@ -102,7 +102,10 @@ class Model:
         ports = [known for other in others for known in other.ports]
         collide = any(meet(one, other) for one in put.ports for other in ports)
         within = any(meet(one, other) for i, one in enumerate(put.ports) for other in put.ports[:i])
+        macs = {(known.network, known.mac) for known in others}
         if put.network not in self.networks or wanted & taken or collide or within:
+            return False
+        if (put.network, put.mac) in macs:
             return False
         self.interfaces[put.id] = put
         return True

@@ -6,14 +6,35 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from moorage.errors import Code, Refused
-from moorage.store import Commit, PutInterface, PutNetwork, Remember, Reserve, Store
+from moorage.store import (
+    Commit,
+    DropInterface,
+    PutInterface,
+    PutNetwork,
+    Remember,
+    Reserve,
+    Store,
+    Untrusted,
+)
 from moorage.store.schema import VERSION
-from store.samples import do, interface, mapping, network, open_store, request
+from store.samples import (
+    Clock,
+    back_to_version_1,
+    do,
+    interface,
+    mapping,
+    network,
+    open_store,
+    refused,
+    request,
+)
 
 
 def refusal(directory: Path) -> Refused:
@@ -48,8 +69,9 @@ def test_state_is_there_after_closing(store: Store, state: Path) -> None:
 
 
 def test_former_boot_loses_its_interfaces(store: Store, state: Path) -> None:
-    """After a boot networks and answers are kept; interfaces with all they held are gone, and told."""
+    """After a boot networks and answers are kept; interfaces with all they held or left are gone, and told."""
     operations = (PutInterface(interface("b", 2, mapping(80))), PutInterface(interface("a", 3)))
+    do(store, PutInterface(interface("c", 4)), DropInterface("c", time.time() + 600))
     store.commit([Commit((*operations, Remember("x", "0"), Reserve((80,))), request("1"), b"reply")])
     store.close()
     for forgotten in (["b", "a"], []):
@@ -57,6 +79,7 @@ def test_former_boot_loses_its_interfaces(store: Store, state: Path) -> None:
         assert again.forgotten == forgotten
         assert again.networks() == [network()]
         assert again.interfaces() == again.addresses("net") == again.ports("tcp") == []
+        assert again.quarantined("net") == []
         assert (again.sysctls(), again.reserved(), again.recall(request("1"))) == ({}, frozenset(), b"reply")
         again.close()
 
@@ -166,6 +189,36 @@ def test_later_version_is_refused(store: Store, state: Path) -> None:
     assert f"format {VERSION + 1}" in error.text
     change_header(state, f"user_version = {VERSION}")
     open_store(state).close()
+
+
+def test_version_1_is_upgraded(state: Path) -> None:
+    """What version 1 wrote is there: MACs that two have stay theirs, and addresses rest as long as they would."""
+    clock = Clock()
+    store = open_store(state, now=clock)
+    twins = [replace(interface(name, last), mac="02:00:00:00:00:01") for name, last in (("a", 2), ("b", 3))]
+    puts = [PutInterface(each, rebuilt=True) for each in (*twins, interface("gone", 9))]
+    do(store, PutNetwork(network()), *puts, DropInterface("gone", clock.time + 600))
+    store.close()
+    back_to_version_1(state, clock.time)
+    for _ in range(2):
+        again = open_store(state, now=clock)
+        assert again.interfaces() == twins
+        ((address, until),) = again.quarantined("net")
+        assert (address, until) == ("10.0.42.9", pytest.approx(clock.time + 600, abs=60))
+        assert isinstance(refused(again, PutInterface(replace(twins[0], id="c", ip="10.0.42.4"))), Refused)
+        again.close()
+
+
+def test_damaged_record_of_version_1_is_found(store: Store, state: Path) -> None:
+    """An upgrade ends at a record that is not what was written, and the database stays as it is."""
+    do(store, PutInterface(interface("web")))
+    store.close()
+    back_to_version_1(state, 0.0)
+    connection = sqlite3.connect(state / "moorage.db", isolation_level=None)
+    connection.execute("UPDATE interfaces SET crc = 0")
+    connection.close()
+    for _ in range(2):
+        assert isinstance(refusal(state), Untrusted)
 
 
 def test_database_of_something_else_is_refused(store: Store, state: Path) -> None:

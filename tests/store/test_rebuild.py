@@ -70,8 +70,14 @@ def damage_row(database: Path) -> None:
     connection.close()
 
 
+def damage_statement(database: Path) -> None:
+    """SQLite quotes it when it refuses the file, and what it quotes is no text any more."""
+    database.write_bytes(database.read_bytes().replace(b"CREATE TABLE meta", b"CREATE \x80ABLE meta"))
+
+
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "a row": damage_row,
+    "a statement": damage_statement,
     "zeroed header": lambda database: zero_page(database, 0),
     "zeroed page": lambda database: zero_page(database, 2),
     "truncated": truncate,

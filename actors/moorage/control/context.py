@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -65,3 +66,8 @@ class Context:
 def now() -> str:
     """The time as users see it: RFC 3339 in UTC, milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def uptime() -> float:
+    """Seconds since the host booted, those of its sleep included: a clock that nobody sets, and every agent shares."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from moorage.control.change import Change, settle
-from moorage.control.context import Context, now
+from moorage.control.context import Context, now, uptime
 from moorage.control.incarnations import Incarnations
 from moorage.control.journal import Append, GetNetworks, Open, Opened
 from moorage.control.links import Collect, FindNamespace
@@ -227,7 +226,7 @@ class InterfaceActor(LoopActor):
         kernel = self._context.kernel
         change = Change(self.address, self.actor_urn, kernel, network, before=before, after=after)
         quarantine = self._context.config.quarantine
-        reply = await change.make(key, reply, time.time() + quarantine if quarantine else 0.0)
+        reply = await change.make(key, reply, uptime() + quarantine if quarantine else 0.0)
         self._opened = Opened(after, network, None)
         if self._partners.changed():
             with recorded():

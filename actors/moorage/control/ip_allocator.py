@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from moorage.control.claims import Claims
-from moorage.control.context import Context
+from moorage.control.context import Context, uptime
 from moorage.control.journal import GetLeases, Leases
 from moorage.control.persist import persist
 from moorage.errors import Code, Refused
@@ -89,10 +88,9 @@ class IpAllocator(LoopActor):
         return pool
 
     def _released(self, resting: Mapping[str, float]) -> dict[str, float]:
-        """When these were released, by the clock that nobody sets, out of the calendar time until which they rest."""
-        left = {address: until - time.time() for address, until in resting.items()}
-        now = time.monotonic() - self._quarantine
-        return {address: now + min(max(each, 0.0), self._quarantine) for address, each in left.items()}
+        """When these were released, as though they had been to rest for as long as is configured now."""
+        now = uptime()
+        return {address: min(until - self._quarantine, now) for address, until in resting.items()}
 
     async def receive(self, message: Any) -> Any:
         """Give, take back, or settle."""
@@ -117,7 +115,7 @@ class IpAllocator(LoopActor):
         """Release those that `owner` holds; an address of a former network of this name is nobody's here."""
         for pool in self._pools:
             for address in set(pool.owned(owner)).intersection(addresses):
-                pool.release(owner, address, time.monotonic())
+                pool.release(owner, address, uptime())
         self._claims.redeem()
 
     def _take(self, owner: str, address: str) -> None:
@@ -130,11 +128,11 @@ class IpAllocator(LoopActor):
         if ipv6 is not None and len(self._pools) == 1:
             name = self._network.name
             raise Refused(Code.INVALID, f"{ipv6} was asked for, and the network {name} has no IPv6 subnet")
-        given = self._pools[0].acquire(owner, time.monotonic(), ip)
+        given = self._pools[0].acquire(owner, uptime(), ip)
         if len(self._pools) == 1:
             return Lease(given, None)
         try:
-            return Lease(given, self._pools[1].acquire(owner, time.monotonic(), ipv6))
+            return Lease(given, self._pools[1].acquire(owner, uptime(), ipv6))
         except Refused:
-            self._pools[0].release(owner, given, time.monotonic())
+            self._pools[0].release(owner, given, uptime())
             raise

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from moorage.config import Config
-from moorage.control.context import now
+from moorage.control.context import now, uptime
 from moorage.errors import MoorageError
 from moorage.kernel.protocol import Kernel, Survey
 from moorage.store import Store, Untrusted, finish_rebuild, rebuild
@@ -37,12 +36,12 @@ def open_store(config: Config, kernel: Kernel, lock: Lock, log: Any, *, mend: bo
 
 
 def _open(config: Config, kernel: Kernel, lock: Lock) -> Store:
-    return Store.open(config.state_path, kernel.boot_id(), time.time, lock)
+    return Store.open(config.state_path, kernel.boot_id(), uptime, lock)
 
 
 def _rebuild(config: Config, kernel: Kernel, log: Any) -> None:
     networks, interfaces = _survey(config, kernel, log)
-    done = rebuild(config.state_path, kernel.boot_id(), time.time, networks, _dated(interfaces))
+    done = rebuild(config.state_path, kernel.boot_id(), uptime, networks, _dated(interfaces))
     log.warning(
         "state_rebuilt",
         aside=str(done.aside),

@@ -107,7 +107,8 @@ class Links(Protocol):
 
         Idempotent, and all or nothing.
 
-        Raises Refused: not_found for a namespace that is gone, exists for an ifname taken there.
+        Raises Refused: not_found for a namespace that is gone, exists for an ifname taken there, address_in_use
+        for the MAC of the bridge.
         """
 
     def detach(self, interface_id: str) -> None:

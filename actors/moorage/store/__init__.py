@@ -1,5 +1,6 @@
 """Durable state: SQLite in a directory of its own, one writer, many operations to a commit."""
 
+from moorage.store.failures import Untrusted, is_damage
 from moorage.store.operations import (
     Already,
     Commit,
@@ -20,7 +21,7 @@ from moorage.store.operations import (
 )
 from moorage.store.rebuild import Rebuilt, finish_rebuild, rebuild
 from moorage.store.records import Damaged
-from moorage.store.store import Store, Untrusted, is_damage, lock_directory
+from moorage.store.store import Store, lock_directory
 
 __all__ = [
     "Already",

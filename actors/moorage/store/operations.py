@@ -15,7 +15,14 @@ class PutInterface:
 
     interface: Interface
     gives_back: bool = False
-    """Whether it only loses something, ports or its place."""
+    """Whether it only loses something, ports or its place, or is put back."""
+    rebuilt: bool = False
+    """Whether it is there, and only its record is new."""
+
+    @property
+    def shares_mac(self) -> bool:
+        """Whether it keeps its MAC although another has the same."""
+        return self.gives_back or self.rebuilt
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +31,7 @@ class DropInterface:
 
     id: str
     quarantine_until: float | None = None
-    """Seconds since the epoch until which its addresses rest; None to give them back at once."""
+    """Until when its addresses rest, by the clock of `Store.open`; None to give them back at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,8 +121,16 @@ class Reader:
         row = self._connection.execute(HOLDERS, values).fetchone()
         return row and (str(row[0]), int(row[1]))
 
+    def mac_holder(self, interface: Interface) -> str | None:
+        """Which other interface of its network has the MAC of this one."""
+        row = self._connection.execute(
+            "SELECT id FROM macs WHERE network = ? AND mac = ? AND id != ? LIMIT 1",
+            (interface.network, interface.mac, interface.id),
+        ).fetchone()
+        return row and str(row[0])
+
     def quarantined(self, network: str) -> list[tuple[str, float]]:
-        """The addresses of a network that rest, each with the time (seconds since the epoch) until which."""
+        """The addresses of a network that rest, each with the time, by the clock of `Store.open`, until which."""
         return self._connection.execute(
             "SELECT address, until FROM quarantine WHERE network = ? ORDER BY until, address", (network,)
         ).fetchall()
@@ -150,6 +158,7 @@ class Reader:
             "network, address, id",
             {(*address, interface.id) for interface in interfaces for address in footprint(interface)},
         )
+        self._compare("macs", "network, mac, id", {(each.network, each.mac, each.id) for each in interfaces})
         self._compare(
             "ports",
             "proto, port, host_ip, id",

@@ -53,7 +53,7 @@ def rebuild(
     new = Store.open(place, known.boot or boot_id, now)
     try:
         left_out = _fill(new, [PutNetwork(each) for each in known.networks])
-        left_out += _fill(new, [PutInterface(each) for each in known.interfaces])
+        left_out += _fill(new, [PutInterface(each, rebuilt=True) for each in known.interfaces])
         _must(new, [Remember(*each) for each in known.sysctls.items()], Reserve(tuple(known.reserved)))
         new.take_requests(known.requests)
         found, missed = _add(new, networks, interfaces)
@@ -93,7 +93,7 @@ def _add(
     ids = {each.id for each in store.interfaces()}
     fresh = [each for each in interfaces if each.id not in ids]
     missed = _fill(store, [PutNetwork(each) for each in new])
-    missed += _fill(store, [PutInterface(each) for each in fresh])
+    missed += _fill(store, [PutInterface(each, rebuilt=True) for each in fresh])
     found = [f"network {each.name}" for each in new if store.network(each.name)]
     found += [f"interface {each.id}" for each in fresh if store.interface(each.id)]
     return found, missed

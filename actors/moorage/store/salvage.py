@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from moorage.errors import Fault
+from moorage.store.failures import UNREADABLE
 from moorage.store.reader import read_interface, read_network
 from moorage.store.records import check, open_boot
 from moorage.values import Interface, Network
@@ -41,7 +42,7 @@ def salvage(database: Path) -> Salvage:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             connection.text_factory = lambda text: text.decode(errors="replace")
             _read(connection, found)
-    except sqlite3.Error:
+    except UNREADABLE:
         found.damaged += 1
     return found
 
@@ -80,7 +81,7 @@ def _until_damage(connection: sqlite3.Connection, query: str) -> tuple[list[Row]
     rows: list[Row] = []
     try:
         rows.extend(connection.execute(query))
-    except sqlite3.Error:
+    except UNREADABLE:
         return rows, False
     return rows, True
 

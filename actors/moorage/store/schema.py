@@ -10,8 +10,8 @@ from moorage.store.records import Damaged
 
 APPLICATION = 0x6D6F6F72
 """`application_id` in the file's header, "moor"."""
-VERSION = 1
-"""`user_version` in the file's header."""
+VERSION = 2
+"""`user_version` in the file's header; `upgrade` knows the earlier ones."""
 
 PAGE = 4096
 """Bytes of a page, as SQLite has it unless told otherwise."""
@@ -23,8 +23,6 @@ PATIENCE = 0.2
 PRAGMAS = (
     # first, so that there never is a shared memory file: its pages end the process with SIGBUS on a full disk
     "locking_mode = EXCLUSIVE",
-    # pages that releases emptied can be given back to the file system
-    "auto_vacuum = INCREMENTAL",
     "journal_mode = WAL",
     "synchronous = FULL",
     # with the log small, the ballast is room enough to empty a full disk
@@ -36,12 +34,25 @@ PRAGMAS = (
     "temp_store = MEMORY",  # a statement's scratch file would need a descriptor, and room on a full disk
 )
 
+VACUUM = "auto_vacuum = INCREMENTAL"
+"""For a new database: pages that releases emptied can be given back to the file system. It writes in any."""
+
 COLLIDES = """
     host_ip = '' OR {0} = '' OR host_ip = {0}
     OR (host_ip IN ('0.0.0.0', '::') OR {0} IN ('0.0.0.0', '::'))
     AND (instr(host_ip, ':') > 0) = (instr({0}, ':') > 0)
 """
 """Whether the `host_ip` of a row of `ports` and another share an address; "" is all of both families."""
+
+MACS = """
+CREATE TABLE macs(
+    network TEXT NOT NULL,
+    mac TEXT NOT NULL,
+    id TEXT NOT NULL,
+    PRIMARY KEY(network, mac, id)
+) WITHOUT ROWID;
+"""
+"""Not unique: what is there already stays, also where an earlier version gave a MAC to two."""
 
 TABLES = f"""
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -60,6 +71,7 @@ CREATE TABLE addresses(
     id TEXT NOT NULL,
     PRIMARY KEY(network, address)
 ) WITHOUT ROWID;
+{MACS}
 CREATE TABLE ports(
     proto TEXT NOT NULL,
     port INTEGER NOT NULL,
@@ -96,14 +108,14 @@ PRAGMA user_version = {VERSION};
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the database in the calling thread, and make the tables of a new one.
+    """Open the database in the calling thread, and make the tables of a new one; one of an earlier version stays so.
 
     Raises Refused: unsupported when a later version wrote it. Raises Damaged, or sqlite3.Error when
     SQLite cannot use it.
     """
     connection = sqlite3.connect(path, isolation_level=None, cached_statements=256, timeout=PATIENCE)
     try:
-        for pragma in PRAGMAS:
+        for pragma in PRAGMAS if path.stat().st_size else (VACUUM, *PRAGMAS):
             connection.execute(f"PRAGMA {pragma}")
         _recognise(connection, path)
     except BaseException:
@@ -120,7 +132,7 @@ def _recognise(connection: sqlite3.Connection, path: Path) -> None:
         raise Damaged("its header is not that of a state of moorage, but its tables are")
     elif application != APPLICATION:
         raise Refused(Code.INVALID, f"{path} is a database, but not one of moorage: choose another directory")
-    elif version != VERSION:
+    elif not 1 <= version <= VERSION:
         raise Refused(
             Code.UNSUPPORTED,
             f"{path} was written by a later moorage (format {version}, this one knows {VERSION}): "

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
-from moorage.errors import Code, Fault, Refused
+from moorage.errors import Refused
 from moorage.store import directory as directories
 from moorage.store.ballast import Ballast
+from moorage.store.failures import fault, is_full, no_space, refusing
 from moorage.store.lock import Lock
 from moorage.store.operations import Already, Commit, Done, Outcome, RequestKey
 from moorage.store.reader import Reader
 from moorage.store.records import Damaged
 from moorage.store.requests import Requests
 from moorage.store.schema import PAGE, PAGES, connect
+from moorage.store.upgrade import upgrade
 from moorage.store.wal import check_log
 from moorage.store.writer import Writer
 
 T = TypeVar("T")
-
-
-class Untrusted(Refused):
-    """The database is damaged: it is not what was written."""
 
 
 class Store(Reader):
@@ -52,8 +50,9 @@ class Store(Reader):
     def open(cls, directory: Path, boot_id: str, now: Callable[[], float], lock: Lock | None = None) -> Self:
         """Lock the directory, made when missing, and check what is in it.
 
-        `boot_id` is another string after every boot, `now` gives seconds since the epoch, and `lock` is what
-        `lock_directory` gave: it stays the caller's, so that one store can follow on another that hangs.
+        `boot_id` is another string after every boot, `now` gives seconds of a clock of this boot that nobody sets,
+        and `lock` is what `lock_directory` gave: it stays the caller's, so that one store can follow on another
+        that hangs. What an earlier version wrote is made what this one writes.
 
         Interfaces of a former boot are forgotten, networks kept. Raises Refused: denied where the
         directory cannot be used, invalid for one that is not ours and (as Untrusted) for a damaged
@@ -71,12 +70,13 @@ class Store(Reader):
 
     @classmethod
     def _open_locked(cls, directory: Path, lock: Lock | None, boot_id: str, now: Callable[[], float]) -> Self:
-        with _refusing(directory):
+        with refusing(directory):
             _check_presence(directory)
             check_log(directory / f"{directories.DATABASE}-wal")
             connection = connect(directories.touch(directory))
             try:
                 store = cls(directory, lock, connection, now)
+                store._upgrade()
                 store.verify()
                 store._requests.verify()
                 store._start_boot(boot_id)
@@ -96,8 +96,8 @@ class Store(Reader):
             if self._ballast.take():
                 return self._transaction(lambda: self._apply_all(batch))
         except sqlite3.Error as error:
-            if not _full(error):
-                return [_fault(error)] * len(batch)
+            if not is_full(error):
+                return [fault(error)] * len(batch)
         outcomes = [self._squeeze(commit) for commit in batch]
         self._shrink()
         return outcomes
@@ -111,7 +111,7 @@ class Store(Reader):
 
     def take_requests(self, rows: Sequence[tuple[object, ...]]) -> None:
         """Remember the requests of another database: see `Requests.restore`."""
-        with _refusing(self._directory):
+        with refusing(self._directory):
             self._transaction(lambda: self._requests.restore(rows))
 
     def erase(self) -> None:
@@ -128,6 +128,9 @@ class Store(Reader):
     def _unlock(self) -> None:
         if self._lock is not None:
             self._lock.release()
+
+    def _upgrade(self) -> None:
+        self._cured(lambda: upgrade(self._connection, self._now()))
 
     def _start_boot(self, boot_id: str) -> None:
         self._ballast.take()
@@ -166,28 +169,28 @@ class Store(Reader):
     def _squeeze(self, commit: Commit) -> Outcome:
         """Do on a full disk, by itself, a commit that gives back."""
         if not commit.releases:
-            return _no_space(self._directory)
+            return no_space(self._directory)
         try:
             return self._cured(lambda: self._apply(commit))
         except Refused as error:
             return error
         except sqlite3.Error as error:
-            return _fault(error)
+            return fault(error)
 
     def _cured(self, work: Callable[[], T]) -> T:
         """Run a transaction that gives back, where there is no room with that of the ballast."""
         try:
             return self._transaction(work)
         except sqlite3.Error as error:
-            if not _full(error):
+            if not is_full(error):
                 raise
         self._make_room()
         try:
             return self._transaction(work)
         except sqlite3.Error as error:
-            if not _full(error):
+            if not is_full(error):
                 raise
-            raise _no_space(self._directory) from error
+            raise no_space(self._directory) from error
 
     def _make_room(self) -> None:
         self._ballast.drop()
@@ -230,36 +233,6 @@ def lock_directory(directory: Path) -> Lock:
         raise directories.unusable(directory, error) from error
 
 
-@contextlib.contextmanager
-def _refusing(directory: Path) -> Iterator[None]:
-    """Turn what SQLite and checksums say of a state directory into a sentence."""
-    try:
-        yield
-    except (sqlite3.Error, Damaged) as error:
-        raise _unopened(directory, error) from error
-
-
-def _unopened(directory: Path, error: Exception) -> Refused:
-    match _errorname(error):
-        case "FULL":
-            return _no_space(directory)
-        case "BUSY":
-            return Refused(
-                Code.EXISTS,
-                f"the state in {directory} is in use by another program: close whatever reads the database",
-            )
-        case "CANTOPEN" | "READONLY" | "PERM" | "AUTH":
-            text = f"state cannot be kept in {directory}: {error}; its files must be the agent's to write"
-            return Refused(Code.DENIED, text)
-        case "IOERR" | "NOMEM" | "PROTOCOL" | "TOOBIG":
-            return Refused(Code.DENIED, f"the state in {directory} cannot be read: {error}: see to its disk")
-    return Untrusted(
-        Code.INVALID,
-        f"the state in {directory} cannot be trusted ({error}): start the agent, which puts it aside and "
-        "saves what it can, or put back a copy first",
-    )
-
-
 def _check_presence(directory: Path) -> None:
     """Raise Damaged for what SQLite would take for a new database: one that is gone, or shorter than a page.
 
@@ -269,31 +242,3 @@ def _check_presence(directory: Path) -> None:
     size = database.stat().st_size if database.exists() else 0
     if size < PAGE and (size or (directory / directories.BALLAST).exists()):
         raise Damaged(f"the database is gone, or was cut to {size} bytes")
-
-
-def is_damage(error: Exception) -> bool:
-    """Whether an error of the store says that the database is not what was written."""
-    return isinstance(error, Damaged) or _errorname(error) in {"CORRUPT", "NOTADB"}
-
-
-def _errorname(error: Exception) -> str:
-    """`CORRUPT` of SQLITE_CORRUPT_INDEX."""
-    return "".join(getattr(error, "sqlite_errorname", "").split("_")[1:2])
-
-
-def _full(error: sqlite3.Error) -> bool:
-    return _errorname(error) == "FULL"
-
-
-def _no_space(directory: Path) -> Refused:
-    return Refused(
-        Code.NO_SPACE,
-        f"the disk of the state directory {directory} is full, so nothing new can be recorded: "
-        "make room on it; releasing still works",
-    )
-
-
-def _fault(error: sqlite3.Error) -> Fault:
-    if is_damage(error):
-        return Damaged(str(error))
-    return Fault(f"the state could not be written ({error}): send the same request again")

@@ -9,6 +9,7 @@ from ipaddress import ip_network
 from typing import assert_never
 
 from moorage.errors import Code, Refused
+from moorage.model.interfaces import mac_of
 from moorage.store.operations import (
     Conflict,
     DropInterface,
@@ -43,7 +44,7 @@ class Writer:
         """Do one operation, and tell whether there was anything to do. Raises Refused."""
         match operation:
             case PutInterface(interface):
-                return self._put_interface(interface)
+                return self._put_interface(interface, shares_mac=operation.shares_mac)
             case DropInterface(interface_id, quarantine_until):
                 return self._drop_interface(interface_id, quarantine_until)
             case PutNetwork(network):
@@ -71,19 +72,19 @@ class Writer:
         if row is not None and open_boot(row[0]) == boot_id:
             return []
         ids = self._connection.execute("SELECT id FROM interfaces ORDER BY seq").fetchall()
-        for table in ("interfaces", "addresses", "ports", "quarantine", "sysctls", "reserved"):
+        for table in ("interfaces", "addresses", "macs", "ports", "quarantine", "sysctls", "reserved"):
             self._connection.execute(f"DELETE FROM {table}")  # noqa: S608 - from the line above
         self._connection.execute("INSERT OR REPLACE INTO meta VALUES('boot', ?)", (seal_boot(boot_id),))
         return [interface_id for (interface_id,) in ids]
 
     def end_quarantine(self, now: float) -> None:
-        """Forget addresses that have rested until `now`, in seconds since the epoch."""
+        """Forget addresses that have rested until `now`."""
         self._connection.execute("DELETE FROM quarantine WHERE until <= ?", (now,))
 
     def _change(self, statement: str, rows: Sequence[tuple[object, ...]]) -> bool:
         return self._connection.executemany(statement, rows).rowcount > 0
 
-    def _put_interface(self, interface: Interface) -> bool:
+    def _put_interface(self, interface: Interface, *, shares_mac: bool) -> bool:
         before = self._reader.interface(interface.id)
         if interface == before:
             return False
@@ -97,6 +98,7 @@ class Writer:
             statement = "UPDATE interfaces SET network = ?, body = ?, crc = ? WHERE id = ?"
         self._connection.execute(statement, row)
         self._move_addresses(before, interface)
+        self._move_mac(before, interface, shared=shares_mac)
         self._move_ports(before, interface)
         return True
 
@@ -106,6 +108,7 @@ class Writer:
             return False
         self._change("DELETE FROM interfaces WHERE id = ?", [(interface_id,)])
         self._free_addresses(footprint(before))
+        self._free_mac(before)
         self._free_ports(before.ports)
         if quarantine_until is not None:
             rows = [(*address, quarantine_until) for address in footprint(before)]
@@ -147,6 +150,19 @@ class Writer:
 
     def _free_addresses(self, addresses: list[tuple[str, str]]) -> None:
         self._change("DELETE FROM addresses WHERE network = ? AND address = ?", [*addresses])
+
+    def _move_mac(self, before: Interface | None, after: Interface, *, shared: bool) -> None:
+        if before is not None:
+            if (before.network, before.mac) == (after.network, after.mac):
+                return
+            self._free_mac(before)
+        if not shared and (holder := self._reader.mac_holder(after)) is not None:
+            raise _mac_conflict(after, holder)
+        self._change("INSERT INTO macs VALUES(?, ?, ?)", [(after.network, after.mac, after.id)])
+
+    def _free_mac(self, interface: Interface) -> None:
+        row = (interface.network, interface.mac, interface.id)
+        self._change("DELETE FROM macs WHERE network = ? AND mac = ? AND id = ?", [row])
 
     def _move_ports(self, before: Interface | None, after: Interface) -> None:
         old = {_host_side(mapping): mapping for mapping in before.ports} if before else {}
@@ -204,6 +220,16 @@ def _port_conflict(mapping: Mapping, interface_id: str, holder: str, port: int) 
         "unpublish it there, or ask for another host port",
         holder,
     )
+
+
+def _mac_conflict(interface: Interface, holder: str) -> Refused:
+    """A conflict where another address brings another MAC."""
+    own = interface.mac == mac_of(interface.ip)
+    text = (
+        f"interface {interface.id} asks for {interface.mac}{f', the MAC of {interface.ip},' if own else ''} on network "
+        f"{interface.network}, which interface {holder} has: release that one, or ask for another MAC"
+    )
+    return Conflict(Code.ADDRESS_IN_USE, text, holder) if own else Refused(Code.ADDRESS_IN_USE, text)
 
 
 def _check_apart(new: Network, old: Network) -> None:

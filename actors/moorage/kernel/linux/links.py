@@ -75,10 +75,13 @@ class LinuxLinks:
         """Make the veth pair of an interface whose `netns`, `netns_inode` and `ifname` are set.
 
         Idempotent, all or nothing. Raises Refused: not_found for a namespace that is gone, exists for an
-        ifname taken there, invalid for one that cannot be, unsupported for IPv6 switched off there, denied.
+        ifname taken there, address_in_use for the bridge's MAC, invalid for an ifname that cannot be,
+        unsupported for IPv6 switched off there, denied.
         """
         check_link_name(interface.ifname or "")
-        self._veths.ensure(interface, network, self._bridge(network))
+        bridge = self._bridge(network)
+        _check_mac(interface, bridge)
+        self._veths.ensure(interface, network, bridge)
 
     def detach(self, interface_id: str) -> None:
         """Remove the veth pair of that interface. Nothing to remove is no error."""
@@ -125,3 +128,12 @@ class LinuxLinks:
                 Code.UNAVAILABLE, f"the bridge {network.bridge} was removed while it was made: try again"
             )
         return link
+
+
+def _check_mac(interface: Interface, bridge: Link) -> None:
+    if interface.mac.lower() == bridge.mac:
+        raise Refused(
+            Code.ADDRESS_IN_USE,
+            f"interface {interface.id} asks for {interface.mac}, which the bridge {bridge.name} has, so that neither "
+            "could reach the other: ask for another MAC",
+        )

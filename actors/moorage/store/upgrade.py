@@ -1,0 +1,34 @@
+"""A database that an earlier version wrote, made one of this."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+from moorage.store.reader import INTERFACES, read_interface
+from moorage.store.schema import MACS, VERSION
+
+
+def upgrade(connection: sqlite3.Connection, now: float) -> None:
+    """Bring version 1 to `VERSION`, within the caller's transaction; `now` is as `Store.open` has it.
+
+    Raises Damaged for a record that is not as it was written.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == VERSION:
+        return
+    _note_macs(connection)
+    _count_rests_by_boot(connection, now)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _note_macs(connection: sqlite3.Connection) -> None:
+    connection.execute(MACS)
+    interfaces = map(read_interface, connection.execute(INTERFACES).fetchall())
+    rows = [(each.network, each.mac, each.id) for each in interfaces]
+    connection.executemany("INSERT INTO macs VALUES(?, ?, ?)", rows)
+
+
+def _count_rests_by_boot(connection: sqlite3.Connection, now: float) -> None:
+    """Version 1 had seconds since the epoch."""
+    connection.execute("UPDATE quarantine SET until = until - ?", (time.time() - now,))
