@@ -63,7 +63,10 @@ def remove(state: Path) -> None:
 
 
 def cut(state: Path) -> None:
+    """Of what the write-ahead log has too, nothing would be lost."""
     database = state / "moorage.db"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     database.write_bytes(database.read_bytes()[: database.stat().st_size // 3])
 
 
