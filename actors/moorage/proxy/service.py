@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from moorage.errors import Code, Refused
+from moorage.proxy.congestion import unpace
 from moorage.values import GATEWAY, PROXY_V2
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -38,6 +39,7 @@ class Backend(NamedTuple):
         sock = socket.socket(self.family, kind | socket.SOCK_NONBLOCK, self.protocol)
         if self.protocol == socket.IPPROTO_TCP:
             tune_tcp(sock)
+            unpace(sock)
             set_buffer(sock, socket.SO_RCVBUF, _BACKEND_WINDOW)
         return sock
 

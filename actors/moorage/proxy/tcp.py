@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from moorage.log import Log
 from moorage.proxy.appetite import Appetite
+from moorage.proxy.congestion import Pace
 from moorage.proxy.connection import Connection
 from moorage.proxy.endpoint import abort
 from moorage.proxy.header import encode
@@ -84,7 +85,7 @@ class Doorman:
 class StreamListener:
     """One listening socket of a service, and the backend its clients are joined to."""
 
-    __slots__ = ("_appetite", "_backend", "_doorman", "_service", "_sock")
+    __slots__ = ("_appetite", "_backend", "_doorman", "_pace", "_service", "_sock")
 
     def __init__(self, doorman: Doorman, service: Service, sock: socket.socket, backend: Backend) -> None:
         """Own the listening `sock`."""
@@ -94,8 +95,10 @@ class StreamListener:
         self._backend = backend
         self._appetite = Appetite(_BATCH)
         sock.setblocking(False)
+        self._pace: Pace | None = None
         if backend.protocol == socket.IPPROTO_TCP:
             tune_tcp(sock)
+            self._pace = Pace(sock)
 
     def start(self) -> None:
         """Begin to accept, or go on after a rest."""
@@ -129,6 +132,8 @@ class StreamListener:
 
     def _join(self, client: socket.socket, address: Name) -> bool:
         client.setblocking(False)
+        if self._pace is not None:
+            self._pace.settle(client, address)
         try:
             greeting = self._greeting(client, address)
             connection = Connection(self._doorman.relay, self._service, self._backend, client, greeting)
