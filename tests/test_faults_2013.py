@@ -21,7 +21,7 @@ from moorage import Agent, Config, Refused
 from moorage.errors import MoorageError
 from moorage.kernel.linux.nftables import Nftables, NftablesError
 from moorage.kernel.memory import MemoryKernel, MemoryLinks
-from moorage.kernel.protocol import Occupied
+from moorage.kernel.protocol import Bridge, Occupied
 from moorage.model.address_pool import AddressPool
 from moorage.model.subnets import (
     CANDIDATES,
@@ -255,7 +255,7 @@ def test_fault_15_ipv6(agent: Agent) -> None:
 def test_fault_16_a_bridge_with_two_addresses(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first is taken, and a subnet named as well has to be that one."""
     found = ["10.0.60.1/24", "10.0.61.1/24"]
-    monkeypatch.setattr(MemoryLinks, "bridge_addresses", lambda _links, _bridge: found)
+    monkeypatch.setattr(MemoryLinks, "find_bridge", lambda _links, _name: Bridge(found, 1500))
     assert code_of(agent.create_network, "back", bridge="br7", subnet="10.0.61.1/24") == "address_in_use"
     assert agent.create_network("back", bridge="br7").subnet == "10.0.60.0/24"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from agreement import StartAgent, assert_agreement
@@ -91,6 +93,38 @@ def test_networks_that_are_refused(
     assert refused.value.code == code
     assert (agent.networks(), kernel.bridges) == before
     assert_agreement(agent)
+
+
+@pytest.fixture
+def foreign(kernel: MemoryKernel) -> None:
+    """Bridges of somebody else: one with large packets, one with small ones."""
+    kernel.bridges["large"] = Network("x", "large", "10.0.60.0/24", "10.0.60.1", mtu=9000)
+    kernel.bridges["small"] = Network("x", "small", "10.0.61.0/24", "10.0.61.1", mtu=1200)
+
+
+@pytest.mark.parametrize("asked", [{}, {"mtu": 9000}])
+def test_an_adopted_bridge_keeps_its_mtu(agent: Agent, foreign: None, asked: dict[str, Any]) -> None:
+    """A network on a bridge that is there has its MTU, whether that is asked for or nothing is."""
+    assert agent.create_network("back", bridge="large", **asked).mtu == 9000
+    assert agent.networks()[0].mtu == 9000
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "why"),
+    [
+        ({"bridge": "large", "mtu": 1500}, "exists", "9000"),
+        ({"bridge": "small", "mtu": 1500}, "exists", "1200"),
+        ({"bridge": "small", "subnet6": "fd00:61::/64"}, "invalid", "1280"),
+    ],
+)
+def test_another_mtu_than_an_adopted_bridges_is_refused(
+    agent: Agent, foreign: None, asked: dict[str, Any], code: str, why: str
+) -> None:
+    """A bridge that is there is not changed, and no network is made on it that it cannot carry."""
+    with pytest.raises(Refused, match=why) as refused:
+        agent.create_network("back", **asked)
+    assert refused.value.code == code
+    assert [each.name for each in agent.networks()] == ["default"]
 
 
 def test_a_network_with_interfaces_stays(agent: Agent, kernel: MemoryKernel) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -52,6 +53,26 @@ def test_an_adopted_bridge_keeps_the_mac_it_had(links: HostLinks) -> None:
     links.ip("link", "add", "low0", "address", "00:00:00:00:00:02", "type", "veth", "peer", "name", "low1")
     links.ip("link", "set", "low0", "master", "br0")
     assert mac_of(links, "br0") == mac
+
+
+def test_links_follow_the_mtu_of_an_adopted_bridge(links: HostLinks) -> None:
+    """Both ends of a pair have the MTU of a bridge that was there, do not change it, and follow it when it is set."""
+    links.ip("link", "add", "br0", "type", "bridge")
+    links.ip("link", "add", "big0", "mtu", "9000", "type", "veth", "peer", "name", "big1")
+    links.ip("link", "set", "big0", "master", "br0")
+    links.ensure_network(adopted := replace(NETWORK, bridge="br0", adopted=True))
+    web = links.attached("web", 2, adopted)
+    assert mtus(links) == {9000}
+    links.ip("link", "set", "br0", "mtu", "1400")
+    assert links.reconcile([adopted], [web]).repaired
+    assert mtus(links) == {1400}
+    assert not links.reconcile([adopted], [web]).repaired
+
+
+def mtus(links: HostLinks) -> set[int]:
+    """Those of the bridge br0 and of both ends of the pair of web."""
+    ends = [links.ip("link", "show", port_name("web")), links.ip("link", "show", "eth0", inside="web")]
+    return {int(mtu) for mtu in re.findall(r"mtu (\d+)", links.ip("link", "show", "br0") + "".join(ends))}
 
 
 def test_the_bridge_answers_ipv6_at_once(links: HostLinks) -> None:
@@ -111,7 +132,7 @@ def test_a_name_that_is_no_bridge_is_refused(links: HostLinks) -> None:
         links.ensure_network(replace(NETWORK, bridge="eth0"))
     assert caught.value.code == Code.INVALID
     with pytest.raises(Refused, match="eth0 is to be a bridge"):
-        links.bridge_addresses("eth0")
+        links.find_bridge("eth0")
 
 
 @pytest.mark.parametrize(
@@ -128,9 +149,9 @@ def test_a_name_of_fifteen_bytes_is_taken(links: HostLinks) -> None:
     """The longest name works through all operations."""
     long = replace(NETWORK, bridge="fifteen-bytes.1")
     links.ensure_network(long)
-    assert links.bridge_addresses("fifteen-bytes.1") == ["10.0.42.1/24"]
+    assert links.find_bridge("fifteen-bytes.1") == (["10.0.42.1/24"], 1500)
     links.remove_network(long)
-    assert links.bridge_addresses("fifteen-bytes.1") is None
+    assert links.find_bridge("fifteen-bytes.1") is None
 
 
 def test_a_network_of_two_addresses_works(links: HostLinks) -> None:
@@ -143,12 +164,12 @@ def test_a_network_of_two_addresses_works(links: HostLinks) -> None:
     assert links.lab.connect("outside", ("10.9.9.9", 80)).peer == "10.77.0.2"
 
 
-def test_bridge_addresses_keep_the_kernels_order(links: HostLinks) -> None:
+def test_the_addresses_of_a_bridge_keep_the_kernels_order(links: HostLinks) -> None:
     """A bridge with several IPv4 addresses gives all of them, the primary one first, and no IPv6."""
     links.ensure_network(NETWORK)
     links.ip("address", "add", "192.168.9.1/24", "dev", "moorage0")
-    assert links.bridge_addresses("moorage0") == ["10.0.42.1/24", "192.168.9.1/24"]
-    assert links.bridge_addresses("absent") is None
+    assert links.find_bridge("moorage0") == (["10.0.42.1/24", "192.168.9.1/24"], 1500)
+    assert links.find_bridge("absent") is None
 
 
 def test_removing_an_adopted_bridge_takes_only_what_was_added(links: HostLinks) -> None:
@@ -190,7 +211,7 @@ def test_ipv6_is_unsupported_where_the_host_has_none(links: HostLinks) -> None:
     with pytest.raises(Refused, match="no IPv6") as caught:
         links.ensure_network(NETWORK)
     assert caught.value.code == Code.UNSUPPORTED
-    assert links.bridge_addresses("moorage0") is None
+    assert links.find_bridge("moorage0") is None
     links.ensure_network(NETWORK4)
 
 
@@ -198,4 +219,4 @@ def test_a_failure_leaves_no_bridge(links: HostLinks) -> None:
     """When a bridge can be made but not what belongs to it, it is gone again."""
     with pytest.raises(Exception, match="failed to set up the bridge"):
         links.ensure_network(replace(NETWORK, gateway="224.0.0.1"))
-    assert links.bridge_addresses("moorage0") is None
+    assert links.find_bridge("moorage0") is None

@@ -92,12 +92,12 @@ def test_a_disturbance_wakes_watchers_and_is_put_right(kernel: MemoryKernel) -> 
 def test_bridges_are_held_and_removed(kernel: MemoryKernel) -> None:
     """A network's bridge has its gateway's address until it is removed, and removing it again is no error."""
     links = kernel.open_links(lambda path, value: None)
-    assert links.bridge_addresses("moorage0") is None
+    assert links.find_bridge("moorage0") is None
     assert links.ensure_network(NETWORK) == ["bridge moorage0 was missing"]
-    assert links.bridge_addresses("moorage0") == ["10.0.42.1/24"]
+    assert links.find_bridge("moorage0") == (["10.0.42.1/24"], 1500)
     for _ in range(2):
         links.remove_network(NETWORK)
-        assert links.bridge_addresses("moorage0") is None
+        assert links.find_bridge("moorage0") is None
 
 
 def test_nothing_can_be_attached(kernel: MemoryKernel) -> None:

@@ -39,9 +39,9 @@ class GetOccupied:
 
 @dataclass(frozen=True, slots=True)
 class GetBridge:
-    """The IPv4 addresses of a bridge, or None when there is no link of that name."""
+    """The `Bridge` of that name, or None when there is no such link."""
 
-    bridge: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +153,8 @@ class Links(ThreadActor):
                 return self.kernel.remove_network(network)
             case GetOccupied():
                 return self.kernel.occupied()
-            case GetBridge(bridge):
-                return self.kernel.bridge_addresses(bridge)
+            case GetBridge(name):
+                return self.kernel.find_bridge(name)
             case GetHostIpv6():
                 return self.kernel.host_has_ipv6()
             case Look() | Glance() | Audit():

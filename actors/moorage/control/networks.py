@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -16,9 +16,10 @@ from moorage.control.persist import persist
 from moorage.control.port_mapper import Settle, settle_network
 from moorage.control.requests import key_of, pack_reply, unpack_reply
 from moorage.errors import Code, MoorageError, Refused
-from moorage.kernel.protocol import Occupied
+from moorage.kernel.protocol import Bridge, Occupied
 from moorage.log import Log
 from moorage.model.subnets import CANDIDATES, check_free, choose, parse_subnet
+from moorage.rpc.checks import MTU6_MIN
 from moorage.rpc.wire import network_to_wire
 from moorage.store.operations import (
     Already,
@@ -37,6 +38,9 @@ log = Log()
 
 IFNAMSIZ = 15
 """Bytes of a link's name (linux/if.h, less the final zero)."""
+
+MTU = 1500
+"""Bytes of the largest packet in a bridge of ours unless somebody asks for another: Ethernet's."""
 
 AUTHOR = "gateway"
 """Whoever asks for a network is no actor that could be given up."""
@@ -143,15 +147,15 @@ class Networks:
         bridge = params.get("bridge") or _bridge_name(name)
         others: list[Network] = await self._address("journal").ask(GetNetworks())
         _check_names(name, bridge, others)
-        found: list[str] | None = await self._address("links").ask(links.GetBridge(bridge))
+        found: Bridge | None = await self._address("links").ask(links.GetBridge(bridge))
         occupied: list[Occupied] = await self._address("links").ask(links.GetOccupied())
         occupied = [each for each in occupied if each.device != bridge]
         occupied += [Occupied(each.subnet, f"network {each.name}", each.bridge) for each in others]
-        subnet, gateway = _subnet(params, bridge, found, occupied)
+        subnet, gateway = _subnet(params, bridge, found.addresses if found else (), occupied)
         subnet6, gateway6 = await self._subnet6(params, occupied, others)
         return Network(
             name, bridge, subnet, gateway, subnet6, gateway6,
-            internal=params.get("internal", False), mtu=params.get("mtu", 1500), adopted=found is not None,
+            internal=params.get("internal", False), mtu=_mtu(params, bridge, found), adopted=found is not None,
             proxy=params.get("proxy", ALWAYS),
         )  # fmt: skip
 
@@ -169,7 +173,7 @@ class Networks:
 
 
 def _subnet(
-    params: Mapping[str, Any], bridge: str, found: list[str] | None, occupied: list[Occupied]
+    params: Mapping[str, Any], bridge: str, found: Sequence[str], occupied: list[Occupied]
 ) -> tuple[str, str]:
     if found:
         return _adopted(params, bridge, found, occupied)
@@ -181,7 +185,7 @@ def _subnet(
 
 
 def _adopted(
-    params: Mapping[str, Any], bridge: str, found: list[str], occupied: list[Occupied]
+    params: Mapping[str, Any], bridge: str, found: Sequence[str], occupied: list[Occupied]
 ) -> tuple[str, str]:
     """A bridge that is there already keeps its first IPv4 address, unless another link has that subnet too."""
     if len(found) > 1:
@@ -197,6 +201,25 @@ def _adopted(
             )
     check_free(present.network, [each for each in occupied if each.device])
     return present
+
+
+def _mtu(params: Mapping[str, Any], bridge: str, found: Bridge | None) -> int:
+    """A bridge that is there already keeps its own, and the links of containers follow it."""
+    if found is None:
+        return int(params.get("mtu", MTU))
+    if (asked := params.get("mtu", found.mtu)) != found.mtu:
+        raise Refused(
+            Code.EXISTS,
+            f"mtu {asked} was asked for, and the bridge {bridge} is there with {found.mtu}: ask for that or for none, "
+            "set the bridge's, or ask for another bridge",
+        )
+    if "subnet6" in params and found.mtu < MTU6_MIN:
+        raise Refused(
+            Code.INVALID,
+            f"{params['subnet6']} was asked for, and the bridge {bridge} is there with mtu {found.mtu}: IPv6 needs "
+            f"{MTU6_MIN} at least, so set that, or ask for another bridge",
+        )
+    return found.mtu
 
 
 def _check_names(name: str, bridge: str, others: list[Network]) -> None:

@@ -14,7 +14,7 @@ from typing import NoReturn
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import holder, reserved
 from moorage.kernel.linux.ruleset import describe
-from moorage.kernel.protocol import Element, Flow, Kept, Namespace, Occupied, Reconciled, Survey
+from moorage.kernel.protocol import Bridge, Element, Flow, Kept, Namespace, Occupied, Reconciled, Survey
 from moorage.values import Interface, Network
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -146,10 +146,12 @@ class MemoryLinks(_Watching):
         """See `Links.occupied`."""
         return list(self._kernel.occupied)
 
-    def bridge_addresses(self, bridge: str) -> list[str] | None:
-        """See `Links.bridge_addresses`."""
-        network = self._kernel.bridges.get(bridge)
-        return None if network is None else [f"{network.gateway}/{network.subnet.partition('/')[2]}"]
+    def find_bridge(self, name: str) -> Bridge | None:
+        """See `Links.find_bridge`."""
+        network = self._kernel.bridges.get(name)
+        if network is None:
+            return None
+        return Bridge([f"{network.gateway}/{network.subnet.partition('/')[2]}"], network.mtu)
 
     def ensure_network(self, network: Network) -> list[str]:
         """See `Links.ensure_network`."""

@@ -41,6 +41,13 @@ class Occupied(NamedTuple):
     """The link that it belongs to, by which an adopted bridge's own are known; "" for none."""
 
 
+class Bridge(NamedTuple):
+    """A bridge that is there: its IPv4 addresses (`10.0.42.1/24`, in the kernel's order), its MTU in bytes."""
+
+    addresses: Sequence[str]
+    mtu: int
+
+
 class Namespace(NamedTuple):
     """A network namespace: an absolute path to it, and its inode."""
 
@@ -87,8 +94,8 @@ class Links(Protocol):
     def occupied(self) -> list[Occupied]:
         """Every route, address and nameserver of the host that a new subnet may not overlap."""
 
-    def bridge_addresses(self, bridge: str) -> list[str] | None:
-        """The IPv4 addresses (`10.0.42.1/24`, in the kernel's order) of a bridge; None when no link has that name.
+    def find_bridge(self, name: str) -> Bridge | None:
+        """The bridge of that name; None when no link has it.
 
         Raises Refused (invalid) when the link is not a bridge.
         """

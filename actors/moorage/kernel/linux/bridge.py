@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from socket import AF_INET, AF_INET6
@@ -230,6 +231,14 @@ class Bridges:
             if sysctl.read(path) == "1"
             for sentence in self._sysctls.ensure(path, "2")
         ]
+
+
+def fitted(network: Network, bridge: Link) -> Network:
+    """The network with the MTU that its containers' links need: that of a bridge that is somebody else's.
+
+    Larger packets than the bridge's would be lost in it, and a smaller link may shrink it for all others.
+    """
+    return replace(network, mtu=bridge.mtu) if network.adopted else network
 
 
 def _name(network: Network) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import bridge, routes
-from moorage.kernel.linux.bridge import Bridges
+from moorage.kernel.linux.bridge import Bridges, fitted
 from moorage.kernel.linux.names import check_link_name
 from moorage.kernel.linux.netns import find as find_namespace
 from moorage.kernel.linux.reconciliation import Audit
@@ -17,7 +17,7 @@ from moorage.kernel.linux.rtnetlink import Rtnetlink, refusing
 from moorage.kernel.linux.sysctl import Sysctls
 from moorage.kernel.linux.veth import Veths
 from moorage.kernel.linux.watch import Watch
-from moorage.kernel.protocol import Namespace, Occupied, Reconciled
+from moorage.kernel.protocol import Bridge, Namespace, Occupied, Reconciled
 from moorage.values import Interface, Network
 
 
@@ -47,14 +47,16 @@ class LinuxLinks:
         """Every route, address and nameserver of the host that a new subnet may not overlap."""
         return routes.occupied(self._netlink.reader)
 
-    def bridge_addresses(self, bridge: str) -> list[str] | None:
-        """The IPv4 addresses (`10.0.42.1/24`) of a bridge; None when no link has that name.
+    def find_bridge(self, name: str) -> Bridge | None:
+        """The bridge of that name; None when no link has it.
 
         Raises Refused (invalid) when the link is not a bridge.
         """
-        link = self._bridges.find(bridge)
-        with refusing(f"read the addresses of {bridge}"):
-            return None if link is None else routes.bridge_addresses(self._netlink.reader, link)
+        link = self._bridges.find(name)
+        if link is None:
+            return None
+        with refusing(f"read the addresses of {name}"):
+            return Bridge(routes.addresses_of(self._netlink.reader, link), link.mtu)
 
     def ensure_network(self, network: Network) -> list[str]:
         """Make the bridge what `network` says, and return a sentence for each thing that had to be changed.
@@ -81,7 +83,7 @@ class LinuxLinks:
         check_link_name(interface.ifname or "")
         bridge = self._bridge(network)
         _check_mac(interface, bridge)
-        self._veths.ensure(interface, network, bridge)
+        self._veths.ensure(interface, fitted(network, bridge), bridge)
 
     def detach(self, interface_id: str) -> None:
         """Remove the veth pair of that interface. Nothing to remove is no error."""

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import names, netns
-from moorage.kernel.linux.bridge import Bridges
+from moorage.kernel.linux.bridge import Bridges, fitted
 from moorage.kernel.linux.repairs import Repairs
 from moorage.kernel.linux.rtdump import Link, Reader
 from moorage.kernel.linux.veth import Veths, namespace_of, unfit_flags
@@ -41,7 +41,8 @@ class Audit:
         repaired = [sentence for sentences in done.values() for sentence in sentences]
         links = {link.name: link for link in self._reader.links()}
         self._seen &= {(link.alias.removeprefix(names.ALIAS), link.ifindex) for link in links.values()}
-        by_name = {network.name: network for network in networks if network.bridge in links}
+        present = [network for network in networks if network.bridge in links]
+        by_name = {network.name: fitted(network, links[network.bridge]) for network in present}
         vanished = []
         for interface in attached.values():
             if _has_vanished(interface, links):

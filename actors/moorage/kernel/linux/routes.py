@@ -52,7 +52,7 @@ def _addressed(addresses: Sequence[Address], names: dict[int, str]) -> Iterator[
         yield Occupied(str(ip_interface(f"{held.remote}/{prefix}").network), text, device)
 
 
-def bridge_addresses(reader: Reader, link: Link) -> list[str]:
+def addresses_of(reader: Reader, link: Link) -> list[str]:
     """The IPv4 addresses of a link as `10.0.42.1/24`, in the kernel's order: the first is the primary one."""
     return [
         f"{held.local}/{held.prefix}" for held in reader.addresses(link.ifindex) if held.local.version == 4
