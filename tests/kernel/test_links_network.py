@@ -7,6 +7,7 @@ import pytest
 
 from host_links import NETWORK, NETWORK4, HostLinks
 from moorage.errors import Code, Refused
+from moorage.kernel.linux.names import port_name
 from moorage.values import Network
 
 pytestmark = pytest.mark.system
