@@ -111,7 +111,14 @@ class AgentProcess:
 
     def down(self) -> subprocess.CompletedProcess[str]:
         """Run `agent --down` with the same configuration to its end."""
-        argv = [*self._argv(), "--down"]
+        return self._finish("--down")
+
+    def refusal(self) -> subprocess.CompletedProcess[str]:
+        """Run the agent in vain: it says why, and ends by itself."""
+        return self._finish()
+
+    def _finish(self, *flags: str) -> subprocess.CompletedProcess[str]:
+        argv = [*self._argv(), *flags]
         done: subprocess.CompletedProcess[str] = self.lab.call(
             self.inside,
             subprocess.run,

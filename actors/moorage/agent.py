@@ -22,11 +22,12 @@ from moorage.control.plane import Plane
 from moorage.control.tree import Root
 from moorage.errors import Code, Refused
 from moorage.inheritance import Inheritance
-from moorage.kernel.protocol import Kernel
+from moorage.kernel.protocol import Claim, Kernel
 from moorage.log import Log
 from moorage.methods import EventStream, Methods
 from moorage.rpc.schema import EVENTS as ALL_EVENTS
 from moorage.rpc.schema import check
+from moorage.store.lock import Lock
 from moorage.store.store import lock_directory
 from moorage.supervision.directory import Address, Directory, ask
 from moorage.supervision.loop import EventLoop
@@ -133,6 +134,7 @@ class Agent(Methods):
             if not handing_over:
                 context.plane.close()
             context.events.close()
+            context.claim.release()
             context.lock.release()
 
     def subscribe(self, events: Iterable[str] | None = None) -> EventStream:
@@ -206,14 +208,24 @@ class _Stream(EventStream):
 
 def _surroundings(config: Config, inheritance: Inheritance) -> Context:
     kernel = open_kernel(config)
-    lock = lock_directory(config.state_path)
+    lock, claim = take(config, kernel)
     directory = Directory()
     proxies = Address(directory, "proxies")
     plane = Plane(lambda _error: proxies.tell(Crash()))
     loop = EventLoop("moorage-loop").start()
-    context = Context(config, kernel, directory, loop, plane, lock, now(), inheritance)
+    context = Context(config, kernel, directory, loop, plane, lock, claim, now(), inheritance)
     directory.on_restart = lambda name, reason: context.emit("actor_restarted", actor=name, reason=reason)
     return context
+
+
+def take(config: Config, kernel: Kernel) -> tuple[Lock, Claim]:
+    """Have the state directory and the kernel for one agent. Raises Refused: exists while another one has either."""
+    lock = lock_directory(config.state_path)
+    try:
+        return lock, kernel.claim()
+    except BaseException:
+        lock.release()
+        raise
 
 
 def open_kernel(config: Config) -> Kernel:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from moorage.agent import open_kernel
+from moorage.agent import open_kernel, take
 from moorage.config import Config
 from moorage.control.recovery import open_store
 from moorage.kernel.protocol import Kernel
 from moorage.log import Log
-from moorage.store import Store, lock_directory
+from moorage.store import Store
 from moorage.values import Network
 
 log = Log()
@@ -20,10 +20,10 @@ def remove_all(config: Config) -> None:
 
     Where the state is lost or damaged, what is recognisably ours goes: the table, the links whose alias says so,
     and the bridges that the table names and that have the MAC we give. Raises Refused: exists while an agent
-    runs on that state.
+    runs on that state or in this network namespace.
     """
     kernel = open_kernel(config)
-    lock = lock_directory(config.state_path)
+    lock, claim = take(config, kernel)
     try:
         store = open_store(config, kernel, lock, log)
         try:
@@ -34,6 +34,7 @@ def remove_all(config: Config) -> None:
         finally:
             store.close()
     finally:
+        claim.release()
         lock.release()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from moorage.config import Config
 from moorage.control.plane import Plane
 from moorage.inheritance import Inheritance
-from moorage.kernel.protocol import Kernel
+from moorage.kernel.protocol import Claim, Kernel
 from moorage.store.lock import Lock
 from moorage.supervision.directory import Address, Directory
 from moorage.supervision.loop import EventLoop
@@ -52,6 +52,8 @@ class Context:
     plane: Plane
     lock: Lock
     """Keeps other agents out of the state directory for as long as this one lives."""
+    claim: Claim
+    """Keeps other agents off the kernel's links and rules, likewise."""
     started: str
     inheritance: Inheritance = field(default_factory=Inheritance)
     repaired: Tally = field(default_factory=Tally)

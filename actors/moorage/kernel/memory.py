@@ -23,6 +23,13 @@ _IPV6 = Path("/proc/net/if_inet6")
 Key = tuple[str, tuple[str | int, ...]]
 
 
+class _Unshared:
+    """Each agent with a kernel in a dict has one of its own."""
+
+    def release(self) -> None:
+        """See `Claim.release`."""
+
+
 class MemoryKernel:
     """`moorage.kernel.protocol.Kernel` that keeps what it is told.
 
@@ -54,6 +61,10 @@ class MemoryKernel:
         """The elements of the table."""
         with self._lock:
             return frozenset(self.table.values())
+
+    def claim(self) -> _Unshared:
+        """See `Kernel.claim`."""
+        return _Unshared()
 
     def open_links(self, remember: Callable[[str, str], None]) -> MemoryLinks:  # noqa: ARG002 - no sysctl is changed
         """See `Kernel.open_links`."""

@@ -186,6 +186,13 @@ class Firewall(Protocol):
         """Give back sockets and threads; the rules stay."""
 
 
+class Claim(Protocol):
+    """A kernel's links and rules, kept for one agent."""
+
+    def release(self) -> None:
+        """Let another agent have them. A second time is no error."""
+
+
 class Kernel(Protocol):
     """Where links and firewalls are opened, and facts that any thread may ask for.
 
@@ -195,6 +202,9 @@ class Kernel(Protocol):
     @property
     def real(self) -> bool:
         """False for a kernel in a dict: then `netns` is unsupported."""
+
+    def claim(self) -> Claim:
+        """Keep other agents out until it is released. Raises Refused (exists) when one is there, naming its process."""
 
     def open_links(self, remember: Callable[[str, str], None]) -> Links:
         """Open in the calling thread; `remember(path, value)` is called before a sysctl is changed the first time."""

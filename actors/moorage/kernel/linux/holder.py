@@ -23,7 +23,7 @@ def holder(proto: str, port: int) -> str | None:
     found = sorted(
         entry for family in (socket.AF_INET, socket.AF_INET6) for entry in _sockets(family, proto, port)
     )
-    return next(filter(None, (_process(inode) for _, inode in found)), None)
+    return next(filter(None, (process(inode) for _, inode in found)), None)
 
 
 def _sockets(family: int, proto: str, port: int) -> Iterator[tuple[int, int]]:
@@ -41,11 +41,12 @@ def _sockets(family: int, proto: str, port: int) -> Iterator[tuple[int, int]]:
             yield _BOUND_FIRST.get(body[1], 3), inode
 
 
-def _process(inode: int) -> str | None:
+def process(inode: int) -> str | None:
+    """`pid 812 (nginx)` for the process that has this socket; None where it is not ours to see."""
     link = f"socket:[{inode}]"
-    for process in Path("/proc").iterdir():
-        if process.name.isdecimal() and link in _descriptors(process):
-            return f"pid {process.name} ({_name(process)})"
+    for each in Path("/proc").iterdir():
+        if each.name.isdecimal() and link in _descriptors(each):
+            return f"pid {each.name} ({_name(each)})"
     return None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from moorage.kernel.linux import holder, reserved
+from moorage.kernel.linux.claim import LinuxClaim
 from moorage.kernel.linux.firewall import LinuxFirewall
 from moorage.kernel.protocol import Firewall, Links, Survey
 
@@ -16,6 +17,10 @@ class LinuxKernel:
     """`moorage.kernel.protocol.Kernel` of the network namespace of the process."""
 
     real = True
+
+    def claim(self) -> LinuxClaim:
+        """See `Kernel.claim`."""
+        return LinuxClaim()
 
     def open_links(self, remember: Callable[[str, str], None]) -> Links:
         """See `Kernel.open_links`."""
