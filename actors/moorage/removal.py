@@ -29,7 +29,7 @@ def remove_all(config: Config) -> None:
         try:
             networks = _networks(config, kernel, store)
             _remove_rules(config, kernel, store)
-            _remove_links(kernel, store, networks)
+            _remove_links(config, kernel, store, networks)
             store.erase()
         finally:
             store.close()
@@ -54,8 +54,8 @@ def _remove_rules(config: Config, kernel: Kernel, store: Store) -> None:
         firewall.close()
 
 
-def _remove_links(kernel: Kernel, store: Store, networks: Sequence[Network]) -> None:
-    links = kernel.open_links(lambda _path, _value: None)
+def _remove_links(config: Config, kernel: Kernel, store: Store, networks: Sequence[Network]) -> None:
+    links = kernel.open_links(lambda _path, _value: None, loopback=config.loopback)
     try:
         links.reconcile((), ())
         for network in networks:

@@ -23,7 +23,7 @@ def kernel() -> MemoryKernel:
 def test_it_is_a_kernel() -> None:
     """It satisfies the protocols that the real kernel does; mypy holds these assignments to it."""
     kernel: Kernel = MemoryKernel()
-    links: Links = kernel.open_links(lambda path, value: None)
+    links: Links = kernel.open_links(lambda path, value: None, loopback="kernel")
     firewall: Firewall = kernel.open_firewall(loopback="kernel")
     assert not kernel.real
     links.close()
@@ -57,21 +57,27 @@ def test_change_replaces_and_forgives(kernel: MemoryKernel) -> None:
 
 def test_what_one_agent_made_the_next_one_finds(kernel: MemoryKernel) -> None:
     """Closing leaves bridges and elements; removing takes them."""
-    firewall, links = kernel.open_firewall(loopback="kernel"), kernel.open_links(lambda path, value: None)
+    firewall, links = (
+        kernel.open_firewall(loopback="kernel"),
+        kernel.open_links(lambda path, value: None, loopback="kernel"),
+    )
     firewall.install([published(1)])
     links.ensure_network(NETWORK)
     firewall.close()
     links.close()
     again = kernel.open_firewall(loopback="kernel")
     assert again.install([published(1)]) == []
-    assert kernel.open_links(lambda path, value: None).ensure_network(NETWORK) == []
+    assert kernel.open_links(lambda path, value: None, loopback="kernel").ensure_network(NETWORK) == []
     again.remove()
     assert again.install([]) == ["table inet moorage was missing"]
 
 
 def test_a_disturbance_wakes_watchers_and_is_put_right(kernel: MemoryKernel) -> None:
     """Losing everything wakes whoever watches, is a change once, and is repaired; close ends it."""
-    firewall, links = kernel.open_firewall(loopback="kernel"), kernel.open_links(lambda path, value: None)
+    firewall, links = (
+        kernel.open_firewall(loopback="kernel"),
+        kernel.open_links(lambda path, value: None, loopback="kernel"),
+    )
     firewall.install([published(1)])
     links.ensure_network(NETWORK)
     woken = threading.Semaphore(0)
@@ -91,7 +97,7 @@ def test_a_disturbance_wakes_watchers_and_is_put_right(kernel: MemoryKernel) -> 
 
 def test_bridges_are_held_and_removed(kernel: MemoryKernel) -> None:
     """A network's bridge has its gateway's address until it is removed, and removing it again is no error."""
-    links = kernel.open_links(lambda path, value: None)
+    links = kernel.open_links(lambda path, value: None, loopback="kernel")
     assert links.find_bridge("moorage0") is None
     assert links.ensure_network(NETWORK) == ["bridge moorage0 was missing"]
     assert links.find_bridge("moorage0") == (["10.0.42.1/24"], 1500)
@@ -102,7 +108,7 @@ def test_bridges_are_held_and_removed(kernel: MemoryKernel) -> None:
 
 def test_nothing_can_be_attached(kernel: MemoryKernel) -> None:
     """Without namespaces, finding one and attaching are unsupported, and detaching changes nothing."""
-    links = kernel.open_links(lambda path, value: None)
+    links = kernel.open_links(lambda path, value: None, loopback="kernel")
     links.detach("web")
     with pytest.raises(errors.Refused, match="no network namespaces") as refused:
         links.find_namespace("pid:1")
@@ -115,7 +121,7 @@ def test_what_a_test_says_of_the_host_is_told() -> None:
     """Boot, IPv6 and what is occupied can be chosen."""
     route = Occupied("10.0.0.0/8", "route 10.0.0.0/8 dev eth0")
     kernel = MemoryKernel(ipv6=False, boot_id="second", occupied=[route])
-    links = kernel.open_links(lambda path, value: None)
+    links = kernel.open_links(lambda path, value: None, loopback="kernel")
     assert (kernel.boot_id(), links.host_has_ipv6(), links.occupied()) == ("second", False, [route])
 
 

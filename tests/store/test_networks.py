@@ -66,14 +66,16 @@ def test_network_with_interfaces_stays(store: Store) -> None:
 
 
 def test_first_sysctl_value_stays(store: Store) -> None:
-    """What a sysctl was before the first change is what is remembered, until all are forgotten."""
+    """What a sysctl was before the first change is what is remembered, until it is forgotten."""
     assert do(store, Remember("net/a", "0"), Remember("net/a", "1"), Remember("net/b", "2 3")) == (
         True,
         False,
         True,
     )
     assert store.sysctls() == {"net/a": "0", "net/b": "2 3"}
-    assert do(store, ForgetSysctls(), ForgetSysctls()) == (True, False)
+    assert do(store, ForgetSysctls(("net/a", "net/c")), ForgetSysctls(("net/a",))) == (True, False)
+    assert store.sysctls() == {"net/b": "2 3"}
+    do(store, ForgetSysctls(("net/b",)))
     assert store.sysctls() == {}
 
 

@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 
 from moorage.control.alarm import Alarm
 from moorage.control.context import Context
-from moorage.control.journal import Append, GetInterfaces, GetNetworks
+from moorage.control.journal import Append, GetInterfaces, GetNetworks, GetSysctls
 from moorage.control.persist import persist
 from moorage.errors import Refused
 from moorage.kernel.protocol import Links as KernelLinks
-from moorage.store.operations import Commit, Remember
+from moorage.store.operations import Commit, ForgetSysctls, Remember
 from moorage.supervision.actor import ThreadActor
 from moorage.supervision.directory import Address
 from moorage.values import Interface, Network
@@ -30,6 +30,10 @@ PAUSE = 0.5
 
 LATEST = 1.0
 """Seconds from a change after which our own changes put a look off no longer: repairs are promised within two."""
+
+
+LOCALNET = "/route_localnet"
+"""The sysctl of a bridge without which the kernel takes 127/8 from there for a forgery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,10 @@ class Links(ThreadActor):
 
     async def begin(self) -> None:
         """Open the links and make them as the journal has them."""
-        self._kernel = self._context.kernel.open_links(self._remember)
+        loopback = self._context.config.loopback
+        self._kernel = self._context.kernel.open_links(self._remember, loopback=loopback)
+        if loopback == "proxy":
+            await self._give_back_localnet(self._kernel)
         await self._reconcile()
         self._kernel.watch(self._wake)
         self._later(GLANCE, Glance())
@@ -219,6 +226,15 @@ class Links(ThreadActor):
         if found.rest is not None:
             self._alarm.ring_within(found.rest)
         return found.repaired
+
+    async def _give_back_localnet(self, kernel: KernelLinks) -> None:
+        """Put `route_localnet` of adopted bridges back, which an agent turned on that needed it."""
+        journal = self.address("journal")
+        sysctls: dict[str, str] = await persist(journal, GetSysctls())
+        former = {path: value for path, value in sysctls.items() if path.endswith(LOCALNET)}
+        if former:
+            kernel.restore(former)
+            await persist(journal, Append(Commit((ForgetSysctls(tuple(former)),)), self.actor_urn))
 
     def _tell_vanished(self, interface_id: str, inode: int) -> None:
         """The interface decides: it may have been attached elsewhere meanwhile. At our start it is not there yet."""

@@ -66,7 +66,7 @@ class MemoryKernel:
         """See `Kernel.claim`."""
         return _Unshared()
 
-    def open_links(self, remember: Callable[[str, str], None]) -> MemoryLinks:  # noqa: ARG002 - no sysctl is changed
+    def open_links(self, remember: Callable[[str, str], None], *, loopback: str) -> MemoryLinks:  # noqa: ARG002 - no sysctl
         """See `Kernel.open_links`."""
         return MemoryLinks(self)
 

@@ -159,7 +159,10 @@ class Firewall(Protocol):
         """Forget the conntrack entries of these mappings, so that new ones are translated and old ones end."""
 
     def end_strays(self, mapped: Collection[Flow], subnets: Collection[str]) -> None:
-        """Forget the conntrack entries that lead from host addresses into `subnets` through none of `mapped`."""
+        """Forget the conntrack entries that lead from host addresses into `subnets` through none of `mapped`.
+
+        Where the proxy carries 127.0.0.1, nothing leads from there.
+        """
 
     def keep_forwarding(self, bridges: Collection[str]) -> Kept:
         """Let the traffic of these bridges pass FORWARD chains of iptables (either kind) whose policy drops it.
@@ -206,8 +209,11 @@ class Kernel(Protocol):
     def claim(self) -> Claim:
         """Keep other agents out until it is released. Raises Refused (exists) when one is there, naming its process."""
 
-    def open_links(self, remember: Callable[[str, str], None]) -> Links:
-        """Open in the calling thread; `remember(path, value)` is called before a sysctl is changed the first time."""
+    def open_links(self, remember: Callable[[str, str], None], *, loopback: str) -> Links:
+        """Open in the calling thread; `remember(path, value)` is called before a sysctl is changed the first time.
+
+        `loopback` is as in `open_firewall`.
+        """
 
     def open_firewall(self, *, loopback: str) -> Firewall:
         """Open in the calling thread; `loopback` is "kernel" or "proxy": who carries 127.0.0.1."""

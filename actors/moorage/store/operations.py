@@ -58,7 +58,9 @@ class Remember:
 
 @dataclass(frozen=True, slots=True)
 class ForgetSysctls:
-    """Forget every value that `Remember` kept."""
+    """Forget values that `Remember` kept."""
+
+    paths: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

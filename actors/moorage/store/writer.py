@@ -54,8 +54,8 @@ class Writer:
             case Remember(path, value):
                 row = (path, value, seal(path, value))
                 return self._change("INSERT OR IGNORE INTO sysctls VALUES(?, ?, ?)", [row])
-            case ForgetSysctls():
-                return self._change("DELETE FROM sysctls", [()])
+            case ForgetSysctls(paths):
+                return self._change("DELETE FROM sysctls WHERE path = ?", [(path,) for path in paths])
             case Reserve(ports):
                 rows = [(port, seal(port)) for port in ports]
                 return self._change("INSERT OR IGNORE INTO reserved VALUES(?, ?)", rows)

@@ -33,11 +33,12 @@ def host_has_ipv6() -> bool:
 class Bridges:
     """Makes bridges what networks say. Every method raises Refused (denied) without CAP_NET_ADMIN."""
 
-    def __init__(self, netlink: Rtnetlink, sysctls: Sysctls, repairs: Repairs) -> None:
+    def __init__(self, netlink: Rtnetlink, sysctls: Sysctls, repairs: Repairs, loopback: str) -> None:
         self._ip = netlink.ip
         self._reader = netlink.reader
         self._sysctls = sysctls
         self._repairs = repairs
+        self._loopback = loopback
         self._pinned: set[int] = set()
         self._made: set[str] = set()
 
@@ -128,8 +129,11 @@ class Bridges:
         """Before the link is up: a bridge that looks for duplicates of its link-local address answers
         neighbours 2.05 s late, one that does not after 10 to 20 ms.
         """
-        wanted = {"ipv4": {"route_localnet": "1"}, "ipv6": {"accept_dad": "0", "dad_transmits": "0"}}
+        wanted = {"ipv4": {}, "ipv6": {"accept_dad": "0", "dad_transmits": "0"}}
+        if self._loopback == "kernel":
+            wanted["ipv4"]["route_localnet"] = "1"
         if not network.adopted:
+            wanted["ipv4"].setdefault("route_localnet", "0")
             wanted["ipv6"]["accept_ra"] = "0"  # a container may not become the host's router
         if network.subnet6:
             wanted["ipv6"]["disable_ipv6"] = "0"

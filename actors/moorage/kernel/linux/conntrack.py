@@ -49,13 +49,16 @@ class Conntrack:
                 Code.DENIED, "ending connections needs CAP_NET_ADMIN: run the agent as root"
             ) from error
 
-    def end_strays(self, mapped: Collection[Flow], subnets: Collection[str]) -> None:
-        """Delete what leads from this host into `subnets` through none of `mapped`. Raises Refused (denied)."""
+    def end_strays(self, mapped: Collection[Flow], subnets: Collection[str], *, loopback: bool) -> None:
+        """Delete what leads from this host into `subnets` through none of `mapped`. Raises Refused (denied).
+
+        With `loopback` False nothing is to lead there from 127/8.
+        """
         if not _count():
             return
         wanted, networks, local = Wanted(mapped), list(map(ip_network, subnets)), _local_addresses()
         for entry in self._read([generic(socket.AF_UNSPEC)]):
-            if is_stray(entry, wanted.of(entry.proto, entry.port), networks, local):
+            if is_stray(entry, wanted.of(entry.proto, entry.port), networks, local, loopback=loopback):
                 self._delete(entry)
 
     def _flush(self, flows: Collection[Flow]) -> None:

@@ -78,7 +78,7 @@ class LinuxFirewall:
 
     def end_strays(self, mapped: Collection[Flow], subnets: Collection[str]) -> None:
         """See `Firewall.end_strays`. Raises Refused (denied)."""
-        self._conntrack.end_strays(mapped, subnets)
+        self._conntrack.end_strays(mapped, subnets, loopback=_LOOPBACK not in self._own)
 
     def keep_forwarding(self, bridges: Collection[str]) -> Kept:
         """See `Firewall.keep_forwarding`. Raises Refused (denied)."""

@@ -48,11 +48,24 @@ def ends(flow: Flow, entry: Entry, local: Collection[str]) -> bool:
     return _is_local(entry.target, local) and (entry.translated or entry.proto != socket.IPPROTO_TCP)
 
 
-def is_stray(entry: Entry, flows: Iterable[Flow], subnets: Iterable[Network], local: Collection[str]) -> bool:
-    """Whether `entry` leads from an address of this host into `subnets`, and none of `flows`, its port's, does."""
+def is_stray(
+    entry: Entry,
+    flows: Iterable[Flow],
+    subnets: Iterable[Network],
+    local: Collection[str],
+    *,
+    loopback: bool = True,
+) -> bool:
+    """Whether `entry` leads from an address of this host into `subnets`, and none of `flows`, its port's, does.
+
+    With `loopback` False none does from 127/8.
+    """
     if not entry.translated or not _is_local(entry.target, local):
         return False
-    if any(entry.answers in flow.backends and flow.host_ip in {*_ANY, entry.target} for flow in flows):
+    leads = loopback or not entry.target.startswith("127.")
+    if leads and any(
+        entry.answers in flow.backends and flow.host_ip in {*_ANY, entry.target} for flow in flows
+    ):
         return False
     answers = ip_address(entry.answers)
     return any(answers in subnet for subnet in subnets)

@@ -22,11 +22,11 @@ class LinuxKernel:
         """See `Kernel.claim`."""
         return LinuxClaim()
 
-    def open_links(self, remember: Callable[[str, str], None]) -> Links:
+    def open_links(self, remember: Callable[[str, str], None], *, loopback: str) -> Links:
         """See `Kernel.open_links`."""
         from moorage.kernel.linux.links import LinuxLinks  # noqa: PLC0415 - pyroute2 takes 100 ms to import
 
-        return LinuxLinks(remember)
+        return LinuxLinks(remember, loopback=loopback)
 
     def open_firewall(self, *, loopback: str) -> Firewall:
         """See `Kernel.open_firewall`."""

@@ -25,16 +25,20 @@ class LinuxLinks:
     """`moorage.kernel.protocol.Links` by route netlink. Belongs to the thread that made it.
 
     `remember(path, value)` is called with a path under /proc/sys and its value before the first change to it.
-    `clock` gives seconds that only grow.
+    `clock` gives seconds that only grow, `loopback` is who carries 127.0.0.1: "kernel" or "proxy".
     """
 
     def __init__(
-        self, remember: Callable[[str, str], None], clock: Callable[[], float] = time.monotonic
+        self,
+        remember: Callable[[str, str], None],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        loopback: str = "kernel",
     ) -> None:
         repairs = Repairs(clock)
         self._netlink = Rtnetlink()
         self._sysctls = Sysctls(remember, repairs)
-        self._bridges = Bridges(self._netlink, self._sysctls, repairs)
+        self._bridges = Bridges(self._netlink, self._sysctls, repairs, loopback)
         self._veths = Veths(self._netlink)
         self._audit = Audit(self._netlink.reader, self._bridges, self._veths, repairs)
         self._watch: Watch | None = None
