@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pyroute2 import IPRoute
 
-from moorage.proxy import udp
+from moorage.proxy import switchboard
 from moorage.proxy.listeners import open_listeners
 from moorage.proxy.service import Backend
 from moorage.proxy.udp import DatagramClient
@@ -147,14 +147,14 @@ def test_no_descriptor_for_a_client(harness: Harness, monkeypatch: pytest.Monkey
     first, second = (harness.datagrams(route.address) for _ in range(2))
     first.send(b"one")
     route.backend.recv(100)
-    connect = udp._connect
+    connect = switchboard._connect
 
     def full(backend: Backend) -> socket.socket:
         if harness.plane.connections():
             raise OSError(errno.EMFILE, "too many open files")
         return connect(backend)
 
-    monkeypatch.setattr(udp, "_connect", full)
+    monkeypatch.setattr(switchboard, "_connect", full)
     second.send(b"two")
     assert route.backend.recv(100) == b"two"
     assert harness.plane.connections() == 1

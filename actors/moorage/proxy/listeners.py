@@ -9,13 +9,12 @@ from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
 from moorage.errors import Code, Refused
+from moorage.proxy.frontend import UDP_BUFFER, steer
 from moorage.proxy.service import EXHAUSTED, PROTOCOLS, set_buffer
 from moorage.values import ANY
 
 _BACKLOG = 4096
 """Clients the kernel holds until they are accepted; `net.core.somaxconn`, 4096 by default, may say fewer."""
-_UDP_BUFFER = 4 << 20
-"""Bytes of datagrams the kernel may hold for a port: a limit, no memory is set aside."""
 _IP_PKTINFO = 8
 """ip(7); Python's socket module does not name it."""
 _UNSUPPORTED = frozenset({errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT})
@@ -153,8 +152,9 @@ def _prepare_udp(sock: socket.socket, address: str) -> None:
 
     Never SO_REUSEADDR, with which another process could take over the port.
     """
-    set_buffer(sock, socket.SO_RCVBUF, _UDP_BUFFER)
-    set_buffer(sock, socket.SO_SNDBUF, _UDP_BUFFER)
+    set_buffer(sock, socket.SO_RCVBUF, UDP_BUFFER)
+    set_buffer(sock, socket.SO_SNDBUF, UDP_BUFFER)
+    steer(sock)
     if address == "::":
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     elif address == ANY:

@@ -16,8 +16,9 @@ from moorage.proxy.connection import Relay
 from moorage.proxy.pipes import PipePool
 from moorage.proxy.reactor import Reactor
 from moorage.proxy.service import Backend, Listener, Service, backends
+from moorage.proxy.switchboard import Switchboard
 from moorage.proxy.tcp import Doorman, StreamListener
-from moorage.proxy.udp import DatagramListener, Switchboard
+from moorage.proxy.udp import DatagramListener
 from moorage.values import GATEWAY
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from moorage.log import Log
 from moorage.proxy.expiry import Expiry
+from moorage.proxy.idle import Idle, Used
 
 _MAX_EVENTS = 256
 
@@ -28,7 +29,12 @@ class Handler(Hashable, Protocol):
         """A bug surfaced in this handler: end what it handles, and nothing else."""
 
 
+class Idler(Handler, Used, Protocol):
+    """A handler that ends when it is not used."""
+
+
 Expiring = TypeVar("Expiring", bound=Handler)
+Idling = TypeVar("Idling", bound=Idler)
 
 
 class Reactor:
@@ -43,8 +49,8 @@ class Reactor:
         self._poll = self._epoll.poll
         self._handlers: dict[int, Handler] = {}
         self._forgotten: set[int] = set()
-        # Any: a list cannot hold an Expiry of each kind of item otherwise; each knows how to end its own
-        self._timers: list[Expiry[Any]] = []
+        # Any: a list cannot hold one of each kind of item otherwise; each knows how to end its own
+        self._timers: list[Expiry[Any] | Idle[Any]] = []
         self._due = math.inf
         """No deadline comes earlier. It may be one that was put off since, which costs a look at the clock then."""
         self._calls = _Calls()
@@ -53,6 +59,12 @@ class Reactor:
     def timer(self, lifetime: float, expire: Callable[[Expiring], None]) -> Expiry[Expiring]:
         """Deadlines `lifetime` seconds ahead, kept by this reactor, which calls `expire` as they come."""
         timer = Expiry(lifetime, expire, self._expect)
+        self._timers.append(timer)
+        return timer
+
+    def idle(self, lifetime: float, expire: Callable[[Idling], None]) -> Idle[Idling]:
+        """The same for what ends when it has not been used for `lifetime` seconds."""
+        timer = Idle(lifetime, expire, self._expect)
         self._timers.append(timer)
         return timer
 

@@ -2,76 +2,45 @@
 
 from __future__ import annotations
 
-import ipaddress
 import select
 import socket
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from moorage.log import Log
 from moorage.proxy.appetite import Appetite
-from moorage.proxy.service import EXHAUSTED, set_buffer
+from moorage.proxy.frontend import DATAGRAM_SIZE, answers_from, is_steered, withdraw
+from moorage.proxy.lane import BATCH, Lane
+from moorage.proxy.pace import Pace
+from moorage.proxy.pktinfo import control_room, destination, is_link_local, source
 
 if TYPE_CHECKING:
-    from moorage.proxy.expiry import Expiry
-    from moorage.proxy.reactor import Reactor
+    from moorage.proxy.frontend import Address
+    from moorage.proxy.pktinfo import Control
     from moorage.proxy.service import Backend, Service
+    from moorage.proxy.switchboard import Switchboard
 
-_BATCH = 16
-"""Datagrams read from a busy socket in one wake-up."""
-_DATAGRAM_SIZE = 1 << 16
-"""More than any datagram: 65,507 bytes over IPv4, 65,527 over IPv6."""
-_CLIENT_BUFFER = 1 << 20
-"""Bytes that may wait in the kernel: a limit, no memory is set aside. What fits in no buffer is lost."""
-_CONTROL_SIZE = socket.CMSG_SPACE(20)
-"""Room for one in6_pktinfo: an address of 16 bytes and an interface index of 4."""
-
-Address: TypeAlias = Any
-"""What recvfrom gives: (ip, port), or (ip, port, flow, scope) for IPv6."""
-Control: TypeAlias = tuple[int, int, bytes]
+_DRAIN = 1_000
+"""Datagrams read at most from a listener that was empty a moment ago: what can have come in that time, and more."""
 
 log = Log()
-
-
-class Switchboard:
-    """What all UDP listeners of a data plane share; `clients` holds the least recently used first."""
-
-    __slots__ = ("_most", "clients", "reactor")
-
-    def __init__(self, reactor: Reactor, idle: float, most: int) -> None:
-        """Forget a client `idle` seconds after its last datagram either way; keep `most` at a time."""
-        self.reactor = reactor
-        self.clients: Expiry[DatagramClient] = reactor.timer(idle, DatagramClient.reset)
-        self._most = most
-
-    def open(self, backend: Backend) -> socket.socket | None:
-        """A socket connected to `backend`, if need be in another client's place; None when that fails."""
-        if len(self.clients) >= self._most:
-            self._evict()
-        try:
-            return self._connect(backend)
-        except OSError as error:
-            log.debug("datagram_dropped", backend=backend.address, reason=error.strerror)
-            return None
-
-    def _connect(self, backend: Backend) -> socket.socket:
-        try:
-            return _connect(backend)
-        except OSError as error:
-            if error.errno not in EXHAUSTED or not self._evict():
-                raise
-        return _connect(backend)
-
-    def _evict(self) -> bool:
-        client = self.clients.oldest()
-        if client is not None:
-            client.reset()
-        return client is not None
 
 
 class DatagramListener:
     """One bound UDP socket of a service, and the clients that sent to it."""
 
-    __slots__ = ("_appetite", "_backend", "_board", "_clients", "_control_size", "_service", "_sock")
+    __slots__ = (
+        "_appetite",
+        "_backend",
+        "_board",
+        "_busy",
+        "_clients",
+        "_control_size",
+        "_service",
+        "_sock",
+        "_steered",
+    )
 
     def __init__(self, board: Switchboard, service: Service, sock: socket.socket, backend: Backend) -> None:
         """Own the bound `sock`, made by `open_listeners`."""
@@ -80,9 +49,11 @@ class DatagramListener:
         self._sock = sock
         self._backend = backend
         self._clients: dict[tuple[Address, bytes], DatagramClient] = {}
-        self._appetite = Appetite(_BATCH)
+        self._busy: list[DatagramClient] = []
+        self._appetite = Appetite(BATCH)
         sock.setblocking(False)
-        self._control_size = _control_room(sock)
+        self._control_size = control_room(sock)
+        self._steered = is_steered(sock)
 
     def start(self) -> None:
         """Begin to wait for datagrams."""
@@ -96,15 +67,13 @@ class DatagramListener:
     def ready(self, events: int) -> None:  # noqa: ARG002 - only datagrams wake it
         """Carry a few datagrams to the backend."""
         for found in range(self._appetite.limit):
-            try:
-                data, controls, _flags, address = self._sock.recvmsg(_DATAGRAM_SIZE, self._control_size)
-            except BlockingIOError:
+            if not self._carry():
                 self._appetite.dry(found)
-                return
-            client = self._client(address, controls)
-            if client is not None:
-                client.send(data)
-        self._appetite.fed()
+                break
+        else:
+            self._appetite.fed()
+        if self._busy:
+            self._promote()
 
     def fail(self) -> None:
         """A bug cost one datagram."""
@@ -123,8 +92,46 @@ class DatagramListener:
         except OSError as error:
             log.debug("datagram_dropped", client=address[0], reason=error.strerror)
 
+    def open_frontend(self, address: Address, asked: bytes) -> socket.socket | None:
+        """A socket that carries `address` alone, where answers would leave it from the address `asked`."""
+        if asked and not self._answers_from(asked, address):
+            return None
+        return self._board.open_frontend(self._sock, address)
+
+    def _answers_from(self, asked: bytes, address: Address) -> bool:
+        if is_link_local(asked):
+            return False
+        with suppress(OSError):
+            return answers_from(self._sock.family, address) == asked
+        return False
+
+    def _carry(self) -> bool:
+        """Carry one datagram; whether there was one."""
+        try:
+            data, controls, _flags, address = self._sock.recvmsg(DATAGRAM_SIZE, self._control_size)
+        except BlockingIOError:
+            return False
+        client = self._client(address, controls)
+        if client is not None:
+            client.send(data)
+            if self._steered and client.pace.beat(client.used):
+                self._busy.append(client)
+        return True
+
+    def _promote(self) -> None:
+        """Give busy clients sockets of their own, when nothing of theirs waits here that would come too late."""
+        busy, self._busy = self._busy, []
+        if self._drain(BATCH):
+            for client in busy:
+                client.advance()
+            self._drain(_DRAIN)
+
+    def _drain(self, most: int) -> bool:
+        """Carry `most` datagrams or fewer; whether none is left."""
+        return any(not self._carry() for _ in range(most))
+
     def _client(self, address: Address, controls: list[Control]) -> DatagramClient | None:
-        key = (address, _destination(controls) if controls else b"")
+        key = (address, destination(controls))
         client = self._clients.get(key)
         if client is None:
             client = self._welcome(key, controls)
@@ -134,7 +141,7 @@ class DatagramListener:
         sock = self._board.open(self._backend)
         if sock is None:
             return None
-        control = _source(controls[0]) if controls else None
+        control = source(controls[0]) if controls else None
         client = DatagramClient(self._board, self._service, self, sock, key=key, control=control)
         self._clients[key] = client
         return client
@@ -144,7 +151,18 @@ class DatagramClient:
     """One client of a listener, and the connected socket that stands for it at the backend."""
 
     needs_listener = True
-    __slots__ = ("_appetite", "_board", "_control", "_listener", "_service", "_sock", "key")
+    __slots__ = (
+        "_appetite",
+        "_board",
+        "_control",
+        "_front",
+        "_listener",
+        "_service",
+        "_sock",
+        "key",
+        "pace",
+        "used",
+    )
 
     def __init__(
         self,
@@ -161,36 +179,42 @@ class DatagramClient:
         self._service = service
         self._listener = listener
         self._sock = sock
+        self._front: socket.socket | None = None
         self._control = control
-        self._appetite = Appetite(_BATCH)
+        self._appetite = Appetite(BATCH)
         self.key = key
+        self.pace = Pace()
+        self.used = board.reactor.now
         board.reactor.register(sock.fileno(), self, select.EPOLLIN)
-        board.clients.renew(self, board.reactor.now)
+        board.clients.add(self)
         service.members.add(self)
 
     def send(self, data: bytes) -> None:
         """Send to the backend. What it cannot take is lost, as UDP has it."""
-        board = self._board
-        board.clients.renew(self, board.reactor.now)
+        self.used = self._board.reactor.now
         try:
             self._sock.send(data)
-        except ConnectionRefusedError:
-            self._send_again(data)
+        except OSError:
+            self.send_again(self._sock.send, data)
+
+    def send_again(self, send: Callable[[bytes], int], data: bytes) -> None:
+        """A refusal was the answer to an earlier datagram; this one has not been sent."""
+        try:
+            send(data)
         except OSError as error:
-            self._drop(error)
+            log.debug("datagram_dropped", client=self.key[0][0], reason=error.strerror)
 
     def ready(self, events: int) -> None:  # noqa: ARG002 - reading tells errors and datagrams apart
         """Carry a few datagrams to the client."""
-        board = self._board
         for found in range(self._appetite.limit):
             try:
-                data = self._sock.recv(_DATAGRAM_SIZE)
+                data = self._sock.recv(DATAGRAM_SIZE)
             except BlockingIOError:
                 self._appetite.dry(found)
                 return
             except OSError:
                 continue  # the backend refused a datagram; it may take the next
-            board.clients.renew(self, board.reactor.now)
+            self.used = self._board.reactor.now
             self._listener.reply(data, self.key[0], self._control)
         self._appetite.fed()
 
@@ -198,60 +222,37 @@ class DatagramClient:
         """Forget the client after a bug."""
         self.reset()
 
+    def advance(self) -> None:
+        """Take a socket of its own on the client's side, if it can be had."""
+        if self._front is not None or self not in self._service.members:
+            return
+        self._front = front = self._listener.open_frontend(*self.key)
+        if front is None:
+            return
+        reactor = self._board.reactor
+        reactor.register(front.fileno(), Lane(reactor, self, front, self._sock), select.EPOLLIN)
+        reactor.modify(self._sock.fileno(), Lane(reactor, self, self._sock, front), select.EPOLLIN)
+        self._board.busy.add(self)
+
+    def retreat(self) -> None:
+        """Give that socket back; what had come by it is still carried."""
+        front, self._front = self._front, None
+        if front is None:
+            return
+        reactor = self._board.reactor
+        self._board.busy.cancel(self)
+        reactor.forget(front.fileno())
+        reactor.modify(self._sock.fileno(), self, select.EPOLLIN)
+        for data in withdraw(front):
+            self.send(data)
+
     def reset(self) -> None:
         """Forget the client; a second time changes nothing."""
         if self not in self._service.members:
             return
+        self.retreat()
         self._service.members.discard(self)
         self._board.clients.cancel(self)
         self._listener.forget(self)
         self._board.reactor.forget(self._sock.fileno())
         self._sock.close()
-
-    def _send_again(self, data: bytes) -> None:
-        """The refusal was the answer to an earlier datagram; this one has not been sent."""
-        try:
-            self._sock.send(data)
-        except OSError as error:
-            self._drop(error)
-
-    def _drop(self, error: OSError) -> None:
-        log.debug("datagram_dropped", client=self.key[0][0], reason=error.strerror)
-
-
-def _connect(backend: Backend) -> socket.socket:
-    sock = backend.open()
-    try:
-        set_buffer(sock, socket.SO_RCVBUF, _CLIENT_BUFFER)
-        set_buffer(sock, socket.SO_SNDBUF, _CLIENT_BUFFER)
-        sock.connect(backend.address)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _control_room(sock: socket.socket) -> int:
-    """The room that a datagram's destination takes: none where there can be but one."""
-    several = ipaddress.ip_address(sock.getsockname()[0]).is_unspecified
-    return _CONTROL_SIZE if several else 0
-
-
-def _destination(controls: list[Control]) -> bytes:
-    """The address a datagram was sent to, out of struct in_pktinfo or in6_pktinfo."""
-    data = controls[0][2]
-    return data[:16] if controls[0][0] == socket.IPPROTO_IPV6 else data[4:8]
-
-
-def _source(control: Control) -> Control:
-    """From where a datagram was sent to, what makes a reply leave from there.
-
-    The interface index is kept for link-local addresses alone, which mean nothing without one; for others
-    the routing table says where the reply goes.
-    """
-    level, kind, data = control
-    if level == socket.IPPROTO_IPV6:
-        link_local = data[0] == 0xFE and data[1] & 0xC0 == 0x80
-        return level, kind, data if link_local else data[:16] + bytes(4)
-    # struct in_pktinfo: the index, the address to answer from, the address in the packet's header
-    return level, kind, bytes(4) + data[4:8] + bytes(4)

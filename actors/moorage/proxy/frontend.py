@@ -1,0 +1,113 @@
+"""A socket of its own for a busy client on the side it comes from: the listener's address, connected to the client.
+
+The kernel gives such a socket that client's datagrams and no others, without anybody looking up an address, and
+sends from the address the client knows. It shares the listener's port, which none but a socket of this process may:
+
+- SO_REUSEPORT is on while the second socket is bound, and for sockets of the same user alone. The listener itself was
+  bound without it, and so is refused where another holds the port.
+- Until the second socket is connected, datagrams could be given to either. A program of one instruction, which picks
+  the first of the sockets that share the port, keeps giving them to the listener: none of another client's goes astray.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+from moorage.proxy.service import set_buffer
+
+Address: TypeAlias = Any
+"""What recvfrom gives: (ip, port), or (ip, port, flow, scope) for IPv6."""
+DATAGRAM_SIZE = 1 << 16
+"""More than any datagram: 65,507 bytes over IPv4, 65,527 over IPv6."""
+UDP_BUFFER = 4 << 20
+"""Bytes of datagrams the kernel may hold for a port: a limit, no memory is set aside."""
+_ATTACH_REUSEPORT_CBPF = 51
+"""SO_ATTACH_REUSEPORT_CBPF of socket(7), which Python's socket module does not name."""
+_RETURN_0 = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))
+"""struct sock_filter: BPF_RET | BPF_K, which picks the first socket."""
+_PROGRAM = struct.pack("@HP", 1, ctypes.addressof(_RETURN_0))
+"""struct sock_fprog: so many instructions, and where they are."""
+
+
+def steer(sock: socket.socket) -> None:
+    """Have `sock`, not bound yet, keep what is for its port from others that will be bound to it."""
+    with suppress(OSError):  # a kernel that knows no such programs: clients have no sockets of their own
+        _share(sock, True)
+        try:
+            _attach(sock)
+        finally:
+            _share(sock, False)
+
+
+def is_steered(sock: socket.socket) -> bool:
+    """Whether that was done before `sock` was bound, which it may have been by another program."""
+    try:
+        _share(sock, False)  # whoever was killed may have left it on
+        _attach(sock)
+    except OSError:
+        return False
+    return True
+
+
+def open_frontend(listener: socket.socket, client: Address) -> socket.socket:
+    """A socket for `client` on the address of `listener`, which is steered. Raises OSError."""
+    sock = socket.socket(listener.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    try:
+        set_buffer(sock, socket.SO_RCVBUF, UDP_BUFFER)
+        set_buffer(sock, socket.SO_SNDBUF, UDP_BUFFER)
+        if sock.family == socket.AF_INET6:
+            only = listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+        _bind_beside(sock, listener, client)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def answers_from(family: int, client: Address) -> bytes:
+    """The address that the routing table answers `client` from, packed. Raises OSError."""
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.connect(client)
+        return socket.inet_pton(family, sock.getsockname()[0])
+
+
+def withdraw(sock: socket.socket) -> Iterator[bytes]:
+    """Give the client back to the listener and close `sock`; what had come for it."""
+    with sock:
+        with suppress(OSError):
+            sock.connect(sock.getsockname())  # a peer that is nobody else
+        while True:
+            try:
+                yield sock.recv(DATAGRAM_SIZE)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue  # the client refused an answer
+
+
+def _bind_beside(sock: socket.socket, listener: socket.socket, client: Address) -> None:
+    _share(sock, True)
+    _share(listener, True)
+    try:
+        sock.bind(listener.getsockname())
+        sock.connect(client)
+    except OSError:
+        sock.close()  # while others' datagrams are still kept from it
+        raise
+    finally:
+        _share(listener, False)
+    _share(sock, False)
+
+
+def _share(sock: socket.socket, on: bool) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, on)
+
+
+def _attach(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, _ATTACH_REUSEPORT_CBPF, _PROGRAM)
