@@ -3,8 +3,8 @@
 The kernel gives such a socket that client's datagrams and no others, without anybody looking up an address, and
 sends from the address the client knows. It shares the listener's port, which none but a socket of this process may:
 
-- SO_REUSEPORT is on while the second socket is bound, and for sockets of the same user alone. The listener itself was
-  bound without it, and so is refused where another holds the port.
+- SO_REUSEPORT, which lets in sockets of the same user alone, is on only while such a socket is bound. The listener was
+  itself bound without, and so is refused where another holds the port.
 - Until the second socket is connected, datagrams could be given to either. A program of one instruction, which picks
   the first of the sockets that share the port, keeps giving them to the listener: none of another client's goes astray.
 """
@@ -15,7 +15,7 @@ import ctypes
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 
 from moorage.proxy.service import set_buffer
@@ -54,20 +54,67 @@ def is_steered(sock: socket.socket) -> bool:
     return True
 
 
-def open_frontend(listener: socket.socket, client: Address) -> socket.socket:
-    """A socket for `client` on the address of `listener`, which is steered. Raises OSError."""
-    sock = socket.socket(listener.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-    try:
-        set_buffer(sock, socket.SO_RCVBUF, UDP_BUFFER)
-        set_buffer(sock, socket.SO_SNDBUF, UDP_BUFFER)
-        if sock.family == socket.AF_INET6:
-            only = listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
-        _bind_beside(sock, listener, client)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+class Frontends:
+    """Those of one listener."""
+
+    __slots__ = ("_listener", "_open", "possible")
+
+    def __init__(self, listener: socket.socket) -> None:
+        """Begin with none; `possible` says whether there can be any."""
+        self.possible = is_steered(listener)
+        self._listener = listener
+        self._open: dict[socket.socket, None] = {}
+
+    def open(self, client: Address) -> socket.socket:
+        """A socket for `client`. Raises OSError."""
+        listener = self._listener
+        sock = socket.socket(listener.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        try:
+            _prepare(sock, listener)
+            self._bind(sock, client)
+        except BaseException:
+            sock.close()
+            raise
+        self._open[sock] = None
+        return sock
+
+    def withdraw(self, sock: socket.socket) -> Iterator[bytes]:
+        """Give the client back to the listener and close `sock`; what had come for it."""
+        del self._open[sock]
+        with sock:
+            with suppress(OSError):
+                sock.connect(sock.getsockname())  # a peer that is nobody else
+            while True:
+                try:
+                    yield sock.recv(DATAGRAM_SIZE)
+                except BlockingIOError:
+                    return
+                except OSError:
+                    continue  # the client refused an answer
+
+    def _bind(self, sock: socket.socket, client: Address) -> None:
+        with self._shared(sock):
+            try:
+                sock.bind(self._listener.getsockname())
+                sock.connect(client)
+            except OSError:
+                sock.close()  # while others' datagrams are still kept from it
+                raise
+
+    @contextmanager
+    def _shared(self, sock: socket.socket) -> Iterator[None]:
+        """Let `sock` in. The kernel asks the first that it finds at the port: the last bound, or the listener."""
+        latest = next(reversed(self._open), self._listener)
+        _share(sock, True)
+        _share(latest, True)
+        _share(self._listener, True)
+        try:
+            yield
+        finally:
+            _share(self._listener, False)
+            _share(latest, False)
+            if sock.fileno() >= 0:
+                _share(sock, False)
 
 
 def answers_from(family: int, client: Address) -> bytes:
@@ -77,32 +124,12 @@ def answers_from(family: int, client: Address) -> bytes:
         return socket.inet_pton(family, sock.getsockname()[0])
 
 
-def withdraw(sock: socket.socket) -> Iterator[bytes]:
-    """Give the client back to the listener and close `sock`; what had come for it."""
-    with sock:
-        with suppress(OSError):
-            sock.connect(sock.getsockname())  # a peer that is nobody else
-        while True:
-            try:
-                yield sock.recv(DATAGRAM_SIZE)
-            except BlockingIOError:
-                return
-            except OSError:
-                continue  # the client refused an answer
-
-
-def _bind_beside(sock: socket.socket, listener: socket.socket, client: Address) -> None:
-    _share(sock, True)
-    _share(listener, True)
-    try:
-        sock.bind(listener.getsockname())
-        sock.connect(client)
-    except OSError:
-        sock.close()  # while others' datagrams are still kept from it
-        raise
-    finally:
-        _share(listener, False)
-    _share(sock, False)
+def _prepare(sock: socket.socket, listener: socket.socket) -> None:
+    set_buffer(sock, socket.SO_RCVBUF, UDP_BUFFER)
+    set_buffer(sock, socket.SO_SNDBUF, UDP_BUFFER)
+    if sock.family == socket.AF_INET6:
+        only = listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
 
 
 def _share(sock: socket.socket, on: bool) -> None:

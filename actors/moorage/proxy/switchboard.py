@@ -6,11 +6,10 @@ import socket
 from typing import TYPE_CHECKING
 
 from moorage.log import Log
-from moorage.proxy.frontend import open_frontend
 from moorage.proxy.service import EXHAUSTED, set_buffer
 
 if TYPE_CHECKING:
-    from moorage.proxy.frontend import Address
+    from moorage.proxy.frontend import Address, Frontends
     from moorage.proxy.idle import Idle
     from moorage.proxy.reactor import Reactor
     from moorage.proxy.service import Backend
@@ -52,12 +51,12 @@ class Switchboard:
             log.debug("datagram_dropped", backend=backend.address, reason=error.strerror)
             return None
 
-    def open_frontend(self, listener: socket.socket, client: Address) -> socket.socket | None:
+    def open_frontend(self, frontends: Frontends, client: Address) -> socket.socket | None:
         """A second socket for `client`; None when there are too many, or when that fails."""
         if len(self.busy) >= self._most_frontends:
             return None
         try:
-            return open_frontend(listener, client)
+            return frontends.open(client)
         except OSError as error:
             log.debug("frontend_not_opened", client=client[0], reason=error.strerror)
             return None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from moorage.log import Log
 from moorage.proxy.appetite import Appetite
-from moorage.proxy.frontend import DATAGRAM_SIZE, answers_from, is_steered, withdraw
+from moorage.proxy.frontend import DATAGRAM_SIZE, Frontends, answers_from
 from moorage.proxy.lane import BATCH, Lane
 from moorage.proxy.pace import Pace
 from moorage.proxy.pktinfo import control_room, destination, is_link_local, source
@@ -39,7 +39,7 @@ class DatagramListener:
         "_control_size",
         "_service",
         "_sock",
-        "_steered",
+        "frontends",
     )
 
     def __init__(self, board: Switchboard, service: Service, sock: socket.socket, backend: Backend) -> None:
@@ -53,7 +53,7 @@ class DatagramListener:
         self._appetite = Appetite(BATCH)
         sock.setblocking(False)
         self._control_size = control_room(sock)
-        self._steered = is_steered(sock)
+        self.frontends = Frontends(sock)
 
     def start(self) -> None:
         """Begin to wait for datagrams."""
@@ -96,7 +96,7 @@ class DatagramListener:
         """A socket that carries `address` alone, where answers would leave it from the address `asked`."""
         if asked and not self._answers_from(asked, address):
             return None
-        return self._board.open_frontend(self._sock, address)
+        return self._board.open_frontend(self.frontends, address)
 
     def _answers_from(self, asked: bytes, address: Address) -> bool:
         if is_link_local(asked):
@@ -114,7 +114,7 @@ class DatagramListener:
         client = self._client(address, controls)
         if client is not None:
             client.send(data)
-            if self._steered and client.pace.beat(client.used):
+            if self.frontends.possible and client.pace.beat(client.used):
                 self._busy.append(client)
         return True
 
@@ -243,7 +243,7 @@ class DatagramClient:
         self._board.busy.cancel(self)
         reactor.forget(front.fileno())
         reactor.modify(self._sock.fileno(), self, select.EPOLLIN)
-        for data in withdraw(front):
+        for data in self._listener.frontends.withdraw(front):
             self.send(data)
 
     def reset(self) -> None:
