@@ -5,14 +5,15 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import announce, names
 from moorage.kernel.linux.nameservers import nameservers
+from moorage.kernel.linux.nfnetlink import messages
 from moorage.kernel.linux.repairs import Repairs
-from moorage.kernel.linux.rtdump import attributes, split
+from moorage.kernel.linux.rtdump import attributes
 from moorage.kernel.linux.sysctl import Sysctls
 
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", fullmatch=True)
@@ -92,9 +93,10 @@ def test_nameservers_of_resolv_conf(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=200))
+@example(bytes(16))
 def test_any_bytes_can_be_unpacked(data: bytes) -> None:
     """Truncated and senseless messages come to an end and give no more than there is."""
-    assert sum(len(payload) for _, _, payload in split(data)) <= len(data)
+    assert sum(len(body) for *_, body in messages(data)) <= len(data)
     assert sum(len(value) for value in attributes(data).values()) <= len(data)
 
 

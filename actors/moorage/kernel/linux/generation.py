@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import selectors
-import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from moorage.kernel.linux.nfnetlink import Netlink, attributes, generic
+from moorage.kernel.linux.nfnetlink import Netlink, attributes, generic, messages
 
 # linux/netfilter/nf_tables.h, nfnetlink.h
 _GETGEN = 10 << 8 | 16
@@ -75,13 +74,4 @@ class Watcher:
             raise
         except OSError:
             return True  # ENOBUFS: messages were lost, and may have been what we wait for
-        return _NEWGEN in _kinds(data)
-
-
-def _kinds(data: bytes) -> set[int]:
-    kinds, at = set(), 0
-    while at + 16 <= len(data):
-        length, kind = struct.unpack_from("=IH", data, at)
-        kinds.add(kind)
-        at += max(16, (length + 3) & ~3)
-    return kinds
+        return any(kind == _NEWGEN for kind, _, _, _ in messages(data))

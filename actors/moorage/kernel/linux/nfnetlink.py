@@ -13,19 +13,35 @@ from typing import Self
 # linux/netlink.h
 NETFILTER = 12
 SOCK_DIAG = 4
-_ERROR = 2
-_DONE = 3
-_REQUEST = 0x01
-_ACK = 0x04
+ERROR = 2
+DONE = 3
+REQUEST = 0x01
+ACK = 0x04
 _DUMP = 0x300
 _INTERRUPTED = 0x10
 _TYPE_MASK = 0x3FFF
 NESTED = 0x8000
 
-_HEADER = struct.Struct("=IHHII")
+_HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 _ATTRIBUTE = struct.Struct("=HH")
 _BUFFER = 1 << 16
 _TRIES = 16
+
+
+def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """The messages of one datagram: type, flags, sequence number, body."""
+    at, last = 0, len(data) - 16
+    while at <= last:
+        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, at)
+        if length < 16:  # the kernel writes none such
+            return
+        yield kind, flags, sequence, data[at + 16 : at + length]
+        at += (length + 3) & ~3
+
+
+def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+    """One message to the kernel."""
+    return _HEADER.pack(16 + len(body), kind, flags, sequence, 0) + body
 
 
 def generic(family: int) -> bytes:
@@ -89,13 +105,13 @@ class Netlink:
 
     def ask(self, kind: int, body: bytes) -> list[bytes]:
         """Send one request and return the bodies of its answers; raises OSError with the kernel's errno."""
-        self._send(kind, _REQUEST | _ACK, body)
+        self._send(kind, REQUEST | ACK, body)
         return list(self._answers())
 
     def dump(self, kind: int, body: bytes) -> list[bytes]:
         """Return the bodies of a dump that no change interrupted; raises OSError (EINTR: all were)."""
         for _ in range(_TRIES):
-            self._send(kind, _REQUEST | _DUMP, body)
+            self._send(kind, REQUEST | _DUMP, body)
             try:
                 return list(self._answers())
             except InterruptedError:
@@ -104,26 +120,19 @@ class Netlink:
 
     def _send(self, kind: int, flags: int, body: bytes) -> None:
         self._sequence += 1
-        self.socket.send(_HEADER.pack(16 + len(body), kind, flags, self._sequence, 0) + body)
+        self.socket.send(message(kind, flags, self._sequence, body))
 
     def _answers(self) -> Iterator[bytes]:
         interrupted = False
-        for kind, flags, body in self._messages():
-            interrupted = interrupted or bool(flags & _INTERRUPTED)
-            if kind in {_ERROR, _DONE}:
-                _check(body, interrupted)
-                return
-            yield body
-
-    def _messages(self) -> Iterator[tuple[int, int, bytes]]:
         while True:
-            data = self.socket.recv(_BUFFER)
-            at = 0
-            while at + 16 <= len(data):
-                length, kind, flags, sequence, _ = _HEADER.unpack_from(data, at)
-                if sequence == self._sequence:
-                    yield kind, flags, data[at + 16 : at + length]
-                at += (length + 3) & ~3
+            for kind, flags, sequence, body in messages(self.socket.recv(_BUFFER)):
+                if sequence != self._sequence:
+                    continue
+                interrupted = interrupted or bool(flags & _INTERRUPTED)
+                if kind in {ERROR, DONE}:
+                    _check(body, interrupted)
+                    return
+                yield body
 
 
 def _check(body: bytes, interrupted: bool) -> None:

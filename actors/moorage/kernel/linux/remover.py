@@ -10,8 +10,7 @@ import struct
 import threading
 
 from moorage.kernel.linux import netns, rtbatch
-from moorage.kernel.linux.nfnetlink import Netlink
-from moorage.kernel.linux.rtdump import split
+from moorage.kernel.linux.nfnetlink import Netlink, messages
 
 _LINK_GROUP = 1  # RTMGRP_LINK of linux/rtnetlink.h
 _DELLINK = 17  # RTM_DELLINK
@@ -99,5 +98,5 @@ def _tells(data: bytes, index: int) -> bool:
     """Whether a datagram says that the link is gone, and not only that it left its bridge."""
     return any(
         kind == _DELLINK and struct.unpack_from("=BxHi", body)[::2] == (socket.AF_UNSPEC, index)
-        for kind, _, body in split(data)
+        for kind, _, _, body in messages(data)
     )

@@ -12,11 +12,9 @@ import struct
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from moorage.kernel.linux.nfnetlink import attribute, nested
+from moorage.kernel.linux.nfnetlink import ACK, ERROR, REQUEST, attribute, message, messages, nested
 
-_HEADER = struct.Struct("=IHHII")
-_REQUEST, _ACK, _CREATE, _EXCLUSIVE = 0x1, 0x4, 0x400, 0x200
-_ERROR = 2
+_CREATE, _EXCLUSIVE = 0x400, 0x200
 _NEWLINK, _DELLINK, _NEWADDR, _NEWROUTE, _DELNEIGH = 16, 17, 20, 24, 29
 _UP = 1  # IFF_UP
 _MAC, _NAME, _MTU, _MASTER, _LINKINFO, _ALIAS, _AF_SPEC, _NET_NS_FD = 1, 3, 4, 10, 18, 20, 26, 28  # IFLA_*
@@ -45,7 +43,7 @@ def run(sock: socket.socket, *requests: Request) -> list[int]:
     One that fails does not keep the following from being done. Raises OSError when they cannot be sent.
     """
     frames = (
-        _HEADER.pack(16 + len(body), kind, flags | _REQUEST | _ACK, number, 0) + body
+        message(kind, flags | REQUEST | ACK, number, body)
         for number, (kind, flags, body) in enumerate(requests, 1)
     )
     sock.send(b"".join(frames))
@@ -127,13 +125,11 @@ def check(outcome: int, *harmless: int) -> None:
 
 def _acknowledged(data: bytes) -> dict[int, int]:
     """Sequence number and errno of each acknowledgement in a datagram."""
-    found, at = {}, 0
-    while at + 16 <= len(data):
-        length, kind, _, number, _ = _HEADER.unpack_from(data, at)
-        if kind == _ERROR:
-            found[number] = -struct.unpack_from("=i", data, at + 16)[0]
-        at += (length + 3) & ~3
-    return found
+    return {
+        number: -struct.unpack_from("=i", body)[0]
+        for kind, _, number, body in messages(data)
+        if kind == ERROR
+    }
 
 
 def _link(index: int, *, up: bool = False) -> bytes:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple, TypeVar
 
+from moorage.kernel.linux.nfnetlink import DONE, ERROR, message, messages
+
 T = TypeVar("T")
 
-_HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 _ATTRIBUTE = struct.Struct("=HH")
 _LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix, flags, scope, index
@@ -25,7 +26,6 @@ _ROUTE = struct.Struct(
 _U32 = struct.Struct("=I")
 _INTERRUPTED = 0x10  # NLM_F_DUMP_INTR: something changed while the kernel wrote
 _DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
-_ERROR, _DONE = 2, 3
 _GETLINK, _GETADDR, _GETROUTE = 18, 22, 26
 _SKIP_STATS = _ATTRIBUTE.pack(8, 29) + _U32.pack(1 << 3)  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
 _SOL_NETLINK, _STRICT = 270, 12
@@ -139,28 +139,19 @@ class Reader:
                 return [parse(payload) for _, _, payload in parts]
 
     def _send(self, kind: int, flags: int, body: bytes) -> None:
-        self._socket.send(_HEADER.pack(16 + len(body), kind, flags, 0, 0) + body)
+        self._socket.send(message(kind, flags, 0, body))
 
     def _receive(self) -> Iterator[tuple[int, int, bytes]]:
         more = True
         while more:
-            for kind, flags, payload in split(self._socket.recv(1 << 18)):
-                if kind == _DONE:
+            for kind, flags, _, payload in messages(self._socket.recv(1 << 18)):
+                if kind == DONE:
                     return
-                if kind == _ERROR:
+                if kind == ERROR:
                     number = -struct.unpack_from("=i", payload)[0]
                     raise OSError(number, os.strerror(number))
                 yield kind, flags, payload
                 more = bool(flags & 2)  # NLM_F_MULTI
-
-
-def split(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """The messages of one datagram: type, flags, payload."""
-    offset = 0
-    while offset + 16 <= len(data):
-        length, kind, flags, _, _ = _HEADER.unpack_from(data, offset)
-        yield kind, flags, data[offset + 16 : offset + length]
-        offset += (length + 3) & ~3
 
 
 def attributes(data: bytes, offset: int = 0) -> Attributes:
