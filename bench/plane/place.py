@@ -23,6 +23,9 @@ SHORT = {
     "nf_conntrack_udp_timeout_stream": 2,
 }
 """Seconds that connections are remembered for when over, so that a table of any size holds a benchmark's."""
+CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
+USUAL = "cubic"
+"""What Linux has unless told otherwise. With bbr, which keeps a pace by a timer, bulk within a host shows the pace."""
 _serial = count(1)
 
 
@@ -115,6 +118,8 @@ class Stage:
             f"address add {OUTSIDE}/24 dev eth0", "link set eth0 up", f"route add default via {HOST}"
         )
         self.room.call(_set_sysctls)
+        for place in (self.host, self.container, self.outside):
+            place.run("sh", "-c", f"echo {USUAL} 2>/dev/null >{CONGESTION} || :")
 
 
 def _set_sysctls() -> None:
