@@ -10,6 +10,7 @@ import pytest
 
 from moorage.proxy import switchboard
 from moorage.proxy.frontend import Frontends
+from moorage.proxy.lane import Lane
 from moorage.proxy.listeners import open_listeners
 from moorage.proxy.pace import BUSY
 from moorage.proxy.service import Backend
@@ -81,6 +82,42 @@ def test_in_order(harness: Harness) -> None:
             client.send(number)
         assert [route.backend.recv(100) for _ in numbers] == numbers
     assert busy(harness) == 1
+
+
+@pytest.mark.parametrize("size", [0, 1, 300, 2_000, 9_000])
+def test_bursts(harness: Harness, size: int) -> None:
+    """Bursts of one size and of several arrive in order and as they were sent, there and back."""
+    route = harness.route("udp")
+    client, _ = busy_pair(harness, route)
+    for turn in range(20):
+        burst = [bytes([turn * at]) * (size if at % 5 else size // 3) for at in range(12)]
+        for data in burst:
+            client.send(data)
+        heard = [route.backend.recvfrom(1 << 16) for _ in burst]
+        assert [data for data, _ in heard] == burst
+        for data, address in heard:
+            route.backend.sendto(data, address)
+        assert [client.recv(1 << 16) for _ in burst] == burst
+
+
+def test_refusal_in_a_burst(harness: Harness) -> None:
+    """A refusal that is reported in place of a burst's sending costs the burst nothing."""
+    route = harness.route("udp")
+    client, _ = busy_pair(harness, route)
+    ip, port = route.backend.getsockname()
+    route.backend.close()
+    backend = harness.keep(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+
+    def refuse_then_serve() -> None:
+        (member,) = harness.plane._services[route.token].members
+        member.send(b"refused")
+        backend.bind((ip, port))
+        lane = Lane(harness.plane._reactor, member, member._sock, member._sock)
+        lane._send_run([b"one", b"two"])
+
+    harness.plane._reactor.post(refuse_then_serve)
+    assert [backend.recv(100) for _ in range(2)] == [b"one", b"two"]
+    client.close()
 
 
 def test_others_in_order(harness: Harness) -> None:
