@@ -76,3 +76,22 @@ def test_what_is_named_goes_or_nothing_does(specs: list[PortSpec], mappings: lis
         with pytest.raises(Refused, match="web has no mapping") as refused:
             unpublished(specs, mappings, "web")
         assert refused.value.code is Code.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("spec", "near"),
+    [
+        (PortSpec("tcp", None, 8003, 9003), " but 8000-8009->9000-9009, which goes as a whole"),
+        (PortSpec("tcp", "127.0.0.1", 8000, 9000, 10), " but 8000-8009->9000-9009, which goes as a whole"),
+        (PortSpec("tcp", None, 8000, 80, 10), " but 8000-8009->9000-9009, which goes as a whole"),
+        (PortSpec("tcp", None, 8010, 9010), ""),
+        (PortSpec("udp", None, 8003, 9003), ""),
+        (PortSpec("tcp", None, 0, 9003), ""),
+    ],
+)
+def test_a_part_of_a_range_is_not_unpublished(spec: PortSpec, near: str) -> None:
+    """Who names a host port of a mapping, and not the mapping, is told which one has that port."""
+    range_ = mapping_of(PortSpec("tcp", None, 8000, 9000, 10), 8000)
+    with pytest.raises(Refused) as refused:
+        unpublished([spec], [range_], "web")
+    assert refused.value.text == f"web has no mapping {spec}{near}: nothing was unpublished"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from moorage.errors import Code, Refused
 from moorage.model.elements import mapping_elements
-from moorage.model.port_spec import PortSpec, overlapping, parse_port_spec
+from moorage.model.port_spec import PortSpec, format_ports, overlapping, parse_port_spec
+from moorage.model.port_table import HostPorts, ips_collide
 from moorage.values import ANY, GATEWAY, PROXY_V2, TRANSPARENT, Mapping, Network
 
 
@@ -110,13 +111,28 @@ def wanted(specs: Sequence[PortSpec], mappings: Iterable[Mapping], source: str) 
     return [spec for spec in specs if not spec.host_port or spec in left]
 
 
-def unpublished(specs: Iterable[PortSpec], mappings: Iterable[Mapping], owner: str) -> set[Mapping]:
+def unpublished(specs: Iterable[PortSpec], mappings: Collection[Mapping], owner: str) -> set[Mapping]:
     """The mappings that the specs name. Raises Refused (not_found) for a spec that names none."""
     published = Published(mappings)
     gone: set[Mapping] = set()
     for spec in specs:
         named = published.named(spec)
         if not named:
-            raise Refused(Code.NOT_FOUND, f"{owner} has no mapping {spec}: nothing was unpublished")
+            why = f"{owner} has no mapping {spec}{_near(spec, mappings)}: nothing was unpublished"
+            raise Refused(Code.NOT_FOUND, why)
         gone.update(named)
     return gone
+
+
+def _near(spec: PortSpec, mappings: Iterable[Mapping]) -> str:
+    """What somebody may have meant who named a host port of a mapping, but not the mapping."""
+    found = next((each for each in mappings if spec.host_port and _share(spec, each)), None)
+    return f" but {format_ports([found])}, which goes as a whole" if found else ""
+
+
+def _share(spec: PortSpec, mapping: Mapping) -> bool:
+    ip = "" if mapping.dual else mapping.host_ip
+    held = HostPorts(ip, mapping.host_port, mapping.count)
+    asked = spec.host_ports
+    colliding = spec.proto == mapping.proto and ips_collide(ip, asked.key_ip)
+    return colliding and bool(held.bits & asked.bits)

@@ -201,7 +201,8 @@ class PortPool:
             del self._owned[owner]
 
     def _refuse(self, code: Code, ports: HostPorts, why: str) -> Refused:
-        return Refused(code, f"{self._proto} port {ports} {why}")
+        what = "ports" if ports.count > 1 else "port"
+        return Refused(code, f"{self._proto} {what} {ports} {why}")
 
     def _exhausted(self, asked: HostPorts) -> Refused:
         what = f"no run of {asked.count} {self._proto} ports" if asked.count > 1 else f"no {self._proto} port"
