@@ -11,22 +11,25 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 from comparison import Finding, Verdict, compare
 from results import DIRECTORY, Results
 
 REPOSITORY = DIRECTORY.parent.parent
+NOTHING = 2
+"""The exit code without a comparison, which 1 would be the result of."""
 STORED = f"{DIRECTORY.relative_to(REPOSITORY)}/"
 
 
 def read(place: str) -> dict[str, Results]:
-    """Results by benchmark, of a file, a directory or a revision. Raises SystemExit where there are none."""
+    """Results by benchmark, of a file, a directory or a revision. Exits with 2 where that holds something else."""
     path = Path(place)
     texts = _files(path) if path.exists() else _revision(place)
     try:
         parsed = [Results.parse(text) for text in texts]
-    except (ValueError, KeyError, TypeError) as error:
-        raise SystemExit(f"{place} holds something other than results: {error!r}") from error
+    except (ValueError, KeyError, TypeError, AttributeError):
+        _give_up(f"{place} holds something other than results of a benchmark")
     return {each.benchmark: each for each in parsed}
 
 
@@ -44,16 +47,20 @@ def _revision(revision: str) -> Iterator[str]:
 def _git(*arguments: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"neither a path nor a revision: {done.stderr.strip()}")
+        _give_up(f"neither a path nor a revision: {done.stderr.strip()}")
     return done.stdout
 
 
+def _give_up(text: str) -> NoReturn:
+    print(text, file=sys.stderr)
+    raise SystemExit(NOTHING)
+
+
 def findings(old: Mapping[str, Results], new: Mapping[str, Results]) -> list[Finding]:
-    """Of all benchmarks that are in both. Raises SystemExit where none is."""
+    """Of all benchmarks that are in both. Exits with 2 where none is."""
     common = [name for name in old if name in new]
     if not common:
-        print("no benchmark is in both", file=sys.stderr)
-        raise SystemExit(2)
+        _give_up("no benchmark is in both")
     return [found for name in common for found in compare(old[name], new[name])]
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple, Protocol
 
+from options import positive
 from results import Better, Figure, Results, ratios
 from rooms import Container, Room, go_private, is_private
 from service import Service
@@ -277,10 +278,12 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     parser.add_argument("--quick", action="store_true", help="a smoke run: two containers, one round")
-    parser.add_argument("--rounds", type=int, default=7, help="how many times each is measured at each fill")
+    parser.add_argument(
+        "--rounds", type=positive, default=7, help="how many times each is measured at each fill"
+    )
     parser.add_argument("--fills", type=int, nargs="+", default=FILLS, help="containers attached meanwhile")
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, help="contestants")
-    parser.add_argument("--churn", type=int, default=0, metavar="N", help="then look for leaks, N times")
+    parser.add_argument("--churn", type=positive, default=0, metavar="N", help="then look for leaks, N times")
     options = parser.parse_args()
     if options.quick:
         options.fills, options.rounds = QUICK_FILLS, 1

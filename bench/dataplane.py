@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from options import positive
 from plane import packages
 from plane.cases import FLOWS, TRAFFIC, Case, chosen, crowds
 from plane.contestants import BUILDERS, Contestant, Setting, assembled, crowded
@@ -104,8 +105,8 @@ def arguments() -> argparse.Namespace:
         help="tell what former runs wrote, the last of each case",
     )
     parser.add_argument("--quick", action="store_true", help="a smoke run: one round of short slots")
-    parser.add_argument("--rounds", type=int, default=5, help="how many times each is measured")
-    parser.add_argument("--slot", type=int, default=SLOT, metavar="MS", help="how long each time")
+    parser.add_argument("--rounds", type=positive, default=5, help="how many times each is measured")
+    parser.add_argument("--slot", type=positive, default=SLOT, metavar="MS", help="how long each time")
     parser.add_argument(
         "--only", nargs="+", metavar="CASE", help=f"cases whose names begin so: {', '.join(case_names())}"
     )

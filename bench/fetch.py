@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ import peers
 
 def main() -> None:
     """Fetch what is not there yet, and exit 1 when something cannot be had."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     packages.fetch(packages.PACKAGES)
     missing = [name for name in packages.PACKAGES if not (packages.ROOT / name).is_dir()]
     try:

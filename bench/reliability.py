@@ -20,6 +20,7 @@ from dying.contestants import enter
 from dying.history import Account, History
 from dying.publishers import publisher
 from dying.trials import TRIALS, Size, killed
+from options import positive
 from plane import packages
 from results import COUNT, Figure, Results, ratios
 from rooms import go_private, is_private
@@ -152,8 +153,8 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     parser.add_argument("--quick", action="store_true", help="a smoke run: one round, few of everything")
-    parser.add_argument("--rounds", type=int, default=5, help="how many times all is done")
-    parser.add_argument("--each", type=int, default=EACH, help="containers of each of the three fates")
+    parser.add_argument("--rounds", type=positive, default=5, help="how many times all is done")
+    parser.add_argument("--each", type=positive, default=EACH, help="containers of each of the three fates")
     parser.add_argument("--seed", type=int, default=1, help="draws the moments of the first round")
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, help="contestants")
     options = parser.parse_args()

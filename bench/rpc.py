@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
+from options import positive
 from pipeline import Pipeline
 from results import Better, Figure, Results, ratios
 from rooms import Room, go_private
@@ -202,9 +203,11 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     parser.add_argument("--quick", action="store_true", help="a smoke run: few requests, small ranges")
-    parser.add_argument("--requests", type=int, default=8_000, help="allocates for each number of clients")
-    parser.add_argument("--ranges", type=int, nargs="+", default=RANGES, help="ports published at once")
-    parser.add_argument("--rounds", type=int, default=3, help="how many times all is measured")
+    parser.add_argument(
+        "--requests", type=positive, default=8_000, help="allocates for each number of clients"
+    )
+    parser.add_argument("--ranges", type=positive, nargs="+", default=RANGES, help="ports published at once")
+    parser.add_argument("--rounds", type=positive, default=3, help="how many times all is measured")
     options = parser.parse_args()
     if options.quick:
         options.requests, options.ranges, options.rounds = 64, (20,), 1

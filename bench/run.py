@@ -37,7 +37,7 @@ def main() -> None:
     options = parser.parse_args()
     unknown = set(options.names) - set(NAMES)
     if unknown:
-        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     options.into.mkdir(parents=True, exist_ok=True)
     failed = [name for name in options.names if not run(name, options.into, options.quick)]
     sys.exit(f"did not come to their end: {', '.join(failed)}" if failed else 0)
