@@ -1,6 +1,7 @@
 import re
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,6 +55,14 @@ def test_a_change_deletes_before_it_adds() -> None:
         "add element inet moorage pub4_any { tcp . 80 : 10.0.42.2 . 81 }\n",
         'add element inet moorage samebr { "m-0" . "m-0" }\n',
     ]
+
+
+@pytest.mark.parametrize(("subnet", "memory"), [("10.0.42.0/24", "senders4"), ("fd00:42::/64", "senders6")])
+def test_what_packets_remember_of_a_subnet_goes_with_it(subnet: str, memory: str) -> None:
+    """Removing a subnet forgets its family's senders in the same transaction; adding one forgets nobody."""
+    element = Element("net6if" if ":" in subnet else "net4if", (subnet, "m0"))
+    assert f"flush set inet moorage {memory}\n" in ruleset.change([], [element])
+    assert not [line for line in ruleset.change([element], []) if line.startswith("flush")]
 
 
 def test_runs_are_deleted_by_their_first_port() -> None:

@@ -18,7 +18,9 @@ _PART = 1000
 _CONTAINER = re.compile(
     r"^\t(?:set|map) (\w+) +\{ type ([\w .]+?)(?: : ([\w .]+?))?;( flags interval;)? \}", re.MULTILINE
 )
-_CHAIN = re.compile(r"^\tchain (\w+) \{", re.MULTILINE)
+_NAME = re.compile(r"^\t(set|map|chain) +(\w+) +\{", re.MULTILINE)
+_REMEMBERED = {"net4if": "senders4", "net6if": "senders6"}
+"""Where packets themselves write down what they found in a set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ def rules() -> str:
 
 @cache
 def containers() -> dict[str, Container]:
-    """Every set and map of the table by its name."""
+    """Every set and map of the table by its name, but those that packets fill."""
     return {
         name: Container(_types(key), _types(value), bool(interval))
         for name, key, value, interval in _CONTAINER.findall(rules())
@@ -48,13 +50,17 @@ def containers() -> dict[str, Container]:
 @cache
 def names() -> frozenset[tuple[str, str]]:
     """Every set, map and chain of the table, as (`set`, `map` or `chain`, name)."""
-    kinds = {(("map" if entry.value else "set"), name) for name, entry in containers().items()}
-    return frozenset(kinds | {("chain", name) for name in _CHAIN.findall(rules())})
+    return frozenset(_NAME.findall(rules()))
 
 
 def change(add: Iterable[Element], remove: Iterable[Element]) -> list[str]:
-    """The commands that first remove the keys of `remove`, then add `add`, up to 1,000 elements each."""
-    lines = [_command("delete", name, map(_key, part)) for name, part in _grouped(remove)]
+    """The commands that first remove the keys of `remove`, then add `add`, up to 1,000 elements each.
+
+    What packets remember of a set that loses elements is forgotten in the same transaction.
+    """
+    gone = list(_grouped(remove))
+    lines = [_command("delete", name, map(_key, part)) for name, part in gone]
+    lines += [f"flush set {TABLE} {memory}\n" for name, memory in _REMEMBERED.items() if name in dict(gone)]
     return lines + [_command("add", name, map(_whole, part)) for name, part in _grouped(add)]
 
 
