@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import faulthandler
 import gc
-import logging
 import os
 import resource
 import signal
@@ -14,9 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
-from typing import Any
-
-import structlog
 
 from moorage.agent import START, STOP, Agent
 from moorage.config import Config
@@ -24,7 +20,7 @@ from moorage.control.estate import Estate
 from moorage.errors import MoorageError
 from moorage.handover import Door, Links, Predecessor, Successor
 from moorage.inheritance import Inheritance
-from moorage.log import Log
+from moorage.log import Log, set_up_logging
 from moorage.manager import Manager, passed
 from moorage.removal import remove_all
 
@@ -91,37 +87,6 @@ def down(config: Config) -> int:
         print(f"moorage: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def set_up_logging(level: str) -> None:
-    """Log structured lines to stderr, in colour on a terminal and as JSON elsewhere, other libraries' too."""
-    terminal = sys.stderr.isatty()
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    last: list[Any] = (
-        [structlog.dev.ConsoleRenderer()]
-        if terminal
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    )
-    number = logging.getLevelNamesMapping()[level.upper()]
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
-        )
-    )
-    logging.basicConfig(handlers=[handler], level=number, force=True)
-    logging.captureWarnings(capture=True)
 
 
 def _start(agent: Agent, manager: Manager, *, replacing: bool) -> Links:

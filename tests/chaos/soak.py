@@ -24,7 +24,7 @@ import structlog
 from chaos.account import Account
 from chaos.dying import CRASHES, HANGS
 from chaos.runs import COUNTING, RUNS, Enough
-from moorage.service import set_up_logging
+from moorage.log import set_up_logging
 
 MINUTES = 30.0
 PART = 60.0
