@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, Protocol, TypeVar
 
 from moorage.log import Log
+from moorage.proxy.alarm import Alarm
 from moorage.proxy.expiry import Expiry
 from moorage.proxy.idle import Idle, Used
 
@@ -53,6 +54,8 @@ class Reactor:
         self._timers: list[Expiry[Any] | Idle[Any]] = []
         self._due = math.inf
         """No deadline comes earlier. It may be one that was put off since, which costs a look at the clock then."""
+        self._alarm = Alarm(self._expire)
+        self.register(self._alarm.fd, self._alarm, select.EPOLLIN)
         self._calls = _Calls()
         self.register(self._calls.fd, self._calls, select.EPOLLIN)
 
@@ -99,7 +102,7 @@ class Reactor:
 
     def turn(self) -> None:
         """Wait for events, calls or deadlines, and serve them. Only what a call raises is raised here."""
-        ready = self._poll(self._patience(), _MAX_EVENTS)
+        ready = self._poll(None, _MAX_EVENTS)
         self.turns += 1
         self.now = self._clock()
         forgotten, handlers = self._forgotten, self._handlers
@@ -130,13 +133,13 @@ class Reactor:
 
     def close(self) -> None:
         """Give back the epoll, after `refuse`."""
+        self._alarm.close()
         self._epoll.close()
 
-    def _patience(self) -> float | None:
-        return None if self._due == math.inf else max(0.0, self._due - self.now)
-
     def _expect(self, deadline: float) -> None:
-        self._due = min(self._due, deadline)
+        if deadline < self._due:
+            self._due = deadline
+            self._alarm.set(deadline - self.now)
 
     def _expire(self) -> None:
         for timer in self._timers:
@@ -145,7 +148,8 @@ class Reactor:
                     timer.expire(item)
                 except Exception:  # noqa: BLE001 - as above
                     _give_up(item)
-        self._due = min((timer.next_deadline() for timer in self._timers), default=math.inf)
+        self._due = math.inf
+        self._expect(min((timer.next_deadline() for timer in self._timers), default=math.inf))
 
 
 def _give_up(handler: Handler) -> None:
