@@ -2,49 +2,25 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 from collections.abc import Callable
 
 import pytest
 
-from moorage.proxy import switchboard
-from moorage.proxy.frontend import Frontends
 from moorage.proxy.lane import Lane
 from moorage.proxy.listeners import open_listeners
 from moorage.proxy.pace import BUSY
-from moorage.proxy.service import Backend
 from moorage.proxy.switchboard import FRONTEND_IDLE
-from moorage.values import ANY
+from proxy.busy import busy, busy_pair, converse
 from proxy.harness import HandClock, Harness, Route, echo_datagram
 
 IDLE = 90.0
 
 
-def converse(client: socket.socket, backend: socket.socket, times: int = BUSY) -> tuple[str, int]:
-    """So many questions and answers; from where the backend was asked."""
-    seen = set()
-    for number in range(times):
-        client.send(b"%d" % number)
-        seen.add(echo_datagram(backend)[1])
-        assert client.recv(100) == b"%d" % number
-    (address,) = seen
-    return address
-
-
-def busy(harness: Harness) -> int:
-    """How many clients have a second socket."""
-    harness.settle()
-    return len(harness.plane._board.busy)
-
-
-def busy_pair(harness: Harness, route: Route) -> tuple[socket.socket, tuple[str, int]]:
-    """A client that has a second socket, and its address at the backend."""
-    before = busy(harness)
-    client = harness.datagrams(route.address)
-    address = converse(client, route.backend)
-    assert busy(harness) == before + 1
-    return client, address
+@pytest.fixture
+def harness(make_harness: Callable[..., Harness]) -> Harness:
+    """A harness whose clock stands, so that whoever sends enough is busy."""
+    return make_harness(clock=HandClock())
 
 
 @pytest.mark.parametrize("ip", ["127.0.0.1", "::1"])
@@ -162,46 +138,6 @@ def test_forgotten(make_harness: Callable[..., Harness]) -> None:
     converse(client, route.backend, 1)
 
 
-def test_no_more_than_so_many(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Past the limit busy clients are carried by one socket."""
-    monkeypatch.setattr(harness.plane._board, "_most_frontends", 1)
-    route = harness.route("udp")
-    busy_pair(harness, route)
-    second = harness.datagrams(route.address)
-    converse(second, route.backend, 3 * BUSY)
-    assert busy(harness) == 1
-
-
-def test_want_of_descriptors(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new client that there is no descriptor for takes a busy one's second; both are carried on."""
-    route = harness.route("udp")
-    first, address = busy_pair(harness, route)
-    connect = switchboard._connect
-
-    def full(backend: Backend) -> socket.socket:
-        if len(harness.plane._board.busy):
-            raise OSError(errno.EMFILE, "too many open files")
-        return connect(backend)
-
-    monkeypatch.setattr(switchboard, "_connect", full)
-    converse(harness.datagrams(route.address), route.backend, 1)
-    assert busy(harness) == 0
-    assert harness.plane.connections(route.token) == 2
-    assert converse(first, route.backend, 1) == address
-
-
-def test_no_second_socket(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a second socket cannot be opened, the first does."""
-
-    def full(_frontends: Frontends, _client: object) -> socket.socket:
-        raise OSError(errno.EMFILE, "too many open files")
-
-    monkeypatch.setattr(Frontends, "open", full)
-    route = harness.route("udp")
-    converse(harness.datagrams(route.address), route.backend, 3 * BUSY)
-    assert busy(harness) == 0
-
-
 def test_unpublished(harness: Harness) -> None:
     """When its mapping goes, a busy client's socket goes with it, and the port is free."""
     route = harness.route("udp")
@@ -250,44 +186,3 @@ def test_client_away(harness: Harness) -> None:
     again = harness.bind(socket.SOCK_DGRAM, *name)
     route.backend.sendto(b"heard", address)
     assert again.recv(100) == b"heard"
-
-
-@pytest.mark.parametrize("listen", [(ANY, False), (ANY, True), ("::", False)])
-def test_any_address(harness: Harness, listen: tuple[str, bool]) -> None:
-    """A listener on every address has them too, of one family or both."""
-    ip, dual = listen
-    backend = harness.bind(socket.SOCK_DGRAM)
-    sockets = open_listeners("udp", ip, 0, 1, dual=dual)
-    port = sockets[0].getsockname()[1]
-    token = harness.plane.serve("udp", sockets, "127.0.0.1", [backend.getsockname()[1]])
-    targets = ["127.0.0.1", "::1"] if dual else ["::1" if ":" in ip else "127.0.0.1"]
-    for target in targets:
-        busy_pair(harness, Route((target, port), backend, token))
-
-
-def test_address_that_answers_would_not_leave_from(harness: Harness) -> None:
-    """Who asks another address than answers would leave from has one socket, and the right answers."""
-    backend = harness.bind(socket.SOCK_DGRAM)
-    sockets = open_listeners("udp", ANY, 0, 1, dual=True)
-    port = sockets[0].getsockname()[1]
-    harness.plane.serve("udp", sockets, "127.0.0.1", [backend.getsockname()[1]])
-    client = harness.bind(socket.SOCK_DGRAM)
-    for _ in range(3 * BUSY):
-        client.sendto(b"who is it?", ("127.0.0.5", port))
-        echo_datagram(backend)
-        assert client.recvfrom(100) == (b"who is it?", ("127.0.0.5", port))
-    assert busy(harness) == 0
-
-
-def test_two_addresses_of_one_busy_client(harness: Harness) -> None:
-    """What a busy client asks at another address is answered from there."""
-    backend = harness.bind(socket.SOCK_DGRAM)
-    sockets = open_listeners("udp", ANY, 0, 1, dual=True)
-    port = sockets[0].getsockname()[1]
-    harness.plane.serve("udp", sockets, "127.0.0.1", [backend.getsockname()[1]])
-    client = harness.bind(socket.SOCK_DGRAM)
-    for target in ("127.0.0.1", "127.0.0.5") * BUSY:
-        client.sendto(target.encode(), (target, port))
-        echo_datagram(backend)
-        assert client.recvfrom(100) == (target.encode(), (target, port))
-    assert busy(harness) == 1

@@ -49,8 +49,9 @@ class DataPlane:
         """Times are in seconds; `on_death` is called on the thread, should it die, with what it died of."""
         self._reactor = Reactor(clock)
         self._pipes = PipePool()
-        self._doorman = Doorman(self._reactor, Relay(self._reactor, self._pipes, dial_timeout))
         self._board = Switchboard(self._reactor, udp_idle, udp_clients)
+        relay = Relay(self._reactor, self._pipes, dial_timeout)
+        self._doorman = Doorman(self._reactor, relay, self._board.relieve)
         self._services: dict[int, Service] = {}
         self._tokens = itertools.count(1)
         self._on_death = on_death or (lambda _error: None)

@@ -6,6 +6,7 @@ import errno
 import os
 import select
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from moorage.log import Log
@@ -49,10 +50,14 @@ log = Log()
 class Doorman:
     """What all stream listeners of a data plane share: a spare descriptor, and the rest without one."""
 
-    __slots__ = ("_spare", "reactor", "relay", "resting")
+    __slots__ = ("_spare", "reactor", "relay", "relieve", "resting")
 
-    def __init__(self, reactor: Reactor, relay: Relay) -> None:
-        """Raises OSError when there is no descriptor to spare."""
+    def __init__(self, reactor: Reactor, relay: Relay, relieve: Callable[[], bool]) -> None:
+        """`relieve` gives back a descriptor that others can do without, and says whether there was one.
+
+        Raises OSError when there is no descriptor to spare.
+        """
+        self.relieve = relieve
         self.reactor = reactor
         self.relay = relay
         self.resting = reactor.timer(_REST, StreamListener.start)
@@ -135,8 +140,7 @@ class StreamListener:
         if self._pace is not None:
             self._pace.settle(client, address)
         try:
-            greeting = self._greeting(client, address)
-            connection = Connection(self._doorman.relay, self._service, self._backend, client, greeting)
+            connection = self._connection(client, self._greeting(client, address))
         except OSError as error:
             abort(client)
             self._explain(error)
@@ -148,6 +152,15 @@ class StreamListener:
             raise
         return True
 
+    def _connection(self, client: socket.socket, greeting: bytes) -> Connection:
+        doorman = self._doorman
+        try:
+            return Connection(doorman.relay, self._service, self._backend, client, greeting)
+        except OSError as error:
+            if error.errno not in EXHAUSTED or not doorman.relieve():
+                raise
+        return Connection(doorman.relay, self._service, self._backend, client, greeting)
+
     def _greeting(self, client: socket.socket, address: Name) -> bytes:
         if self._backend.source != PROXY_V2:
             return b""
@@ -158,6 +171,8 @@ class StreamListener:
     def _missed(self, error: OSError) -> None:
         if error.errno in _CLIENT_GONE:
             return
+        if error.errno in EXHAUSTED and self._doorman.relieve():
+            return  # and accept again, as the client still waits
         self._explain(error)
         self._doorman.turn_away(self._sock)
         self._rest()
