@@ -116,3 +116,16 @@ def test_a_number_that_the_wire_cannot_carry_is_named(run: Run) -> None:
     assert err.startswith(
         "moorage: invalid: create_network: mtu is 99999999999999999999, which cannot be sent"
     )
+
+
+def test_who_may_not_use_the_socket_is_told_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file system keeps somebody out an agent is there, and starting one is no advice."""
+
+    def connect(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("moorage.rpc.connection._connect_to", connect)
+    code, _, err = run("ps")
+
+    assert code == 3
+    assert "may not be reached by this user: its allow_uids or allow_gids must name you" in err

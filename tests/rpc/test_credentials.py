@@ -74,7 +74,8 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., dict
         socket = directory / "agent.sock"
         state = tmp_path_factory.mktemp("state") / "state"
         agents.append(Agent(Config(kernel="memory", state=state, socket=socket, **config)).start())
-        socket.chmod(0o666)  # whatever the file's mode
+        if not config:
+            socket.chmod(0o666)  # whatever the file's mode
         argv = [
             json.dumps(sys.path),
             str(socket),
@@ -126,5 +127,5 @@ def test_a_stranger_is_denied_everything(ask: Callable[..., dict[str, str]]) -> 
 def test_a_friend_is_served(
     ask: Callable[..., dict[str, str]], gid: int, groups: list[int], config: dict[str, Any]
 ) -> None:
-    """A user who is named, or one of whose groups is, supplementary ones included, may use the agent."""
+    """A user who is named, or one of whose groups is, may use the agent, with its socket as it makes it."""
     assert "moorage" in ask(STRANGER, gid, groups, ["hello"], **config)["hello"]

@@ -73,6 +73,7 @@ class Gateway(LoopActor):
             await self._desk.ensure_default()
         inheritance = self._context.inheritance
         listener = self._listener = UnixListener(Path(str(self._context.config.socket)), inheritance.take)
+        listener.admit(self._context.config.allow_uids, self._context.config.allow_gids)
         self._acceptor = Acceptor(listener.socket, self._session)
         await inheritance.keep(listener.name, [listener.socket])
 

@@ -168,5 +168,9 @@ def _connect_to(made: socket.socket, path: str) -> None:
 
 
 def _absence(path: str, error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return (
+            f"the agent at {path} may not be reached by this user: its allow_uids or allow_gids must name you"
+        )
     why = error.strerror if isinstance(error, OSError) else error
     return f"no agent answers at {path} ({why}); start one with `moorage agent` or name its --socket"

@@ -6,13 +6,17 @@ import fcntl
 import os
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from moorage.errors import Code, Refused
+from moorage.log import Log
+from moorage.rpc.access import grant
 
 BACKLOG = 512
 """Clients that may wait to be accepted."""
+
+log = Log()
 
 
 class UnixListener:
@@ -43,6 +47,13 @@ class UnixListener:
         self._inode = found.st_ino
         self.name = _name(found)
         """What the socket is known by to an agent that takes it over: the path may lead to another's."""
+
+    def admit(self, uids: Collection[int], gids: Collection[int]) -> None:
+        """Let these users and groups connect, where the file system can; a log line says where it cannot."""
+        try:
+            grant(f"/proc/self/fd/{self._directory}/{self._path.name}", uids, gids)
+        except OSError as error:
+            log.warning("socket_not_shared", socket=str(self._path), reason=error.strerror)
 
     def close(self, *, leave: bool = False) -> None:
         """Stop listening, and remove the path unless it is left to a successor or somebody replaced it."""
