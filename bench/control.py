@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,8 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple, Protocol
 
-from options import positive
+from options import make_parser, positive
+from plane.say import say
 from results import Better, Figure, Results, ratios
 from rooms import Container, Room, go_private, is_private
 from service import Service
@@ -266,18 +266,9 @@ def show(measured: Measured) -> None:
             print(f"{title} {key}: {value:,.1f}")
 
 
-def say(text: str) -> None:
-    """Tell how far it is."""
-    print(text, file=sys.stderr, flush=True)
-
-
 def arguments() -> argparse.Namespace:
     """What was asked for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
-    parser.add_argument("--quick", action="store_true", help="a smoke run: two containers, one round")
+    parser = make_parser(__doc__, "two containers, one round")
     parser.add_argument(
         "--rounds", type=positive, default=7, help="how many times each is measured at each fill"
     )

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from options import positive
+from options import make_parser, positive
 from plane import packages
 from plane.cases import FLOWS, TRAFFIC, Case, chosen, crowds
 from plane.contestants import BUILDERS, Contestant, Setting, assembled, crowded
@@ -92,10 +92,7 @@ class Bench:
 
 def arguments() -> argparse.Namespace:
     """What was asked for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    parser = make_parser(__doc__, "one round of short slots")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw them (SVG), which needs matplotlib")
     parser.add_argument(
         "--read",
@@ -104,7 +101,6 @@ def arguments() -> argparse.Namespace:
         metavar="FILE",
         help="tell what former runs wrote, the last of each case",
     )
-    parser.add_argument("--quick", action="store_true", help="a smoke run: one round of short slots")
     parser.add_argument("--rounds", type=positive, default=5, help="how many times each is measured")
     parser.add_argument("--slot", type=positive, default=SLOT, metavar="MS", help="how long each time")
     parser.add_argument(

@@ -8,7 +8,6 @@ of ports: what they take, and what becomes of connections.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,8 +19,9 @@ from dying.contestants import enter
 from dying.history import Account, History
 from dying.publishers import publisher
 from dying.trials import TRIALS, Size, killed
-from options import positive
+from options import make_parser, positive
 from plane import packages
+from plane.say import say
 from results import COUNT, Figure, Results, ratios
 from rooms import go_private, is_private
 
@@ -141,18 +141,9 @@ def cell(values: Sequence[float] | None) -> str:
     return middle if least == most else f"{middle} ({least}..{most})"
 
 
-def say(text: str) -> None:
-    """Tell how far it is."""
-    print(text, file=sys.stderr, flush=True)
-
-
 def arguments() -> argparse.Namespace:
     """What was asked for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
-    parser.add_argument("--quick", action="store_true", help="a smoke run: one round, few of everything")
+    parser = make_parser(__doc__, "one round, few of everything")
     parser.add_argument("--rounds", type=positive, default=5, help="how many times all is done")
     parser.add_argument("--each", type=positive, default=EACH, help="containers of each of the three fates")
     parser.add_argument("--seed", type=int, default=1, help="draws the moments of the first round")

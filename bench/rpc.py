@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import sqlite3
-import sys
 import tempfile
 import threading
 import time
@@ -19,8 +18,9 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from options import positive
+from options import make_parser, positive
 from pipeline import Pipeline
+from plane.say import say
 from results import Better, Figure, Results, ratios
 from rooms import Room, go_private
 from service import Service
@@ -185,11 +185,6 @@ def show(values: dict[str, list[float]]) -> None:
         print(f"{name.replace('_', ' '):45} {median(each):12,.2f}")
 
 
-def say(text: str) -> None:
-    """Tell how far it is."""
-    print(text, file=sys.stderr, flush=True)
-
-
 def _timed(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
@@ -198,11 +193,7 @@ def _timed(work: Callable[[], object]) -> float:
 
 def arguments() -> argparse.Namespace:
     """What was asked for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
-    parser.add_argument("--quick", action="store_true", help="a smoke run: few requests, small ranges")
+    parser = make_parser(__doc__, "few requests, small ranges")
     parser.add_argument(
         "--requests", type=positive, default=8_000, help="allocates for each number of clients"
     )

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-import moorage.agent
 from agents import AgentProcess
 from agreement import assert_agreement, listening
+from control.conftest import kernel
 from echo_server import ask
 from host_links import HostLinks
 from lab import HOST, OUTSIDE, Lab
@@ -35,15 +35,9 @@ from moorage.proxy.plane import DataPlane
 from proxy.harness import Harness, echo_datagram
 from refusals import code_of
 
+__all__ = ["kernel"]
+
 BRIDGE = "br2013"
-
-
-@pytest.fixture
-def kernel(monkeypatch: pytest.MonkeyPatch) -> MemoryKernel:
-    """The kernel of the agent in the test."""
-    made = MemoryKernel(ipv6=True)
-    monkeypatch.setattr(moorage.agent, "open_kernel", lambda _config: made)
-    return made
 
 
 @pytest.fixture

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from control.conftest import agent, kernel, start_agent
+from fixtures import lab
 
-__all__ = ["agent", "kernel", "start_agent"]
+__all__ = ["agent", "kernel", "lab", "start_agent"]

@@ -20,12 +20,6 @@ pytestmark = pytest.mark.system
 
 
 @pytest.fixture
-def lab() -> Iterator[Lab]:
-    with Lab() as made:
-        yield made
-
-
-@pytest.fixture
 def agent(lab: Lab, tmp_path: Path) -> Iterator[AgentProcess]:
     """An agent with three networks, and containers with published ports on each."""
     with AgentProcess(lab, tmp_path, subnet="10.0.42.1/24") as agent:

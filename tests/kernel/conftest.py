@@ -1,4 +1,4 @@
-"""A laboratory for every test of links."""
+"""What tests of the kernel work on."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ from collections.abc import Iterator
 
 import pytest
 
+from firewall_stand import Stand, stand
+from fixtures import lab
 from host_links import HostLinks
 from lab import Lab
 
+__all__ = ["at", "lab", "links"]
+
 
 @pytest.fixture
-def lab() -> Iterator[Lab]:
-    """A host, an outside, and containers on demand."""
-    with Lab() as made:
-        yield made
+def at(lab: Lab) -> Iterator[Stand]:
+    """A firewall in the lab's host, before a bridge with containers."""
+    made = stand(lab)
+    yield made
+    made.firewall.close()
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 import socket
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,14 +11,6 @@ from moorage.model.elements import network_elements
 from moorage.values import ANY, Mapping
 
 pytestmark = pytest.mark.system
-
-
-@pytest.fixture
-def at() -> Iterator[Stand]:
-    with Lab() as lab:
-        made = stand(lab)
-        yield made
-        made.firewall.close()
 
 
 def mapping(host_port: int = 8080, container_port: int = 80, proto: str = "tcp") -> Mapping:

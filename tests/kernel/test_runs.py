@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from echo_server import ask
-from firewall_stand import IP, IPV6, NETWORK, Stand, stand
-from lab import HOST, HOST6, OUTSIDE, OUTSIDE6, Lab
+from firewall_stand import IP, IPV6, NETWORK, Stand
+from lab import HOST, HOST6, OUTSIDE, OUTSIDE6
 from moorage.kernel.linux import generation, ruleset
 from moorage.kernel.linux.firewall import LinuxFirewall
 from moorage.kernel.linux.nfnetlink import Netlink
@@ -39,14 +39,6 @@ def singles(mapping: Mapping) -> list[Element]:
     """A range as that version published it."""
     shifted = [Mapping(mapping.proto, ANY, port, port, 1, dual=True) for port in range(FIRST, LAST + 1)]
     return [element for each in shifted for element in mapping_elements(each, IP, IPV6)]
-
-
-@pytest.fixture
-def at() -> Iterator[Stand]:
-    with Lab() as lab:
-        made = stand(lab)
-        yield made
-        made.firewall.close()
 
 
 @pytest.fixture

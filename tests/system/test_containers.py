@@ -19,12 +19,6 @@ QUICK = 0.5
 
 
 @pytest.fixture
-def lab() -> Iterator[Lab]:
-    with Lab() as made:
-        yield made
-
-
-@pytest.fixture
 def agent(lab: Lab, tmp_path: Path) -> Iterator[AgentProcess]:
     """An agent without networks."""
     with AgentProcess(lab, tmp_path, default_network=False) as made:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,12 +16,11 @@ OURS, ADOPTED = "net.ipv4.conf.moorage0.route_localnet", "net.ipv4.conf.br7.rout
 
 
 @pytest.fixture
-def lab() -> Iterator[Lab]:
-    """A host with a bridge that is not ours."""
-    with Lab() as made:
-        made.run("host", ["ip", "link", "add", "br7", "type", "bridge"])
-        made.run("host", ["ip", "address", "add", "10.0.7.1/24", "dev", "br7"])
-        yield made
+def lab(lab: Lab) -> Lab:
+    """The host has a bridge that is not ours."""
+    lab.run("host", ["ip", "link", "add", "br7", "type", "bridge"])
+    lab.run("host", ["ip", "address", "add", "10.0.7.1/24", "dev", "br7"])
+    return lab
 
 
 def installed(lab: Lab, directory: Path) -> None:
