@@ -14,11 +14,15 @@ from moorage.proxy.service import backends
 PACED, OTHER = b"bbr", ("192.0.2.1", 4000)
 
 
-def test_a_backend_is_sent_to_without_pace() -> None:
-    """Whatever the system's default, a backend's connection is not one of those that a timer paces."""
+@pytest.mark.parametrize(("default", "given"), [(PACED, b"reno"), (b"cubic", usual())])
+def test_a_backend_is_sent_to_without_pace(
+    monkeypatch: pytest.MonkeyPatch, default: bytes, given: bytes
+) -> None:
+    """A container's connection is not one of those that a timer paces, and where none is it has the default."""
+    monkeypatch.setattr(congestion, "usual", lambda: default)
     (backend,) = backends("tcp", "127.0.0.1", [80])
     with backend.open() as sock:
-        assert name_of(sock) == b"reno"
+        assert name_of(sock) == given
 
 
 @pytest.fixture

@@ -29,6 +29,11 @@ def usual() -> bytes:
         return name_of(sock)
 
 
+def is_paced(name: bytes) -> bool:
+    """Whether a congestion control sends at the pace of a timer."""
+    return name.startswith(_PACED)
+
+
 def unpace(sock: socket.socket) -> None:
     """Send as fast as the other end takes it in; for a listener, what it accepts does."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _UNPACED)
@@ -46,7 +51,7 @@ class Pace:
     def __init__(self, listener: socket.socket) -> None:
         """Change `listener` where the system's default keeps a pace."""
         self._usual = usual()
-        self._paced = self._usual.startswith(_PACED)
+        self._paced = is_paced(self._usual)
         if self._paced:
             unpace(listener)
 

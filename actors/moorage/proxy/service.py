@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from moorage.errors import Code, Refused
-from moorage.proxy.congestion import unpace
+from moorage.proxy import congestion
 from moorage.values import GATEWAY, PROXY_V2
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -33,13 +33,17 @@ class Backend(NamedTuple):
     source: str = GATEWAY
     """Whom it sees that clients come from; see `moorage.values.Mapping.source`."""
 
+    paced: bool = False
+    """Whether this system gives a new connection a pace, which it then does not keep with this one."""
+
     def open(self) -> socket.socket:
         """A socket of the right kind, not blocking and not connected. Raises OSError."""
         kind = socket.SOCK_DGRAM if self.protocol == socket.IPPROTO_UDP else socket.SOCK_STREAM
         sock = socket.socket(self.family, kind | socket.SOCK_NONBLOCK, self.protocol)
         if self.protocol == socket.IPPROTO_TCP:
             tune_tcp(sock)
-            unpace(sock)
+            if self.paced:
+                congestion.unpace(sock)
             set_buffer(sock, socket.SO_RCVBUF, _BACKEND_WINDOW)
         return sock
 
@@ -53,7 +57,8 @@ def backends(proto: str, ip: str, ports: Iterable[int], source: str = GATEWAY) -
         text = f"source {source} for {proto} is not there: the proxy has gateway, and proxy-v2 for tcp; ask for one"
         raise Refused(Code.UNSUPPORTED, text)
     family = _family(ip)
-    return [Backend(family, PROTOCOLS[proto], (ip, port), source) for port in ports]
+    paced = proto == "tcp" and congestion.is_paced(congestion.usual())
+    return [Backend(family, PROTOCOLS[proto], (ip, port), source, paced) for port in ports]
 
 
 @lru_cache(4096)
