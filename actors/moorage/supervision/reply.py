@@ -8,12 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import pykka
 from pykka._envelope import Envelope
 
 from moorage.errors import Fault, MoorageError
+from moorage.supervision.deadlines import deadlines_of, settle
 
 
 class Unanswered(Fault):
@@ -27,18 +29,24 @@ class Reply(pykka.Future[Any]):
     actor it lets the loop go on. So one `receive` serves both. The first answer stays; later ones are void.
     """
 
+    answered = False
+    """Whether the answer is there."""
+    _value: Any = None
+    _error: BaseException | None = None
+    _get_hook: Any = None
+
     def __init__(self, what: str = "an actor", deadline: float | None = None) -> None:
         """Wait until `deadline` seconds from now (None: for ever) for `what`, which the error names."""
-        super().__init__()
         self._what = what
         self._deadline = deadline
         self._expires = None if deadline is None else time.monotonic() + deadline
         self._lock = threading.Lock()
-        self._waiting: list[Callable[[Reply], None]] = []
-        self._value: Any = None
-        self._error: BaseException | None = None
-        self.answered = False
-        """Whether the answer is there."""
+        self._waiting: list[Callable[[Reply], object]] = []
+
+    def set_get_hook(self, func: Callable[[float | None], Any]) -> None:
+        """Get the answer from `func(timeout)`, as pykka's `map` and `filter` do."""
+        pykka.Future.__init__(self)  # its fields are for this alone
+        super().set_get_hook(func)
 
     @classmethod
     def failed(cls, error: BaseException) -> Reply:
@@ -74,7 +82,7 @@ class Reply(pykka.Future[Any]):
         """The error this was answered with, if it was."""
         return self._error
 
-    def when_answered(self, call: Callable[[Reply], None]) -> None:
+    def when_answered(self, call: Callable[[Reply], object]) -> None:
         """Call back once, from the thread that answers, or at once when the answer is there."""
         with self._lock:
             if not self.answered:
@@ -82,7 +90,7 @@ class Reply(pykka.Future[Any]):
                 return
         call(self)
 
-    def forget(self, call: Callable[[Reply], None]) -> None:
+    def forget(self, call: Callable[[Reply], object]) -> None:
         """Do not call back, if that is not too late."""
         with self._lock:
             if call in self._waiting:
@@ -136,21 +144,19 @@ class Reply(pykka.Future[Any]):
         return self._outcome()
 
     def _in_loop(self, loop: asyncio.AbstractEventLoop) -> Generator[Any, None, None]:
-        waiter: asyncio.Future[bool] = loop.create_future()
-
-        def arrive(_: Reply) -> None:
-            wake(loop, waiter, True)
-
+        waiter: asyncio.Future[Any] = loop.create_future()
+        arrive = partial(wake, loop, waiter)
         self.when_answered(arrive)
-        remaining = self._remaining()
-        timer = None if remaining is None else loop.call_later(remaining, _settle, waiter, False)
+        deadlines = deadlines_of(loop)
+        if self._expires is not None:
+            deadlines.add(waiter, self._expires)
         try:
             if not (yield from waiter):
                 raise self._unanswered()
         finally:
-            self.forget(arrive)
-            if timer is not None:
-                timer.cancel()
+            deadlines.drop(waiter)
+            if not self.answered:
+                self.forget(arrive)
 
 
 def respond(envelope: Envelope[Any], answer: Any) -> None:
@@ -193,13 +199,13 @@ def together() -> Iterator[None]:
 def wake(loop: asyncio.AbstractEventLoop, waiter: Waiter, result: Any) -> bool:
     """Give a future of `loop` its result, from any thread. False when the loop is closed: nobody waits."""
     if asyncio._get_running_loop() is loop:
-        _settle(waiter, result)
+        settle(waiter, result)
         return True
     if (loops := getattr(_held, "loops", None)) is not None:
         loops.setdefault(loop, []).append((waiter, result))
         return not loop.is_closed()
     try:
-        loop.call_soon_threadsafe(_settle, waiter, result)
+        loop.call_soon_threadsafe(settle, waiter, result)
     except RuntimeError:
         return False
     return True
@@ -207,9 +213,4 @@ def wake(loop: asyncio.AbstractEventLoop, waiter: Waiter, result: Any) -> bool:
 
 def _settle_all(woken: list[tuple[Waiter, Any]]) -> None:
     for waiter, result in woken:
-        _settle(waiter, result)
-
-
-def _settle(waiter: Waiter, result: Any) -> None:
-    if not waiter.done():
-        waiter.set_result(result)
+        settle(waiter, result)
