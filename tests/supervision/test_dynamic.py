@@ -47,6 +47,33 @@ def test_start_during_start(stage: Stage) -> None:
     assert stage.story == [("begin", "x")]
 
 
+def test_first_message(stage: Stage) -> None:
+    """What is sent along with Start is answered by the child, whether it is new, about to begin, or runs already."""
+    stage.running("top")
+    gate = Gate(stage)
+    child = stage.child("x", Script(begin=gate))
+    replies = [stage.ask("top", Start(child, word)) for word in ("new", "begins")]
+    gate.wait()
+    assert not any(reply.answered for reply in replies)
+    gate.open()
+    assert [reply.wait() for reply in replies] == ["new", "begins"]
+    assert stage.ask("top", Start(child, "runs")).wait() == "runs"
+    assert stage.story == [("begin", "x")]
+
+
+def test_first_message_to_nobody(stage: Stage) -> None:
+    """What is sent along to a child that dies before it is ready, or cannot be had, is answered with an error."""
+    stage.running("top")
+    dying = stage.child("x", Script(begin=raise_(ValueError("boom"))))
+    with pytest.raises(Refused, match="x ended before it could answer: nothing was done"):
+        stage.ask("top", Start(dying, "hello")).wait()
+    stillborn = Child("y", lambda: raise_(ValueError("boom"))(None))
+    with pytest.raises(Fault, match="y could not be started: ValueError: boom"):
+        stage.ask("top", Start(stillborn, "hello")).wait()
+    stage.barrier("top")
+    assert set(stage.states()) == {"top"}
+
+
 def test_halt_during_start(stage: Stage) -> None:
     """A child halted before it is ready is refused to whoever started it, and the halt is answered."""
     stage.running("top")

@@ -116,7 +116,8 @@ class Desk:
     async def _ask_interface(self, interface_id: str, message: messages.Operation) -> Any:
         name = f"interface:{interface_id}"
         if self._context.directory.find(name) is None:
-            await self._address("interfaces").ask(Start(interface_child(self._context, interface_id)))
+            start = Start(interface_child(self._context, interface_id), message)
+            return await self._address("interfaces").ask(start)
         return await self._address(name).ask(message)
 
     async def _inspect(self, params: Params) -> Any:

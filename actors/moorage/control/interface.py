@@ -27,7 +27,7 @@ from moorage.supervision.loop import LoopActor
 from moorage.values import NEVER, Interface, Network
 
 IFNAME = "eth0"
-"""What an interface is called in its container unless somebody says otherwise."""
+"""What an interface is called in its container unless said otherwise."""
 
 ATTEMPTS = 8
 """How often an operation starts over where the journal knew better than an allocator that had just restarted."""
@@ -50,7 +50,8 @@ class InterfaceActor(LoopActor):
         self._context = context
         self._id = interface_id
         self._opened: Opened | None = None
-        self._partners = self._note_partners(None)
+        self._ours = False  # whether this life wrote the record last, and need not ask what it is
+        self._partners = Incarnations(self.directory, ())
 
     async def begin(self) -> None:
         """Read the record; after a crash, make everything else agree with it."""
@@ -63,9 +64,11 @@ class InterfaceActor(LoopActor):
         try:
             return await self._operate(message)
         except Fault:
+            self._ours = False
             await self._settle()
             raise
         except Refused:
+            self._ours = False
             if self._opened is None:
                 self._opened = await persist(self.address("journal"), Open(self._id))
             raise
@@ -76,13 +79,10 @@ class InterfaceActor(LoopActor):
     async def _operate(self, message: Operation | Collect | Look) -> Any:  # noqa: PLR0911 - one line for each message
         if isinstance(message, Collect):
             return await self._collect(message)
-        network = message.network if isinstance(message, Allocate) else None
-        key = None if isinstance(message, Look) else message.key
-        opened: Opened = await self.address("journal").ask(Open(self._id, key, network))
-        self._opened = opened
-        self._partners = self._note_partners(opened.network)
-        if opened.reply is not None:
-            return unpack_reply(opened.reply)
+        self._opened = await self._open(message)
+        self._partners = self._note_partners(self._opened.network)
+        if (reply := self._opened.reply) is not None:
+            return unpack_reply(reply)
         match message:
             case Look():
                 return None
@@ -98,6 +98,15 @@ class InterfaceActor(LoopActor):
                 return await self._unpublish(ports, key)
             case Release(key):
                 return await self._release(key)
+
+    async def _open(self, message: Operation | Look) -> Opened:
+        """What there is, and the answer to a request that is repeated."""
+        key = None if isinstance(message, Look) else message.key
+        if self._ours and key is None and self._opened:
+            return self._opened
+        network = message.network if isinstance(message, Allocate) else None
+        opened: Opened = await self.address("journal").ask(Open(self._id, key, network))
+        return opened
 
     # -- the operations
 
@@ -134,10 +143,8 @@ class InterfaceActor(LoopActor):
     async def _same(self, interface: Interface, message: Allocate, namespace: Namespace | None) -> Any:
         """An interface that exists is given if all that is asked is already so."""
         if (other := message.difference(interface, namespace)) is not None:
-            raise Refused(
-                Code.EXISTS,
-                f"the interface {self._id} exists with {other}: release it first, or take another id",
-            )
+            text = f"the interface {self._id} exists with {other}: release it first, or take another id"
+            raise Refused(Code.EXISTS, text)
         return await self._unchanged(message.key)
 
     async def _attach(self, message: Attach) -> Any:
@@ -223,11 +230,12 @@ class InterfaceActor(LoopActor):
     async def _change(self, after: Interface | None, key: RequestKey | None) -> Any:
         before, network = self._record, self._network()
         reply = {"released": True} if after is None else interface_to_wire(after)
-        kernel = self._context.kernel
-        change = Change(self.address, self.actor_urn, kernel, network, before=before, after=after)
+        who = (self.address, self.actor_urn, self._context.kernel)
+        change = Change(*who, network, before=before, after=after)
         quarantine = self._context.config.quarantine
         reply = await change.make(key, reply, uptime() + quarantine if quarantine else 0.0)
         self._opened = Opened(after, network, None)
+        self._ours = after is not None and key is None  # what has a key may have been done before
         if self._partners.changed():
             with recorded():
                 await self._settle()

@@ -61,9 +61,13 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Start a dynamic child; answered True when it is ready, False when one of that name runs already."""
+    """Start a dynamic child; answered True when it is ready, False when one of that name runs already.
+
+    With `first` the child, whether new or not, is given that message, and its answer is the answer.
+    """
 
     child: Child
+    first: Any = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,8 +90,8 @@ class Supervisor(Actor):
             case Pong(urn, name):
                 if (running := self._children.incarnation(name, urn)) is not None:
                     running.pinged = None
-            case Start(child):
-                return self._start(child)
+            case Start(child, first):
+                return self._start(child, first)
             case Halt(name):
                 return self._halt(name)
             case Tick():
@@ -125,15 +125,18 @@ class Supervisor(Actor):
         else:
             await self._died(running, error)
 
-    def _start(self, child: Child) -> Any:
+    def _start(self, child: Child, first: Any) -> Any:
         running = self._children.find(child.name)
         if running is None:
             running = self._children.add(child, fresh=True)
-        elif running.state == "running":
-            return False
         elif running.state == "stopping":
             raise Refused(Code.UNAVAILABLE, f"{child.name} is stopping: try again")
-        running.starters.append(self.defer())
+        elif running.state == "running" and first is None:
+            return False
+        if first is None or running.inbox is None:
+            running.starters.append(self.defer())
+        else:
+            running.inbox.put(Envelope(first, reply_to=self.actor_inbox.under_way[0].reply_to))
         return DEFERRED
 
     # -- ending
