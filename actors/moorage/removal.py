@@ -9,6 +9,7 @@ from moorage.config import Config
 from moorage.control.recovery import open_store
 from moorage.kernel.protocol import Kernel
 from moorage.log import Log
+from moorage.rpc.listener import remove_leftovers
 from moorage.store import Store
 from moorage.values import Network
 
@@ -16,7 +17,7 @@ log = Log()
 
 
 def remove_all(config: Config) -> None:
-    """Take away rules, links and reserved ports, put back sysctls, and erase the state.
+    """Take away rules, links and reserved ports, put back sysctls, and erase socket and state.
 
     Where the state is lost or damaged, what is recognisably ours goes: the table, the links whose alias says so,
     and the bridges that the table names and that have the MAC we give. Raises Refused: exists while an agent
@@ -30,6 +31,7 @@ def remove_all(config: Config) -> None:
             networks = _networks(config, kernel, store)
             _remove_rules(config, kernel, store)
             _remove_links(config, kernel, store, networks)
+            remove_leftovers(config.socket_path)
             store.erase()
         finally:
             store.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from moorage.errors import Refused
-from moorage.rpc.listener import UnixListener
+from moorage.rpc.listener import UnixListener, remove_leftovers
 
 
 @pytest.fixture
@@ -154,3 +154,31 @@ def test_nothing_stays_open(path: Path) -> None:
     with pytest.raises(Refused):
         UnixListener(path)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_what_agents_left_is_removed(path: Path, listener: UnixListener) -> None:
+    """The socket and the lock of an agent that is gone are removed; those of one that listens stay."""
+    remove_leftovers(path)
+    assert can_connect(path)
+    listener.close(leave=True)
+    remove_leftovers(path)
+    assert list(path.parent.iterdir()) == []
+    remove_leftovers(path.parent / "missing" / path.name)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_lock_that_was_removed_is_not_held(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who locked a file that its last holder then removed locks the one that has the name."""
+    real = os.open
+    stale = iter([path.with_name(".stale")])
+
+    def open_(name: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if name == f".{path.name}.lock":
+            name = str(next(stale, name))
+        return real(name, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr("moorage.rpc.listener.os.open", open_)
+    first = UnixListener(path)
+    with pytest.raises(Refused, match="another agent listens"):
+        UnixListener(path)
+    first.close()

@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 
 from moorage.errors import Code, Refused
@@ -55,20 +56,43 @@ class UnixListener:
         except OSError as error:
             log.warning("socket_not_shared", socket=str(self._path), reason=error.strerror)
 
-    def close(self, *, leave: bool = False) -> None:
-        """Stop listening, and remove the path unless it is left to a successor or somebody replaced it."""
+    def close(self, *, leave: bool = False, forget: bool = False) -> None:
+        """Stop listening, and remove the path unless it is left to a successor or somebody replaced it.
+
+        `forget` removes the lock beside it too.
+        """
         self.socket.close()
         try:
             if not leave and self._stat().st_ino == self._inode:
                 os.unlink(self._path.name, dir_fd=self._directory)
         except FileNotFoundError:
             pass
+        if forget:
+            os.unlink(self._lock_name, dir_fd=self._directory)
         self._give_back()
 
+    @property
+    def _lock_name(self) -> str:
+        return f".{self._path.name}.lock"
+
     def _acquire(self) -> int:
-        name = f".{self._path.name}.lock"
+        while True:
+            lock = self._open_lock()
+            if self._leads_to(lock):
+                return lock
+            os.close(lock)
+
+    def _leads_to(self, lock: int) -> bool:
+        """Whether the name is still that of the file that was locked: its last holder may have removed it."""
+        try:
+            named = os.stat(self._lock_name, dir_fd=self._directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(os.fstat(lock), named)
+
+    def _open_lock(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        lock = os.open(name, flags, 0o600, dir_fd=self._directory)
+        lock = os.open(self._lock_name, flags, 0o600, dir_fd=self._directory)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -119,6 +143,13 @@ class UnixListener:
             if descriptor >= 0:
                 os.close(descriptor)
         self._lock = self._directory = -1
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the socket and the lock of agents that are gone, unless one listens there, or the place is not ours."""
+    if path.parent.is_dir():
+        with suppress(Refused):
+            UnixListener(path).close(forget=True)
 
 
 def _name(found: os.stat_result) -> str:

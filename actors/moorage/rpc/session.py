@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from moorage.errors import Fault, MoorageError, Refused
+from moorage.log import Log
 from moorage.rpc.codec import Decoder, Notification, ProtocolError, Request, Response, encode
 from moorage.rpc.schema import EVENTS, check
 from moorage.rpc.wire import error_to_wire
@@ -22,6 +23,8 @@ FRAME = 60.0
 
 LARGE = frozenset({"list", "networks", "tree"})
 """Methods whose answers have no bound: one at a time, each once the client has read what was before."""
+
+log = Log()
 
 Answer = Callable[[str, list[Any]], Awaitable[tuple[Any, MoorageError | None]]]
 Later = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
@@ -111,7 +114,8 @@ class Session(asyncio.Protocol):
         """Send an event if it is subscribed to; drop a client that leaves too much unread."""
         if self.events is None or name not in self.events or self.transport.is_closing():
             return
-        if self.transport.get_write_buffer_size() > BACKLOG:
+        if (unread := self.transport.get_write_buffer_size()) > BACKLOG:
+            log.warning("subscriber_dropped", unread=unread)
             self.transport.abort()
             return
         self._write(encode(Notification("event", [body])))
