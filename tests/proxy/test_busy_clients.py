@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -12,7 +13,7 @@ from moorage.proxy.listeners import open_listeners
 from moorage.proxy.pace import BUSY
 from moorage.proxy.switchboard import FRONTEND_IDLE
 from proxy.busy import busy, busy_pair, converse
-from proxy.harness import HandClock, Harness, Route, echo_datagram
+from proxy.harness import PATIENCE, HandClock, Harness, Route, echo_datagram
 
 IDLE = 90.0
 
@@ -109,6 +110,33 @@ def test_others_in_order(harness: Harness) -> None:
             heard.setdefault(address, []).append(int(data))
     assert list(heard.values()) == [list(range(8 * first, 4 * BUSY)) for first in range(8)]
     assert busy(harness) == len(clients)
+
+
+@pytest.mark.parametrize("each", range(90, 100))
+def test_behind(harness: Harness, each: int) -> None:
+    """Clients become busy also while more waits at the listener than is read at a time, and all stays in order."""
+    route = harness.route("udp")
+    clients = [harness.datagrams(route.address) for _ in range(2)]
+    blocked, go_on = threading.Event(), threading.Event()
+
+    def block() -> None:
+        blocked.set()
+        go_on.wait(PATIENCE)
+
+    harness.plane._reactor.post(block)
+    assert blocked.wait(PATIENCE)
+    for number in range(each):
+        for client in clients:
+            client.send(b"%d" % number)
+    go_on.set()
+    heard: dict[tuple[str, int], list[int]] = {}
+    for _ in range(2 * each):
+        data, address = route.backend.recvfrom(100)
+        heard.setdefault(address, []).append(int(data))
+    assert list(heard.values()) == [list(range(each))] * 2
+    for client in clients:
+        converse(client, route.backend, 1)
+    assert busy(harness) == 2
 
 
 def test_silence_gives_it_back(make_harness: Callable[..., Harness]) -> None:

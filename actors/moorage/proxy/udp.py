@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from moorage.log import Log
 from moorage.proxy.appetite import Appetite
-from moorage.proxy.frontend import DATAGRAM_SIZE, Frontends, answers_from
+from moorage.proxy.frontend import DATAGRAM_SIZE, UDP_BUFFER, Frontends, answers_from
 from moorage.proxy.lane import BATCH, Lane
 from moorage.proxy.pace import Pace
 from moorage.proxy.pktinfo import control_room, destination, is_link_local, source
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from moorage.proxy.service import Backend, Service
     from moorage.proxy.switchboard import Switchboard
 
-_DRAIN = 1_000
-"""Datagrams read at most from a listener that was empty a moment ago: what can have come in that time, and more."""
+_MOST_HELD = UDP_BUFFER // 384
+"""Datagrams that a listener holds at most: the kernel doubles the buffer, and charges 768 bytes for the smallest."""
 
 log = Log()
 
@@ -33,12 +33,14 @@ class DatagramListener:
     __slots__ = (
         "_appetite",
         "_backend",
+        "_behind",
         "_board",
         "_busy",
         "_clients",
         "_control_size",
         "_service",
         "_sock",
+        "_waiting",
         "frontends",
     )
 
@@ -50,6 +52,8 @@ class DatagramListener:
         self._backend = backend
         self._clients: dict[tuple[Address, bytes], DatagramClient] = {}
         self._busy: list[DatagramClient] = []
+        self._waiting: list[DatagramClient] = []
+        self._behind = 0
         self._appetite = Appetite(BATCH)
         sock.setblocking(False)
         self._control_size = control_room(sock)
@@ -66,6 +70,9 @@ class DatagramListener:
 
     def ready(self, events: int) -> None:  # noqa: ARG002 - only datagrams wake it
         """Carry a few datagrams to the backend."""
+        if self._waiting:
+            self._catch_up()
+            return
         for found in range(self._appetite.limit):
             if not self._carry():
                 self._appetite.dry(found)
@@ -119,16 +126,27 @@ class DatagramListener:
         return True
 
     def _promote(self) -> None:
-        """Give busy clients sockets of their own, when nothing of theirs waits here that would come too late."""
+        """Give busy clients sockets of their own."""
         busy, self._busy = self._busy, []
-        if self._drain(BATCH):
-            for client in busy:
-                client.advance()
-            self._drain(_DRAIN)
+        self._waiting = [client for client in busy if client.advance()]
+        self._behind = _MOST_HELD
+        if self._waiting:
+            self._watch(
+                select.EPOLLIN | select.EPOLLOUT
+            )  # it can always write: woken even when no more comes
+            self._catch_up()
 
-    def _drain(self, most: int) -> bool:
-        """Carry `most` datagrams or fewer; whether none is left."""
-        return any(not self._carry() for _ in range(most))
+    def _catch_up(self) -> None:
+        """Carry what came here before those sockets were open; what has come by them is younger and waits."""
+        self._behind -= BATCH
+        if any(not self._carry() for _ in range(BATCH)) or self._behind <= 0:
+            waiting, self._waiting = self._waiting, []
+            self._watch(select.EPOLLIN)
+            for client in waiting:
+                client.admit()
+
+    def _watch(self, mask: int) -> None:
+        self._board.reactor.modify(self._sock.fileno(), self, mask)
 
     def _client(self, address: Address, controls: list[Control]) -> DatagramClient | None:
         key = (address, destination(controls))
@@ -159,6 +177,7 @@ class DatagramClient:
         "_listener",
         "_service",
         "_sock",
+        "_waits",
         "key",
         "pace",
         "used",
@@ -180,6 +199,7 @@ class DatagramClient:
         self._listener = listener
         self._sock = sock
         self._front: socket.socket | None = None
+        self._waits = False
         self._control = control
         self._appetite = Appetite(BATCH)
         self.key = key
@@ -222,23 +242,33 @@ class DatagramClient:
         """Forget the client after a bug."""
         self.reset()
 
-    def advance(self) -> None:
-        """Take a socket of its own on the client's side, if it can be had."""
+    def advance(self) -> bool:
+        """Take a socket of its own on the client's side; whether it has got one now, which is to be admitted."""
         if self._front is not None or self not in self._service.members:
-            return
+            return False
         self._front = front = self._listener.open_frontend(*self.key)
         if front is None:
-            return
+            return False
         reactor = self._board.reactor
-        reactor.register(front.fileno(), Lane(reactor, self, front, self._sock), select.EPOLLIN)
         reactor.modify(self._sock.fileno(), Lane(reactor, self, self._sock, front), select.EPOLLIN)
         self._board.busy.add(self)
+        self._waits = True
+        return True
+
+    def admit(self) -> None:
+        """Begin to read from that socket, if it is still there."""
+        if self._waits and self._front is not None:
+            self._waits = False
+            reactor = self._board.reactor
+            lane = Lane(reactor, self, self._front, self._sock)
+            reactor.register(self._front.fileno(), lane, select.EPOLLIN)
 
     def retreat(self) -> None:
         """Give that socket back; what had come by it is still carried."""
         front, self._front = self._front, None
         if front is None:
             return
+        self._waits = False
         reactor = self._board.reactor
         self._board.busy.cancel(self)
         reactor.forget(front.fileno())
