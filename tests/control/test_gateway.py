@@ -63,6 +63,25 @@ def test_a_notification_does_what_the_request_would(agent: Agent, clients: Any) 
     assert agent.inspect("web").ports[0].host_port == 8080
 
 
+@pytest.mark.parametrize("remote", [True, False])
+def test_events_are_for_subscribers(agent: Agent, monkeypatch: pytest.MonkeyPatch, *, remote: bool) -> None:
+    """The gateway hears of what happens once somebody has subscribed, over the socket or in this process."""
+    heard: list[str] = []
+    publish = gateway.Gateway._publish
+
+    def note(self: gateway.Gateway, event: Any) -> None:
+        heard.append(event.fields["id"])
+        publish(self, event)
+
+    monkeypatch.setattr(gateway.Gateway, "_publish", note)
+    with Client(agent.socket, timeout=10) as client:
+        client.allocate("early")
+        with (client if remote else agent).subscribe(["interface_allocated"]) as events:
+            client.allocate("late")
+            assert next(events)["id"] == "late"
+    assert heard == ["late"]
+
+
 def test_a_request_outlives_its_client(agent: Agent, clients: Any) -> None:
     """A request whose client goes in the middle of it is done to the end."""
     under_way, go_on = threading.Event(), threading.Event()

@@ -57,12 +57,15 @@ class Context:
     started: str
     inheritance: Inheritance = field(default_factory=Inheritance)
     repaired: Tally = field(default_factory=Tally)
+    audience: threading.Event = field(default_factory=threading.Event)
+    """Set when somebody has subscribed to events, and from then on."""
     changing_networks: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever makes or removes a network, which several actors must follow before the next one."""
 
     def emit(self, event: str, **fields: Any) -> None:
         """Tell subscribers; nobody waits for it, and with nobody there it is gone."""
-        Address(self.directory, "gateway").tell(Event(event, fields, now()))
+        if self.audience.is_set():
+            Address(self.directory, "gateway").tell(Event(event, fields, now()))
 
 
 def now() -> str:

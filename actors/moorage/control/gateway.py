@@ -100,6 +100,7 @@ class Gateway(LoopActor):
             case Event():
                 self._publish(message)
             case Join(queue):
+                self._context.audience.set()
                 self._queues[id(queue)] = message
             case Leave(queue):
                 self._queues.pop(id(queue), None)
@@ -113,7 +114,8 @@ class Gateway(LoopActor):
         return self._context.inheritance.leave_gateway(Named(self._listener.name, self._listener.socket))
 
     def _session(self) -> Session:
-        return Session(self._answer, self._admit, self._sessions.discard)
+        heard = self._context.audience.set
+        return Session(self._answer, self._admit, self._sessions.discard, subscribed=heard)
 
     async def _answer(self, method: str, params: list[Any]) -> tuple[Any, MoorageError | None]:
         """In a task that nobody cancels: a request goes on to its end when its client or this gateway does not."""

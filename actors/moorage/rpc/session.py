@@ -39,14 +39,17 @@ class Session(asyncio.Protocol):
         refusal: Callable[[Session], Refused | None],
         closed: Callable[[Session], None],
         later: Later | None = None,
+        subscribed: Callable[[], object] = lambda: None,
     ) -> None:
         """`refusal(session)` says why this client is answered nothing, if so; `closed` is told of its end.
 
-        `later(seconds, call)` calls back once; it is the loop's unless given.
+        `later(seconds, call)` calls back once; it is the loop's unless given. `subscribed` is called when the
+        client subscribes to events, before it is told so.
         """
         self._answer = answer
         self._refusal_of = refusal
         self._closed = closed
+        self._subscribed = subscribed
         self._later = later or asyncio.get_running_loop().call_later
         self._decoder = Decoder()
         self._deadline: asyncio.TimerHandle | None = None
@@ -215,6 +218,7 @@ class Session(asyncio.Protocol):
         except Refused as refusal:
             return None, refusal
         self.events = frozenset(EVENTS if wanted is None else wanted)
+        self._subscribed()
         return None, None
 
     def _has_room(self) -> bool:
