@@ -11,17 +11,24 @@ PEERS = Path(__file__).resolve().parents[1] / ".peers"
 
 
 def unpack(name: str, packages: Sequence[str]) -> None:
-    """Download these and unpack them, unless that was done before. Raises CalledProcessError or OSError."""
+    """Download these and unpack them, unless that was done before. Raises OSError, with what stands in the way."""
     root = PEERS / name
     if root.exists():
         return
     downloads = root.with_suffix(".new")
     shutil.rmtree(downloads, ignore_errors=True)
     downloads.mkdir(parents=True)
-    subprocess.run(["apt-get", "-q", "download", *packages], cwd=downloads, check=True, capture_output=True)
+    _run(["apt-get", "-q", "download", *packages], downloads)
     for package in downloads.glob("*.deb"):
-        subprocess.run(["dpkg", "-x", package.name, "."], cwd=downloads, check=True)
+        _run(["dpkg", "-x", package.name, "."], downloads)
     downloads.rename(root)
+
+
+def _run(command: Sequence[str], directory: Path) -> None:
+    done = subprocess.run(command, cwd=directory, check=False, capture_output=True, text=True)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["no reason given"]
+        raise OSError(f"{' '.join(command)}: {said[-1]}")
 
 
 def libraries(name: str) -> Path | None:
