@@ -17,7 +17,6 @@ from types import FrameType
 from moorage.agent import START, STOP, Agent
 from moorage.config import Config
 from moorage.control.estate import Estate
-from moorage.errors import MoorageError
 from moorage.handover import Door, Links, Predecessor, Successor
 from moorage.inheritance import Inheritance
 from moorage.log import Log, set_up_logging
@@ -52,7 +51,7 @@ class Stopping:
 
 
 def run(config: Config, *, replacing: bool = False) -> int:
-    """Run an agent until SIGTERM or SIGINT; 0 after those, 1 when it cannot start or its tree gave up.
+    """Run an agent until SIGTERM or SIGINT; 0 after those, 1 when its tree gave up. Raises MoorageError at its start.
 
     `replacing` takes over from the agent that runs on the same state, if there is one; and one that replaces
     this agent ends it with 0 too.
@@ -64,28 +63,18 @@ def run(config: Config, *, replacing: bool = False) -> int:
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     agent = Agent(replace(config, socket=config.socket_path))
     manager, stopping = Manager(), Stopping()
-    try:
-        with _uncollected():
-            links = _start(agent, manager, replacing=replacing)
-        door = Door(config.state_path)
-        log.info(
-            "agent_started", socket=str(agent.socket), state=str(config.state_path), kernel=config.kernel
-        )
-        manager.tell("READY=1")
-        return _serve(agent, door, links, manager, stopping)
-    except MoorageError as error:
-        print(f"moorage: {error}", file=sys.stderr)
-        return 1
+    with _uncollected():
+        links = _start(agent, manager, replacing=replacing)
+    door = Door(config.state_path)
+    log.info("agent_started", socket=str(agent.socket), state=str(config.state_path), kernel=config.kernel)
+    manager.tell("READY=1")
+    return _serve(agent, door, links, manager, stopping)
 
 
 def down(config: Config) -> int:
-    """Remove all that an agent with this configuration ever made."""
+    """Remove all that an agent with this configuration ever made, and return 0. Raises MoorageError."""
     set_up_logging(config.log_level)
-    try:
-        remove_all(config)
-    except MoorageError as error:
-        print(f"moorage: {error}", file=sys.stderr)
-        return 1
+    remove_all(config)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,3 +82,30 @@ def test_a_wrong_flag_ends_the_start(
 
     assert (code, what) == (1, "")
     assert flag[0].removeprefix("--") in capsys.readouterr().err
+
+
+FAIL = """
+import sys
+from moorage import cli, errors, service
+def fail(*_, **__):
+    raise eval(sys.argv[1], vars(errors))
+service._start = service.remove_all = fail
+sys.exit(cli.main(["agent", "--kernel", "memory", *sys.argv[2:]]))
+"""
+
+
+@pytest.mark.parametrize("flags", [[], ["--down"]])
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        ("Refused(Code.EXISTS, 'one runs')", 1, "moorage: exists: one runs\n"),
+        ("Fault('it hangs')", 4, "moorage: internal: it hangs\n"),
+    ],
+)
+def test_a_start_fails_as_a_command_does(error: str, code: int, text: str, flags: list[str]) -> None:
+    """What keeps an agent from starting, or `--down` from its end, is a sentence, and a fault no refusal."""
+    done = subprocess.run(
+        [sys.executable, "-c", FAIL, error, *flags], capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (code, text)
