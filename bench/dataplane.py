@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -144,15 +144,21 @@ def measure(options: argparse.Namespace) -> Numbers:
     return bench.numbers
 
 
+def read(files: Iterable[Path]) -> Numbers:
+    """What former runs wrote, the last of each case. Exits with a sentence where one holds no results."""
+    numbers = Numbers()
+    for file in files:
+        try:
+            numbers.replace(Numbers.of(Results.parse(file.read_text()).figures))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SystemExit(f"{file} holds no results of this benchmark: {error}") from None
+    return numbers
+
+
 def main() -> None:
     """Measure, or read what was measured, and tell."""
     options = arguments()
-    if options.read:
-        numbers = Numbers()
-        for file in options.read:
-            numbers.replace(Numbers.of(Results.parse(file.read_text()).figures))
-    else:
-        numbers = measure(options)
+    numbers = read(options.read) if options.read else measure(options)
     print(table(numbers))
     if options.json:
         Results("dataplane", numbers.figures(), packages.versions()).write(options.json)

@@ -38,7 +38,10 @@ def main() -> None:
     unknown = set(options.names) - set(NAMES)
     if unknown:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-    options.into.mkdir(parents=True, exist_ok=True)
+    try:
+        options.into.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"no results can be written to {options.into}: {error.strerror}")
     failed = [name for name in options.names if not run(name, options.into, options.quick)]
     sys.exit(f"did not come to their end: {', '.join(failed)}" if failed else 0)
 

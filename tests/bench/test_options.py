@@ -53,3 +53,27 @@ def test_a_revision_that_is_none_is_not_worse() -> None:
 
     assert (done.returncode, done.stdout) == (2, "")
     assert "neither a path nor a revision: " in done.stderr
+
+
+@pytest.mark.parametrize("content", [None, b"[]", b"\xff\xfe"])
+def test_what_cannot_be_told_again_is_said(content: bytes | None, tmp_path: Path) -> None:
+    """A file that is missing or holds something else than results is named in one sentence."""
+    file = tmp_path / "dataplane.json"
+    if content is not None:
+        file.write_bytes(content)
+
+    done = run("dataplane", "--read", file)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"{file} holds no results of this benchmark: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_results_that_nobody_can_write_are_said_before_anything_is_measured(tmp_path: Path) -> None:
+    """A directory that cannot be made ends it all in one sentence."""
+    (tmp_path / "file").touch()
+
+    done = run("run", "--quick", "--into", tmp_path / "file" / "results", "pools")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr

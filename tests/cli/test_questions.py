@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from moorage.version import VERSION
@@ -30,6 +31,13 @@ def test_ps_takes_a_network(run: Run, agent: ScriptedAgent) -> None:
     run("ps --network back", [])
 
     assert calls(agent.requests) == [("list", {"network": "back"})]
+
+
+def test_the_socket_may_be_named_before_the_command(agent: ScriptedAgent, run: Run, tmp_path: Path) -> None:
+    """`--socket` and `--json` mean the same before the command as after it, where they come last."""
+    assert run(f"--socket {tmp_path}/none.sock ps")[0] == 3
+    assert run(f"--json --socket {agent.path} ps", []) == (0, "[]\n", "")
+    assert run(f"--socket {tmp_path}/none.sock ps --socket {agent.path} --json", []) == (0, "[]\n", "")
 
 
 def test_inspect_has_the_dictionaries_of_2013(run: Run) -> None:

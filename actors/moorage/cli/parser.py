@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SPEC = "[[host_ip:][host_port]:]container_port[/proto]"
 
+_SOCKET = "the agent's socket"
+_JSON = "print JSON, a line each"
 _NETNS = "a path, a name under /run/netns, or pid:N"
 _WANTED = {
     "network": "the network it is on (default: default)",
@@ -39,7 +41,8 @@ def make_parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="moorage", description="Addresses and published ports for containers.", allow_abbrev=False
     )
-    parser.set_defaults(socket=None, json=False)
+    parser.add_argument("--socket", metavar="PATH", help=_SOCKET)
+    parser.add_argument("--json", action="store_true", help=_JSON)
     parser.add_argument("--version", action="version", version=f"moorage {VERSION}", help="print the version")
     group = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_local(group)
@@ -148,12 +151,12 @@ def _ask(group: Commands, name: str, text: str, command: commands.Command) -> Ar
 
 
 def _add_client(parser: ArgumentParser) -> None:
-    parser.add_argument("--socket", metavar="PATH", default=SUPPRESS, help="the agent's socket")
+    parser.add_argument("--socket", metavar="PATH", default=SUPPRESS, help=_SOCKET)
     _add_json(parser)
 
 
 def _add_json(parser: ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", default=SUPPRESS, help="print JSON, a line each")
+    parser.add_argument("--json", action="store_true", default=SUPPRESS, help=_JSON)
 
 
 def _add_request(parser: ArgumentParser) -> None:
