@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from moorage.proxy import frontend
 from moorage.proxy.lane import Lane
 from moorage.proxy.listeners import open_listeners
 from moorage.proxy.pace import BUSY
@@ -137,6 +138,29 @@ def test_behind(harness: Harness, each: int) -> None:
     for client in clients:
         converse(client, route.backend, 1)
     assert busy(harness) == 2
+
+
+def test_strays(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kernel gives to a socket before it is connected finds its own client's flow all the same."""
+    monkeypatch.setattr(frontend, "_attach", lambda _sock: None)  # nothing steers
+    route = harness.route("udp")
+    client = harness.datagrams(route.address)
+    strangers = [harness.datagrams(route.address) for _ in range(40)]
+    own = [converse(stranger, route.backend, 1) for stranger in strangers]
+    connect = socket.socket.connect
+
+    def meanwhile(sock: socket.socket, address: tuple[str, int]) -> None:
+        if address == client.getsockname():
+            for number, stranger in enumerate(strangers):
+                stranger.send(b"%d" % number)
+        connect(sock, address)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(socket.socket, "connect", meanwhile)
+        converse(client, route.backend, BUSY - 1)
+        client.send(b"last")
+        heard = dict(route.backend.recvfrom(100) for _ in range(len(strangers) + 1))
+    assert [heard[b"%d" % number] for number in range(len(strangers))] == own
 
 
 def test_silence_gives_it_back(make_harness: Callable[..., Harness]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from moorage.proxy import switchboard
 from moorage.proxy.frontend import Frontends
+from moorage.proxy.listeners import open_listeners
 from moorage.proxy.pace import BUSY
 from moorage.proxy.service import Backend
 from proxy.busy import busy, busy_pair, converse
@@ -30,6 +31,18 @@ def test_no_more_than_so_many(harness: Harness, monkeypatch: pytest.MonkeyPatch)
     second = harness.datagrams(route.address)
     converse(second, route.backend, 3 * BUSY)
     assert busy(harness) == 1
+
+
+@pytest.mark.parametrize(("count", "most"), [(64, 1), (65, 0)])
+def test_long_ranges(harness: Harness, count: int, most: int) -> None:
+    """The ports of a long range are not prepared for second sockets, and are carried all the same."""
+    backend = harness.bind(socket.SOCK_DGRAM)
+    sockets = open_listeners("udp", "127.0.0.1", 30_000, count, dual=False)
+    ports = [backend.getsockname()[1]] * count
+    harness.plane.serve("udp", sockets, "127.0.0.1", ports)
+    client = harness.datagrams(("127.0.0.1", 30_000 + count - 1))
+    converse(client, backend, 3 * BUSY)
+    assert busy(harness) == most
 
 
 def test_want_of_descriptors(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:

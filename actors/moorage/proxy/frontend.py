@@ -44,26 +44,24 @@ def steer(sock: socket.socket) -> None:
             _share(sock, False)
 
 
-def is_steered(sock: socket.socket) -> bool:
-    """Whether that was done before `sock` was bound, which it may have been by another program."""
-    try:
-        _share(sock, False)  # whoever was killed may have left it on
-        _attach(sock)
-    except OSError:
-        return False
-    return True
-
-
 class Frontends:
     """Those of one listener."""
 
-    __slots__ = ("_listener", "_open", "possible")
+    __slots__ = ("_listener", "_open", "_possible")
 
     def __init__(self, listener: socket.socket) -> None:
-        """Begin with none; `possible` says whether there can be any."""
-        self.possible = is_steered(listener)
+        """Begin with none."""
         self._listener = listener
         self._open: dict[socket.socket, None] = {}
+        self._possible: bool | None = None
+        _share(listener, False)  # whoever was killed may have left it on
+
+    @property
+    def possible(self) -> bool:
+        """Whether there can be any: whether `steer` prepared the listener, which another program may have bound."""
+        if self._possible is None:
+            self._possible = _is_steered(self._listener)
+        return self._possible
 
     def open(self, client: Address) -> socket.socket:
         """A socket for `client`. Raises OSError."""
@@ -78,19 +76,13 @@ class Frontends:
         self._open[sock] = None
         return sock
 
-    def withdraw(self, sock: socket.socket) -> Iterator[bytes]:
-        """Give the client back to the listener and close `sock`; what had come for it."""
+    def withdraw(self, sock: socket.socket) -> Iterator[tuple[bytes, Address]]:
+        """Give the client back to the listener and close `sock`; what had come by it, and from whom."""
         del self._open[sock]
         with sock:
             with suppress(OSError):
                 sock.connect(sock.getsockname())  # a peer that is nobody else
-            while True:
-                try:
-                    yield sock.recv(DATAGRAM_SIZE)
-                except BlockingIOError:
-                    return
-                except OSError:
-                    continue  # the client refused an answer
+            yield from held(sock)
 
     def _bind(self, sock: socket.socket, client: Address) -> None:
         with self._shared(sock):
@@ -117,6 +109,17 @@ class Frontends:
                 _share(sock, False)
 
 
+def held(sock: socket.socket) -> Iterator[tuple[bytes, Address]]:
+    """What `sock` holds, and from whom."""
+    while True:
+        try:
+            yield sock.recvfrom(DATAGRAM_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            continue  # the client refused an answer
+
+
 def answers_from(family: int, client: Address) -> bytes:
     """The address that the routing table answers `client` from, packed. Raises OSError."""
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
@@ -130,6 +133,14 @@ def _prepare(sock: socket.socket, listener: socket.socket) -> None:
     if sock.family == socket.AF_INET6:
         only = listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+
+
+def _is_steered(sock: socket.socket) -> bool:
+    try:
+        _attach(sock)
+    except OSError:
+        return False
+    return True
 
 
 def _share(sock: socket.socket, on: bool) -> None:

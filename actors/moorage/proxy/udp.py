@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from moorage.log import Log
 from moorage.proxy.appetite import Appetite
-from moorage.proxy.frontend import DATAGRAM_SIZE, UDP_BUFFER, Frontends, answers_from
+from moorage.proxy.frontend import DATAGRAM_SIZE, UDP_BUFFER, Frontends, answers_from, held
 from moorage.proxy.lane import BATCH, Lane
 from moorage.proxy.pace import Pace
 from moorage.proxy.pktinfo import control_room, destination, is_link_local, source
@@ -99,6 +99,14 @@ class DatagramListener:
         except OSError as error:
             log.debug("datagram_dropped", client=address[0], reason=error.strerror)
 
+    def hand_over(self, data: bytes, key: tuple[Address, bytes], control: Control | None) -> None:
+        """Carry what came by another client's socket, before that was connected."""
+        client = self._clients.get(key)
+        if client is None and self._sock.fileno() >= 0:
+            client = self._welcome(key, control)
+        if client is not None:
+            client.send(data)
+
     def open_frontend(self, address: Address, asked: bytes) -> socket.socket | None:
         """A socket that carries `address` alone, where answers would leave it from the address `asked`."""
         if asked and not self._answers_from(asked, address):
@@ -121,7 +129,7 @@ class DatagramListener:
         client = self._client(address, controls)
         if client is not None:
             client.send(data)
-            if self.frontends.possible and client.pace.beat(client.used):
+            if client.pace.beat(client.used) and self.frontends.possible:
                 self._busy.append(client)
         return True
 
@@ -131,9 +139,8 @@ class DatagramListener:
         self._waiting = [client for client in busy if client.advance()]
         self._behind = _MOST_HELD
         if self._waiting:
-            self._watch(
-                select.EPOLLIN | select.EPOLLOUT
-            )  # it can always write: woken even when no more comes
+            # it can always write: woken even when no more comes
+            self._board.reactor.modify(self._sock.fileno(), self, select.EPOLLIN | select.EPOLLOUT)
             self._catch_up()
 
     def _catch_up(self) -> None:
@@ -141,25 +148,21 @@ class DatagramListener:
         self._behind -= BATCH
         if any(not self._carry() for _ in range(BATCH)) or self._behind <= 0:
             waiting, self._waiting = self._waiting, []
-            self._watch(select.EPOLLIN)
+            self._board.reactor.modify(self._sock.fileno(), self, select.EPOLLIN)
             for client in waiting:
                 client.admit()
-
-    def _watch(self, mask: int) -> None:
-        self._board.reactor.modify(self._sock.fileno(), self, mask)
 
     def _client(self, address: Address, controls: list[Control]) -> DatagramClient | None:
         key = (address, destination(controls))
         client = self._clients.get(key)
         if client is None:
-            client = self._welcome(key, controls)
+            client = self._welcome(key, source(controls[0]) if controls else None)
         return client
 
-    def _welcome(self, key: tuple[Address, bytes], controls: list[Control]) -> DatagramClient | None:
+    def _welcome(self, key: tuple[Address, bytes], control: Control | None) -> DatagramClient | None:
         sock = self._board.open(self._backend)
         if sock is None:
             return None
-        control = source(controls[0]) if controls else None
         client = DatagramClient(self._board, self._service, self, sock, key=key, control=control)
         self._clients[key] = client
         return client
@@ -259,6 +262,7 @@ class DatagramClient:
         """Begin to read from that socket, if it is still there."""
         if self._waits and self._front is not None:
             self._waits = False
+            self._sort(held(self._front))
             reactor = self._board.reactor
             lane = Lane(reactor, self, self._front, self._sock)
             reactor.register(self._front.fileno(), lane, select.EPOLLIN)
@@ -273,8 +277,15 @@ class DatagramClient:
         self._board.busy.cancel(self)
         reactor.forget(front.fileno())
         reactor.modify(self._sock.fileno(), self, select.EPOLLIN)
-        for data in self._listener.frontends.withdraw(front):
-            self.send(data)
+        self._sort(self._listener.frontends.withdraw(front))
+
+    def _sort(self, found: Iterable[tuple[bytes, Address]]) -> None:
+        own, asked = self.key
+        for data, address in found:
+            if address == own:
+                self.send(data)
+            else:
+                self._listener.hand_over(data, (address, asked), self._control)
 
     def reset(self) -> None:
         """Forget the client; a second time changes nothing."""
