@@ -6,7 +6,8 @@ sends from the address the client knows. It shares the listener's port, which no
 - SO_REUSEPORT, which lets in sockets of the same user alone, is on only while such a socket is bound. The listener was
   itself bound without, and so is refused where another holds the port.
 - Until the second socket is connected, datagrams could be given to either. A program of one instruction, which picks
-  the first of the sockets that share the port, keeps giving them to the listener: none of another client's goes astray.
+  the first of the sockets that share the port, keeps giving them to the listener. What comes by
+  it all the same is for whoever opens it to sort.
 """
 
 from __future__ import annotations
