@@ -176,6 +176,24 @@ class AgentProcess:
             raise
 
 
+class Replaceable(AgentProcess):
+    """An agent whose next process takes over while the former still runs."""
+
+    def succeed(self) -> subprocess.Popen[Any]:
+        """Start a successor, wait until it is ready, and return the predecessor's process."""
+        predecessor, self._process = self._process, None
+        assert predecessor is not None
+        try:
+            self.start()
+        except BaseException:
+            self._process = self._process or predecessor
+            raise
+        return predecessor
+
+    def _argv(self) -> list[str]:
+        return [*super()._argv(), "--replace"]
+
+
 class Events:
     """What a subscriber was told, collected by a thread until `close`."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cgroups import Cgroup, own_cgroup, why_not
 from lab import Lab
 
 
@@ -13,4 +14,13 @@ from lab import Lab
 def lab() -> Iterator[Lab]:
     """A host, an outside, and containers on demand."""
     with Lab() as made:
+        yield made
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Cgroup]:
+    """A cgroup of the test's own, which this process is in; skipped where the kernel runs no programs for it."""
+    if reason := why_not():
+        pytest.skip(reason)
+    with own_cgroup() as made:
         yield made

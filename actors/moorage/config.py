@@ -14,7 +14,7 @@ from moorage.rpc import checks
 from moorage.values import ALWAYS, PROXIES
 
 KERNELS: Final = ("linux", "memory")
-LOOPBACKS: Final = ("kernel", "proxy")
+LOOPBACKS: Final = ("kernel", "connect", "proxy")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 ID_MAX: Final = 2**32 - 2
 """uid_t and gid_t have 32 bits, and -1 means "no one" to the kernel."""

@@ -14,6 +14,7 @@ from service import Service
 from moorage import Client
 from plane import proxies, rules
 from plane.cases import Case
+from plane.cgroup import own_cgroup
 from plane.generator import Load, LoadError
 from plane.packages import Missing
 from plane.place import GATEWAY, HOST, INSIDE, PREFIX, Place, Stage
@@ -104,6 +105,14 @@ def agent_kernel(setting: Setting) -> Iterator[Contestant]:
     yield Contestant("moorage-outside", "outside", stage.outside, (HOST, PORT), (service.pid,))
 
 
+def agent_connect(setting: Setting) -> Iterator[Contestant]:
+    """The agent that leads sockets on loopback to the container as they connect."""
+    setting.leaving.enter_context(own_cgroup())
+    stage, service = setting.agent(FEW, loopback="connect")
+    # datagrams go by rules, as without it
+    yield Contestant("moorage-connect", "loopback", stage.host, (LOOPBACK, PORT), (service.pid,), udp=False)
+
+
 def agent_proxy(setting: Setting) -> Iterator[Contestant]:
     """The agent's proxy."""
     stage, service = setting.agent(FEW, loopback="proxy")
@@ -172,6 +181,7 @@ def crowded(level: int) -> dict[str, Builder]:
 BUILDERS: dict[str, Builder] = {
     "direct": direct,
     "moorage-kernel": agent_kernel,
+    "moorage-connect": agent_connect,
     "moorage-proxy": agent_proxy,
     "moorage-memory": agent_memory,
     **{name: proxy(name) for name in proxies.PROXIES},

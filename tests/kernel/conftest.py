@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from firewall_stand import Stand, stand
-from fixtures import lab
+from fixtures import cgroup, lab
 from host_links import HostLinks
 from lab import Lab
 
-__all__ = ["at", "lab", "links"]
+__all__ = ["at", "cgroup", "lab", "links"]
 
 
 @pytest.fixture

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from fixtures import lab
+from fixtures import cgroup, lab
 
-__all__ = ["lab"]
+__all__ = ["cgroup", "lab"]

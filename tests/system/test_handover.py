@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agents import START, AgentProcess
+from agents import START, AgentProcess, Replaceable
 from callers import HALF, PROXIED, Download, calling, connecting, downloading
 from echo_server import ask
 from installation import Installation
@@ -27,24 +27,6 @@ ROUNDS = int(os.environ.get("MOORAGE_HANDOVERS", "20"))
 
 WAYS = (*(("host", to) for to in PROXIED), ("outside", HOST))
 """Whence and whereto: through proxies, and past them."""
-
-
-class Replaceable(AgentProcess):
-    """An agent whose next process takes over while the former still runs."""
-
-    def succeed(self) -> subprocess.Popen[Any]:
-        """Start a successor, wait until it is ready, and return the predecessor's process."""
-        predecessor, self._process = self._process, None
-        assert predecessor is not None
-        try:
-            self.start()
-        except BaseException:
-            self._process = self._process or predecessor
-            raise
-        return predecessor
-
-    def _argv(self) -> list[str]:
-        return [*super()._argv(), "--replace"]
 
 
 @pytest.fixture(scope="module")

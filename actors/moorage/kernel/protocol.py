@@ -216,7 +216,10 @@ class Kernel(Protocol):
         """
 
     def open_firewall(self, *, loopback: str) -> Firewall:
-        """Open in the calling thread; `loopback` is "kernel" or "proxy": who carries 127.0.0.1."""
+        """Open in the calling thread; `loopback` says who carries 127.0.0.1: "kernel" (rules) or "proxy".
+
+        With "connect" TCP sockets are led to the container as they connect, and rules carry the rest.
+        """
 
     def reserved_ports(self) -> frozenset[int]:
         """The ports that `ip_local_reserved_ports` names at this moment."""

@@ -44,6 +44,11 @@ def is_published(element: Element) -> bool:
     return element.container[:3] in _KINDS and element.container[3:] in _HOSTS
 
 
+def front(element: Element) -> tuple[str, str]:
+    """Protocol and host address of an element that is published; "0.0.0.0" and "::" are every one of a family."""
+    return str(element.key[-2]), _HOSTS[element.container[3:]] or str(element.key[0])
+
+
 def ports_of(element: Element) -> range:
     """The host ports of an element that is published."""
     first, _, last = str(element.key[-1]).partition("-")
@@ -54,13 +59,13 @@ def astray(present: Iterable[Element], wanted: Iterable[Element]) -> list[Flow]:
     """The connections of `present` through host ports that no element of `wanted` publishes."""
     published: dict[tuple[str, str], list[range]] = {}
     for element in filter(is_published, wanted):
-        published.setdefault(_front(element), []).append(ports_of(element))
+        published.setdefault(front(element), []).append(ports_of(element))
     for spans in published.values():
         spans.sort(key=lambda span: span.start)
     return [
-        Flow(*_front(element), gap[0], gap[-1], (str(element.value[0]),))
+        Flow(*front(element), gap[0], gap[-1], (str(element.value[0]),))
         for element in filter(is_published, present)
-        for gap in _without(ports_of(element), published.get(_front(element), []))
+        for gap in _without(ports_of(element), published.get(front(element), []))
     ]
 
 
@@ -75,11 +80,6 @@ def _without(ports: range, spans: list[range]) -> Iterator[range]:
         first = max(first, span.stop)
     if first < ports.stop:
         yield range(first, ports.stop)
-
-
-def _front(element: Element) -> tuple[str, str]:
-    """Protocol and host address."""
-    return str(element.key[-2]), _HOSTS[element.container[3:]] or str(element.key[0])
 
 
 def _run(mapping: Mapping) -> Iterator[tuple[str, str | int, tuple[int, ...]]]:

@@ -130,7 +130,7 @@ class Bridges:
         neighbours 2.05 s late, one that does not after 10 to 20 ms.
         """
         wanted = {"ipv4": {}, "ipv6": {"accept_dad": "0", "dad_transmits": "0"}}
-        if self._loopback == "kernel":
+        if self._loopback != "proxy":
             wanted["ipv4"]["route_localnet"] = "1"
         if not network.adopted:
             wanted["ipv4"].setdefault("route_localnet", "0")

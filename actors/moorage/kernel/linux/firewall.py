@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import audit, elements, generation, reserved, ruleset
+from moorage.kernel.linux.connect.hook import ConnectHook, remove_former
 from moorage.kernel.linux.conntrack import Conntrack
 from moorage.kernel.linux.forward import Forwarding
 from moorage.kernel.linux.nfnetlink import Netlink
@@ -38,6 +39,7 @@ class LinuxFirewall:
         self._generation = -1
         self._reserved = reserved.text()
         self._watchers: list[generation.Watcher] = []
+        self._hook = self._open_hook(loopback)
 
     def install(self, elements: Collection[Element]) -> list[str]:
         """See `Firewall.install`. Raises Refused (denied, unsupported)."""
@@ -49,7 +51,8 @@ class LinuxFirewall:
         after = before if before is not None and before == self._reference else self._look()[0]
         self._reference = after
         self._elements = {_key(element): element for element in wanted}
-        return audit.sentences(before, after or {}, wanted, present)
+        led = self._hook.install(wanted) if self._hook else []
+        return audit.sentences(before, after or {}, wanted, present) + led
 
     def change(self, add: Collection[Element], remove: Collection[Element]) -> None:
         """See `Firewall.change`. Raises Refused (denied, unsupported)."""
@@ -58,6 +61,8 @@ class LinuxFirewall:
         held = {key: self._elements.get(key) for key in touched}
         gone = [old for key, old in held.items() if old is not None and old != touched[key]]
         new = [element for key, element in touched.items() if element is not None and element != held[key]]
+        if self._hook:
+            self._hook.remove(gone)
         try:
             self._run(ruleset.change(new, gone))
         except NftablesError:
@@ -65,20 +70,27 @@ class LinuxFirewall:
         for element in gone:
             self._elements.pop(_key(element), None)
         self._elements.update((_key(element), element) for element in new)
+        if self._hook:
+            self._hook.add(new)
 
     def changed(self) -> bool:
         """See `Firewall.changed`: 20 µs, and the policies of legacy iptables count as well."""
         known, self._generation = self._generation, generation.read(self._netlink)
         listed, self._reserved = self._reserved, reserved.text()
-        return self._forwarding.legacy_changed() or (known, listed) != (self._generation, self._reserved)
+        differs = (known, listed) != (self._generation, self._reserved)
+        return self._forwarding.legacy_changed() or differs or self._detached()
 
     def flush_flows(self, flows: Collection[Flow]) -> None:
         """See `Firewall.flush_flows`. Raises Refused (denied)."""
         self._conntrack.flush(flows)
+        if self._hook:
+            self._hook.end(flows)
 
     def end_strays(self, mapped: Collection[Flow], subnets: Collection[str]) -> None:
         """See `Firewall.end_strays`. Raises Refused (denied)."""
         self._conntrack.end_strays(mapped, subnets, loopback=_LOOPBACK not in self._own)
+        if self._hook:
+            self._hook.end_strays(mapped)
 
     def keep_forwarding(self, bridges: Collection[str]) -> Kept:
         """See `Firewall.keep_forwarding`. Raises Refused (denied)."""
@@ -104,6 +116,8 @@ class LinuxFirewall:
     def remove(self) -> None:
         """See `Firewall.remove`. Raises Refused (denied)."""
         self._forwarding.keep(())
+        if self._hook:
+            self._hook.clear()
         self._run([f"table {ruleset.TABLE}\ndelete table {ruleset.TABLE}\n"])
         self._elements, self._reference = {}, None
 
@@ -111,11 +125,28 @@ class LinuxFirewall:
         """See `Firewall.close`; a second time is no error."""
         while self._watchers:
             self._watchers.pop().close()
+        if self._hook:
+            self._hook.close()
         self._netlink.close()
         self._nftables.close()
 
     def _unheard(self) -> bool:
-        return self._forwarding.legacy_differs() or reserved.text() != self._reserved
+        return self._forwarding.legacy_differs() or reserved.text() != self._reserved or self._detached()
+
+    def _open_hook(self, loopback: str) -> ConnectHook | None:
+        """What leads sockets as they connect, if that is wanted; what a former agent left of it goes if not."""
+        try:
+            if loopback == "connect":
+                return ConnectHook()
+            remove_former()
+        except BaseException:
+            self._netlink.close()
+            self._nftables.close()
+            raise
+        return None
+
+    def _detached(self) -> bool:
+        return self._hook is not None and not self._hook.intact()
 
     def _look(self) -> tuple[audit.Listing | None, set[Element]]:
         try:

@@ -34,6 +34,15 @@ class Wanted:
             if flow.first <= port <= flow.last and PROTOCOLS[flow.proto] == proto:
                 yield flow
 
+    def of_tcp(self, port: int) -> Iterator[Flow]:
+        """Those of TCP that have this port."""
+        return self.of(socket.IPPROTO_TCP, port)
+
+
+def is_led(flow: Flow, target: str, to: str) -> bool:
+    """Whether who asks for `target`, at the flow's protocol and port, is led to its backend `to`."""
+    return to in flow.backends and flow.host_ip in {*_ANY, target}
+
 
 def ends(flow: Flow, entry: Entry, local: Collection[str]) -> bool:
     """Whether `entry`, whose protocol and port are the flow's, is one of its connections.
@@ -63,9 +72,7 @@ def is_stray(
     if not entry.translated or not _is_local(entry.target, local):
         return False
     leads = loopback or not entry.target.startswith("127.")
-    if leads and any(
-        entry.answers in flow.backends and flow.host_ip in {*_ANY, entry.target} for flow in flows
-    ):
+    if leads and any(is_led(flow, entry.target, entry.answers) for flow in flows):
         return False
     answers = ip_address(entry.answers)
     return any(answers in subnet for subnet in subnets)

@@ -25,7 +25,7 @@ class LinuxLinks:
     """`moorage.kernel.protocol.Links` by route netlink. Belongs to the thread that made it.
 
     `remember(path, value)` is called with a path under /proc/sys and its value before the first change to it.
-    `clock` gives seconds that only grow, `loopback` is who carries 127.0.0.1: "kernel" or "proxy".
+    `clock` gives seconds that only grow, `loopback` is who carries 127.0.0.1: "kernel", "connect" or "proxy".
     """
 
     def __init__(
