@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from moorage.log import Log
 from moorage.proxy.alarm import Alarm
+from moorage.proxy.busypoll import WINDOW, BusyPoll
 from moorage.proxy.expiry import Expiry
 from moorage.proxy.idle import Idle, Used
 
@@ -48,6 +49,7 @@ class Reactor:
         self._clock = clock
         self._epoll = select.epoll()
         self._poll = self._epoll.poll
+        self._busy = BusyPoll()
         self._handlers: dict[int, Handler] = {}
         self._forgotten: set[int] = set()
         # Any: a list cannot hold one of each kind of item otherwise; each knows how to end its own
@@ -102,9 +104,11 @@ class Reactor:
 
     def turn(self) -> None:
         """Wait for events, calls or deadlines, and serve them. Only what a call raises is raised here."""
-        ready = self._poll(None, _MAX_EVENTS)
+        asked = self._clock()
+        ready = self._ask(asked + WINDOW) if self._busy.pays else self._poll(None, _MAX_EVENTS)
         self.turns += 1
-        self.now = self._clock()
+        self.now = now = self._clock()
+        self._busy.learn(now - asked, len(ready))
         forgotten, handlers = self._forgotten, self._handlers
         forgotten.clear()
         for fd, events in ready:
@@ -115,7 +119,7 @@ class Reactor:
                 handler.ready(events)
             except Exception:  # noqa: BLE001 - logged there; a bug ends what it touched and nothing else
                 _give_up(handler)
-        if self.now >= self._due:
+        if now >= self._due:
             self._expire()
         self._calls.run()
 
@@ -135,6 +139,14 @@ class Reactor:
         """Give back the epoll, after `refuse`."""
         self._alarm.close()
         self._epoll.close()
+
+    def _ask(self, until: float) -> list[tuple[int, int]]:
+        """Ask again and again until then, whenever nobody else wants this core; then sleep until something comes."""
+        while not (ready := self._poll(0, _MAX_EVENTS)):
+            if self._clock() >= until:
+                return self._poll(None, _MAX_EVENTS)
+            os.sched_yield()
+        return ready
 
     def _expect(self, deadline: float) -> None:
         if deadline < self._due:
