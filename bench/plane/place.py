@@ -123,8 +123,13 @@ class Stage:
 
 
 def _set_sysctls() -> None:
-    """`/proc/sys/net` is that of the thread's own namespace."""
+    """`/proc/sys/net` is that of the thread's own namespace.
+
+    A proxy whose clients close first would soon have no port left for the container; a second later it may have them
+    again.
+    """
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    Path("/proc/sys/net/ipv4/tcp_tw_reuse").write_text("1")
     for key, seconds in SHORT.items():
         with suppress(OSError):  # a kernel without connection tracking, or one that keeps it from users
             Path("/proc/sys/net/netfilter", key).write_text(str(seconds))
