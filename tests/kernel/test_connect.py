@@ -259,7 +259,7 @@ def test_without_the_right_it_is_denied(cgroup: Cgroup) -> None:
     assert 'say loopback = "kernel"' in done.stderr
 
 
-def test_without_a_cgroup_it_is_unsupported() -> None:
+def test_without_a_cgroup_it_is_unsupported(cgroup: Cgroup) -> None:
     """A system that has no cgroup2 mounted says so."""
     code = "from moorage.kernel.linux.connect.hook import ConnectHook; ConnectHook()"
     script = f"umount -at cgroup2; exec {sys.executable} -c '{code}'"

@@ -182,7 +182,7 @@ def _refusing() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in {errno.EPERM, errno.EACCES}:
-            code, wants = Code.DENIED, "CAP_SYS_ADMIN and CAP_NET_ADMIN, which root has"
+            code, wants = Code.DENIED, "CAP_SYS_ADMIN and CAP_NET_ADMIN, and a cgroup whose programs suffer others"
         else:
             code, wants = Code.UNSUPPORTED, f"cgroup2, BPF and Linux 5.14 or later, and here is {error}"
         text = f'leading sockets as they connect takes {wants}: say loopback = "kernel" to do without'
