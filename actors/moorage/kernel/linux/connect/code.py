@@ -14,7 +14,7 @@ _SIZES = {4: 0x00, 8: 0x18}
 _WIDE = 0x18
 _MOVE, _COPY, _ADD, _AND, _OR = 0xB7, 0xBF, 0x07, 0x57, 0x4F
 _CALL, _EXIT = 0x85, 0x95
-_JUMP_EQUAL, _JUMP_UNEQUAL, _JUMP_UNEQUAL_REGISTER = 0x15, 0x55, 0x5D
+_JUMP, _JUMP_EQUAL, _JUMP_UNEQUAL, _JUMP_UNEQUAL_REGISTER = 0x05, 0x15, 0x55, 0x5D
 _JUMP32_UNEQUAL = 0x56
 _JUMP32_EQUAL = 0x16
 _PSEUDO_MAP = 1
@@ -77,6 +77,10 @@ class Code:
     def exit(self) -> None:
         """Return register 0."""
         self._add(_EXIT)
+
+    def jump(self, label: str) -> None:
+        """Go to `label`."""
+        self._jump(_JUMP, 0, 0, 0, label)
 
     def jump_if_zero(self, register: int, label: str) -> None:
         """Go to `label` where all 64 bits are 0."""

@@ -24,8 +24,8 @@ from moorage.kernel.linux.nfnetlink import SOCK_DIAG, Netlink
 from moorage.kernel.protocol import Element, Flow
 from moorage.model.elements import front, is_published, ports_of
 
-_MOST = 1 << 18
-"""Ports, for each address that they are published on. Memory is taken for those that there are."""
+_MOST = 1 << 17
+"""Every port of both families. What is published on single addresses besides may find no room."""
 _PORTS, _ASKED = "moorage_ports", "moorage_asked"
 _ROOMLESS = frozenset({errno.E2BIG, errno.ENOMEM})
 LOST = "the programs that lead sockets on loopback were not all attached to the cgroup, attached"
@@ -182,7 +182,10 @@ def _refusing() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in {errno.EPERM, errno.EACCES}:
-            code, wants = Code.DENIED, "CAP_SYS_ADMIN and CAP_NET_ADMIN, and a cgroup whose programs suffer others"
+            code, wants = (
+                Code.DENIED,
+                "CAP_SYS_ADMIN and CAP_NET_ADMIN, and a cgroup whose programs suffer others",
+            )
         else:
             code, wants = Code.UNSUPPORTED, f"cgroup2, BPF and Linux 5.14 or later, and here is {error}"
         text = f'leading sockets as they connect takes {wants}: say loopback = "kernel" to do without'

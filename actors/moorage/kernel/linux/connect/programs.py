@@ -38,6 +38,20 @@ _CONTEXT, _SOCKET, _FOUND = 6, 7, 8
 _STACK = 10
 
 
+def _word(data: bytes) -> int:
+    """Four bytes of an address as a register has them."""
+    return int.from_bytes(data, sys.byteorder)
+
+
+_MAPPED = bytes(10) + b"\xff\xff"
+"""What IPv6 writes before an address of IPv4."""
+_MARK = _word(_MAPPED[8:])
+_NET, _MASK = _word(b"\x7f\0\0\0"), _word(b"\xff\0\0\0")
+"""127/8."""
+_ONE = _word(b"\0\0\0\x01")
+"""The end of ::1."""
+
+
 class Maps(NamedTuple):
     """Descriptors of the maps that the programs share."""
 
@@ -113,7 +127,7 @@ def _asked_for4(code: Code) -> None:
     code.load(2, _CONTEXT, _IP4)
     _only_loopback4(code)
     code.store_value(_STACK, _KEY, 0, 8)
-    code.store_value(_STACK, _KEY + 8, _word(2))
+    code.store_value(_STACK, _KEY + 8, _MARK)
     code.store(_STACK, _KEY + 12, 2)
     _store_port(code)
 
@@ -126,10 +140,10 @@ def _asked_for6(code: Code) -> None:
     code.jump_unless_zero(2, "pass")
     code.load(3, _CONTEXT, _IP6 + 8)
     code.load(2, _CONTEXT, _IP6 + 12)
-    code.jump_if(3, _word(2), "mapped")
+    code.jump_if(3, _MARK, "mapped")
     code.jump_unless_zero(3, "pass")
-    code.jump_unless(2, _word(3), "pass")
-    code.jump_if(2, _word(3), "asked")
+    code.jump_unless(2, _ONE, "pass")
+    code.jump("asked")
     code.label("mapped")
     _only_loopback4(code)
     code.label("asked")
@@ -141,8 +155,8 @@ def _asked_for6(code: Code) -> None:
 
 def _only_loopback4(code: Code) -> None:
     code.copy(1, 2)
-    code.mask(1, _word(0))
-    code.jump_unless(1, _word(1), "pass")
+    code.mask(1, _MASK)
+    code.jump_unless(1, _NET, "pass")
 
 
 def _store_port(code: Code) -> None:
@@ -222,12 +236,3 @@ def _lead(code: Code, family: int, source: int) -> None:
     for context, offset in (*words, (_USER_PORT, _PORT)):
         code.load(1, source, offset)
         code.store(_CONTEXT, context, 1)
-
-
-_MAPPED = bytes(10) + b"\xff\xff"
-_WORDS = {0: b"\xff\0\0\0", 1: b"\x7f\0\0\0", 2: b"\0\0\xff\xff", 3: b"\0\0\0\x01"}
-"""Parts of addresses as they are in memory: the mask and the net of 127/8, the mark of mapped ones, the end of ::1."""
-
-
-def _word(which: int) -> int:
-    return int.from_bytes(_WORDS[which], sys.byteorder)
