@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +22,15 @@ PROGRAM = Path(__file__).parents[2] / "bin/moorage"
 DEADLINE = 30
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """What is started hears SIGINT, also where the tests run in a shell's background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_events_are_lines_until_interrupted(agent: ScriptedAgent) -> None:
     """`events` prints each event as it comes, and SIGINT is its good end."""
     event = {"event": "mapping_published", "time": "2026-01-01T00:00:00Z", "id": "web", "mapping": TCP}
