@@ -11,17 +11,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 # linux/bpf.h
-_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE = 0, 1, 2, 3
-_PROG_LOAD, _PROG_ATTACH, _PROG_DETACH = 5, 8, 9
-_PROG_BY_ID, _MAP_BY_ID, _INFO, _PROG_QUERY, _BTF_LOAD, _MAP_UPDATE_BATCH, _BIND_MAP = (
-    13,
-    14,
-    15,
-    16,
-    18,
-    26,
-    35,
-)
+_MAP_CREATE, _MAP_LOOKUP, _MAP_DELETE, _MAP_UPDATE_BATCH = 0, 1, 3, 26
+_PROG_LOAD, _PROG_ATTACH, _PROG_DETACH, _PROG_QUERY, _PROG_BIND_MAP = 5, 8, 9, 16, 35
+_PROG_BY_ID, _MAP_BY_ID, _INFO, _BTF_LOAD = 13, 14, 15, 18
 _HASH, _SK_STORAGE = 1, 24
 _NO_PREALLOC = 1
 _SOCK_ADDR = 18
@@ -116,7 +108,7 @@ def load(name: str, code: bytes, attach_type: int) -> int:
 
 def bind(program: int, map_fd: int) -> None:
     """Let a program keep a map that it does not use, for others to find. Raises OSError."""
-    _bpf(_BIND_MAP, "=III", program, map_fd, 0)
+    _bpf(_PROG_BIND_MAP, "=III", program, map_fd, 0)
 
 
 def attach(cgroup: int, program: int, attach_type: int, replaced: int | None = None) -> None:

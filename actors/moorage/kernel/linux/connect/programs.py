@@ -43,9 +43,9 @@ def _word(data: bytes) -> int:
     return int.from_bytes(data, sys.byteorder)
 
 
-_MAPPED = bytes(10) + b"\xff\xff"
+MAPPED = bytes(10) + b"\xff\xff"
 """What IPv6 writes before an address of IPv4."""
-_MARK = _word(_MAPPED[8:])
+_MARK = _word(MAPPED[8:])
 _NET, _MASK = _word(b"\x7f\0\0\0"), _word(b"\xff\0\0\0")
 """127/8."""
 _ONE = _word(b"\0\0\0\x01")
@@ -62,7 +62,7 @@ class Maps(NamedTuple):
 def endpoint(ip: str, port: int) -> bytes:
     """An address with its port, as the programs have it."""
     packed = (
-        socket.inet_pton(socket.AF_INET6, ip) if ":" in ip else _MAPPED + socket.inet_pton(socket.AF_INET, ip)
+        socket.inet_pton(socket.AF_INET6, ip) if ":" in ip else MAPPED + socket.inet_pton(socket.AF_INET, ip)
     )
     return packed + struct.pack("=I", socket.htons(port))
 
@@ -70,8 +70,8 @@ def endpoint(ip: str, port: int) -> bytes:
 def parsed(data: bytes) -> tuple[str, int]:
     """The address, as people write it, and the port of an endpoint."""
     ip, port = data[:_PORT], socket.ntohs(struct.unpack("=I", data[_PORT:])[0])
-    if ip.startswith(_MAPPED):
-        return socket.inet_ntop(socket.AF_INET, ip[len(_MAPPED) :]), port
+    if ip.startswith(MAPPED):
+        return socket.inet_ntop(socket.AF_INET, ip[len(MAPPED) :]), port
     return socket.inet_ntop(socket.AF_INET6, ip), port
 
 

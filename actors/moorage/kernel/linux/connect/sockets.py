@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from moorage.kernel.linux.connect.programs import ENDPOINT_SIZE
+from moorage.kernel.linux.connect.programs import ENDPOINT_SIZE, MAPPED
 from moorage.kernel.linux.nfnetlink import Netlink, attribute, attributes, nested
 
 # linux/sock_diag.h, linux/inet_diag.h
@@ -73,5 +73,5 @@ def _remembered(body: bytes) -> bytes | None:
 def _peer(family: int, body: bytes) -> bytes:
     port, address = body[6:8], body[24:40]
     if family == socket.AF_INET:
-        address = bytes(10) + b"\xff\xff" + address[:4]
+        address = MAPPED + address[:4]
     return address + struct.pack("=I", *struct.unpack("=H", port))
