@@ -11,6 +11,7 @@ from typing import Any, Self
 from moorage.rpc.wire import (
     interface_from_wire,
     interfaces_from_wire,
+    status_from_wire,
     value_from_wire,
     values_from_wire,
 )
@@ -159,7 +160,7 @@ class Methods(ABC):
 
     def status(self) -> Status:
         """Return the agent in numbers."""
-        return value_from_wire(Status, self._call("status", {}))
+        return status_from_wire(self._call("status", {}))
 
     def why(self, port: str) -> builtins.list[Step]:
         """Follow a host port (`8080/tcp`) from the client's side to the container's listener."""

@@ -142,7 +142,10 @@ class ActorInfo:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The agent in numbers; `kernel` is "linux" or "memory", `repaired` counts what was put right."""
+    """The agent in numbers; `kernel` is "linux" or "memory", `repaired` counts what was put right.
+
+    `warnings` has a sentence for each thing of the host that stands in the way of traffic at this moment.
+    """
 
     networks: int
     interfaces: int
@@ -152,6 +155,7 @@ class Status:
     restarts: int
     repaired: int
     started: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,15 @@ def test_status_has_a_line_for_each_number(run: Run) -> None:
     assert out.splitlines()[4] == "kernel:     memory"
 
 
+def test_status_ends_with_the_warnings(run: Run) -> None:
+    """`status` prints a line for each warning, and gives them as an array with `--json`."""
+    numbers = dict.fromkeys(("networks", "interfaces", "mappings", "proxies", "restarts", "repaired"), 3)
+    answer = numbers | {"kernel": "linux", "started": "now", "warnings": ["one\nthing", "another"]}
+
+    assert run("status", answer)[1].splitlines()[8:] == ["warning:    one\\nthing", "warning:    another"]
+    assert json.loads(run("status --json", answer)[1]) == answer
+
+
 def test_why_says_what_is_wrong(run: Run, agent: ScriptedAgent) -> None:
     """`why` prints the steps of a port's way with a mark on each."""
     steps = [

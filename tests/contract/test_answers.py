@@ -89,13 +89,14 @@ def test_release_and_remove_say_whether_there_was_one(wire: Wire) -> None:
 
 
 def test_status_counts(wire: Wire) -> None:
-    """`status` has its eight keys, and counts what there is; a range is one mapping and one proxy."""
+    """`status` has its nine keys, and counts what there is; a range is one mapping and one proxy."""
     before = wire.call("status")
     wire.call("allocate", id="web", ports=["80", "53/udp", "8000-8009:9000-9009/udp"])
     wire.call("create_network", name="back", subnet="10.0.43.0/24")
     status = wire.call("status")
     keys = ("networks", "interfaces", "mappings", "proxies", "kernel", "restarts", "repaired", "started")
-    assert status.keys() == set(keys)
+    assert status.keys() == {*keys, "warnings"}
+    assert status["warnings"] == []
     assert [status[key] for key in keys[:5]] == [2, 1, 3, 3, "memory"]
     assert [status[key] for key in keys[5:]] == [before[key] for key in keys[5:]]
 

@@ -15,10 +15,12 @@ from moorage.rpc.wire import (
     interface_to_wire,
     mapping_to_wire,
     network_to_wire,
+    status_from_wire,
+    status_to_wire,
     value_from_wire,
     values_from_wire,
 )
-from moorage.values import ANY, Interface, Mapping, Network
+from moorage.values import ANY, Interface, Mapping, Network, Status
 
 WEB = Interface(
     id="web",
@@ -144,3 +146,13 @@ def test_an_answer_of_another_shape_is_a_fault(answer: Any) -> None:
         values_from_wire(Mapping, answer if answer != [] else None)
     with pytest.raises(Fault):
         value_from_wire(Network, answer)
+
+
+def test_a_status_comes_back_as_it_went() -> None:
+    """A status keeps its warnings as an array of texts; an agent that sends none of them is understood."""
+    status = Status(1, 2, 3, 4, "linux", 5, 6, "now", ("one", "two"))
+    told = status_to_wire(status)
+    assert told["warnings"] == ["one", "two"]
+    assert status_from_wire(told) == status
+    del told["warnings"]
+    assert status_from_wire(told) == replace(status, warnings=())

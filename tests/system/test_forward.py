@@ -11,6 +11,7 @@ import iptables
 from agents import AgentProcess, until
 from installation import WEB, WEB6, Installation
 from lab import HOST, HOST6, OUTSIDE, OUTSIDE6, Lab
+from moorage.kernel.linux.nftables import Nftables
 
 pytestmark = pytest.mark.system
 
@@ -110,3 +111,15 @@ def test_nothing_of_ours_stays(at: Installation, tables: Iptables) -> None:
     at.agent.terminate()
     done = at.agent.down()
     assert (done.returncode, tables.run("-S")) == (0, before)
+
+
+def test_a_chain_that_cannot_be_overridden_is_named_while_it_is_there(at: Installation) -> None:
+    """An nftables chain of somebody's whose policy drops is a warning of `status` until it goes, and logged once."""
+    run = at.lab.call("host", Nftables).run
+    run("table inet theirs { chain every { type filter hook forward priority 5; policy drop; }; }")
+    until(lambda: at.client.status().warnings, SOON)
+    (warning,) = at.client.status().warnings
+    assert "chain every of nftables table inet theirs" in warning
+    run("delete table inet theirs")
+    until(lambda: not at.client.status().warnings, SOON)
+    assert [line["what"] for line in at.agent.log("forwarding_dropped")] == [warning]

@@ -14,7 +14,7 @@ from moorage.cli.progress import waiting
 from moorage.cli.settings import inspection
 from moorage.client import Client
 from moorage.model.port_spec import parse_port_spec
-from moorage.rpc.wire import interface_to_wire, network_to_wire
+from moorage.rpc.wire import interface_to_wire, network_to_wire, status_to_wire
 from moorage.values import Interface
 
 
@@ -137,7 +137,7 @@ def tree(client: Client, _options: Namespace) -> Iterator[Answer]:
 def status(client: Client, _options: Namespace) -> Iterator[Answer]:
     """Show the agent in numbers."""
     value = client.status()
-    yield Answer(dataclasses.asdict(value), text.status(value))
+    yield Answer(status_to_wire(value), text.status(value))
 
 
 def why(client: Client, options: Namespace) -> Iterator[Answer]:

@@ -63,9 +63,10 @@ def tree(actors: Sequence[ActorInfo]) -> str:
 
 
 def status(value: Status) -> str:
-    """Return a line for each number."""
+    """Return a line for each number, and one for each warning."""
     names = ("networks", "interfaces", "mappings", "proxies", "kernel", "restarts", "repaired", "started")
-    return "\n".join(f"{name + ':':<12}{printable(str(getattr(value, name)))}" for name in names)
+    lines = [(name, getattr(value, name)) for name in names] + [("warning", each) for each in value.warnings]
+    return "\n".join(f"{name + ':':<12}{printable(str(each))}" for name, each in lines)
 
 
 def steps(values: Iterable[Step]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -32,6 +33,33 @@ class Tally:
             self.count += number
 
 
+class Warnings:
+    """What of the host stands in the way of our traffic at this moment, in sentences by who noticed. For any thread.
+
+    An owner is the name of an actor. It says all that it sees each time it looks, and so takes back what has passed:
+    `status` shows what the owners said last. A successor of an actor begins by saying what it sees, too.
+    """
+
+    def __init__(self) -> None:
+        """Know of nothing."""
+        self._lock = threading.Lock()
+        self._said: dict[str, tuple[str, ...]] = {}
+
+    def say(self, owner: str, sentences: Iterable[str]) -> list[str]:
+        """Put `sentences` in the place of what `owner` said before; gives those that are new, for the log."""
+        said = tuple(dict.fromkeys(sentences))
+        with self._lock:
+            before = self._said.pop(owner, ())
+            if said:
+                self._said[owner] = said
+        return [sentence for sentence in said if sentence not in before]
+
+    def current(self) -> tuple[str, ...]:
+        """Every sentence that holds now, in the order of owners."""
+        with self._lock:
+            return tuple(sentence for _, said in sorted(self._said.items()) for sentence in said)
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something happened that subscribers may want to know."""
@@ -57,6 +85,7 @@ class Context:
     started: str
     inheritance: Inheritance = field(default_factory=Inheritance)
     repaired: Tally = field(default_factory=Tally)
+    warnings: Warnings = field(default_factory=Warnings)
     audience: threading.Event = field(default_factory=threading.Event)
     """Set when somebody has subscribed to events, and from then on."""
     changing_networks: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -19,7 +19,7 @@ from moorage.control.ports import parse_all
 from moorage.control.requests import key_of
 from moorage.errors import Code, Fault, MoorageError, Refused
 from moorage.rpc.schema import check
-from moorage.rpc.wire import interface_to_wire, network_to_wire
+from moorage.rpc.wire import interface_to_wire, network_to_wire, status_to_wire
 from moorage.supervision.directory import Address
 from moorage.supervision.messages import Crash, Start
 from moorage.values import GATEWAY, ActorInfo, Hello, Network, Status
@@ -162,8 +162,9 @@ class Desk:
             restarts=context.directory.restarts,
             repaired=context.repaired.count,
             started=context.started,
+            warnings=context.warnings.current(),
         )
-        return asdict(status)
+        return status_to_wire(status)
 
     async def _why(self, _params: Params) -> Any:
         raise Refused(Code.UNSUPPORTED, "why is not there yet: this version cannot follow a port")

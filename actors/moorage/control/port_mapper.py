@@ -94,7 +94,6 @@ class PortMapper(ThreadActor):
         self._looking = False
         self._lookout = Lookout()
         self._alarm = Alarm(context.events, self._tell_look)
-        self._warned: frozenset[str] = frozenset()
 
     async def begin(self) -> None:
         """Open the firewall and make it as the journal has it."""
@@ -258,9 +257,8 @@ class PortMapper(ThreadActor):
 
     def _keep_forwarding(self) -> Sequence[str]:
         kept = self.firewall.keep_forwarding(self._desired.bridges())
-        for warning in frozenset(kept.warnings) - self._warned:
+        for warning in self._context.warnings.say(self.name, kept.warnings):
             self.log.warning("forwarding_dropped", what=warning)
-        self._warned = frozenset(kept.warnings)
         return kept.repaired
 
     def _report(self, repaired: Sequence[str]) -> bool:

@@ -34,7 +34,8 @@ class MemoryKernel:
     """`moorage.kernel.protocol.Kernel` that keeps what it is told.
 
     One object outlives the agents that use it, as a real kernel does. For tests: `elements` and `bridges` are
-    what it holds, `flushed` the flows that were ended, `disturb` does what `nft flush ruleset` would.
+    what it holds, `flushed` the flows that were ended, `warnings` what its FORWARD chains are said to drop;
+    `disturb` does what `nft flush ruleset` would.
     """
 
     real = False
@@ -55,6 +56,7 @@ class MemoryKernel:
         self.reserved: frozenset[int] = frozenset()
         self.forwarding: frozenset[str] = frozenset()
         self.flushed: list[Flow] = []
+        self.warnings: list[str] = []
 
     @property
     def elements(self) -> frozenset[Element]:
@@ -231,7 +233,7 @@ class MemoryFirewall(_Watching):
     def keep_forwarding(self, bridges: Collection[str]) -> Kept:
         """See `Firewall.keep_forwarding`."""
         self._kernel.forwarding = frozenset(bridges)
-        return Kept()
+        return Kept(tuple(self._kernel.warnings))
 
     def read_reserved(self) -> frozenset[int]:
         """See `Firewall.read_reserved`."""

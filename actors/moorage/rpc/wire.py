@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any, Final, TypeVar
 
 from moorage.errors import Code, Fault, MoorageError, Refused
-from moorage.values import ALWAYS, GATEWAY, Interface, Mapping, Network
+from moorage.values import ALWAYS, GATEWAY, Interface, Mapping, Network, Status
 
 T = TypeVar("T")
 
@@ -41,6 +41,18 @@ def interface_to_wire(interface: Interface) -> dict[str, Any]:
     made["ports"] = [mapping_to_wire(mapping) for mapping in interface.ports]
     made["labels"] = dict(interface.labels)
     return made
+
+
+def status_to_wire(status: Status) -> dict[str, Any]:
+    """Return the agent in numbers, `warnings` an array of texts."""
+    return _map(Status, status) | {"warnings": list(status.warnings)}
+
+
+def status_from_wire(value: Any) -> Status:
+    """Make a status of a map; an agent that knows of no warnings has none. Raises Fault for what is no status."""
+    read = _known(Status, value)
+    read["warnings"] = tuple(map(str, _list(read.get("warnings", ()))))
+    return _make(Status, read)
 
 
 def interface_from_wire(value: Any) -> Interface:
