@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from ipaddress import ip_interface, ip_network
 from socket import AF_INET, AF_INET6
 
 from moorage.kernel.linux.nameservers import nameservers
-from moorage.kernel.linux.rtdump import Address, Link, Reader, Route
+from moorage.kernel.linux.rtdump import Address, Hop, Link, Reader, Route
 from moorage.kernel.protocol import Occupied
 
 _LOCAL_TABLE = 255
@@ -20,35 +20,72 @@ _KINDS = {
 }  # RTN_* of linux/rtnetlink.h
 
 
+_PIECES = {4: range(8), 6: range(4)}
+"""The prefixes of a default route, and of pieces of one: a VPN takes all traffic by two halves of /1 or by quarters,
+which go before a default route of somebody else's; what is reachable of IPv6 is a /3."""
+
+
 def occupied(reader: Reader) -> list[Occupied]:
-    """Every route but default ones, every address and every nameserver, each as the subnet it takes up."""
-    names = {link.ifindex: link.name for link in reader.links()}
-    routes = [route for family in (AF_INET, AF_INET6) for route in reader.routes(family)]
+    """Every route but default ones, every address and every nameserver, each as the subnet it takes up.
+
+    Pieces of a default route, too, take up nothing.
+    """
+    links = {link.ifindex: link for link in reader.links()}
+    names = {index: link.name for index, link in links.items()}
+    tunnels = {index for index, link in links.items() if link.tunnel}
     return [
-        *_routed(routes, names),
-        *_addressed(reader.addresses(), names),
+        *_routed(_without_defaults(reader, tunnels), names),
+        *_addressed(reader.addresses(), names, tunnels),
         *(Occupied(str(ip_network(server)), f"nameserver {server}") for server in nameservers()),
     ]
 
 
-def _routed(routes: Sequence[Route], names: dict[int, str]) -> Iterator[Occupied]:
+def _without_defaults(reader: Reader, tunnels: Collection[int]) -> Iterator[Route]:
+    """Routes but default ones and pieces of one, in whatever table they are."""
+    routes = [route for family in (AF_INET, AF_INET6) for route in reader.routes(family)]
+    objects = reader.nexthops() if any(route.nexthop for route in routes) else {}
+    for route in routes:
+        hops = objects.get(route.nexthop, route.hops)
+        length = _length(route.subnet)
+        if length and not (length in _PIECES[_version(route.subnet)] and _leads_away(route, hops, tunnels)):
+            yield route
+
+
+def _leads_away(route: Route, hops: Sequence[Hop], tunnels: Collection[int]) -> bool:
+    """Whether all its ways are to a gateway or into a tunnel, and none to neighbours, or nowhere."""
+    unicast = not _KINDS.get(route.kind, "-")
+    return unicast and all(hop.gateway or hop.wrapped or hop.ifindex in tunnels for hop in hops)
+
+
+def _version(subnet: str) -> int:
+    return 6 if ":" in subnet else 4
+
+
+def _length(subnet: str) -> int:
+    return int(subnet.rpartition("/")[2])
+
+
+def _routed(routes: Iterable[Route], names: dict[int, str]) -> Iterator[Occupied]:
     for route in routes:
         # what the table of local addresses holds is told as addresses
-        if route.table != _LOCAL_TABLE and route.kind in _KINDS and not route.subnet.endswith("/0"):
+        if route.table != _LOCAL_TABLE and route.kind in _KINDS:
             via = f" via {route.gateway}" if route.gateway else ""
             device = names.get(route.ifindex, "")
             dev = f" dev {device}" if device else ""
             yield Occupied(route.subnet, f"{_KINDS[route.kind]}route {route.subnet}{via}{dev}", device)
 
 
-def _addressed(addresses: Sequence[Address], names: dict[int, str]) -> Iterator[Occupied]:
+def _addressed(
+    addresses: Sequence[Address], names: dict[int, str], tunnels: Collection[int]
+) -> Iterator[Occupied]:
     for held in addresses:
         device = names.get(held.ifindex, "")
         text = f"address {held.local} of {device}"
         if held.local != held.remote:
             yield Occupied(str(ip_network(held.local)), text, device)
-        # an address without a prefix has a host's, and takes up itself
-        prefix = held.prefix or held.remote.max_prefixlen
+        # an address without a prefix has a host's, and takes up itself; so does one of a tunnel to everywhere
+        everywhere = held.ifindex in tunnels and held.prefix in _PIECES[held.remote.version]
+        prefix = held.remote.max_prefixlen if everywhere or not held.prefix else held.prefix
         yield Occupied(str(ip_interface(f"{held.remote}/{prefix}").network), text, device)
 
 

@@ -23,14 +23,18 @@ _ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix, flags, scope, i
 _ROUTE = struct.Struct(
     "=BBBBBBBBI"
 )  # rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
+_NEXTHOP = struct.Struct("=HxxI")  # rtnexthop: length, flags, hops, index
+_GROUP = struct.Struct("=I4x")  # nexthop_grp: id, weight
 _U32 = struct.Struct("=I")
 _INTERRUPTED = 0x10  # NLM_F_DUMP_INTR: something changed while the kernel wrote
 _DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
-_GETLINK, _GETADDR, _GETROUTE = 18, 22, 26
+_GETLINK, _GETADDR, _GETROUTE, _GETNEXTHOP = 18, 22, 26, 106
 _SKIP_STATS = _ATTRIBUTE.pack(8, 29) + _U32.pack(1 << 3)  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
 _SOL_NETLINK, _STRICT = 270, 12
 
-_RUNNING, _NOARP = 0x40, 0x80  # IFF_*
+_POINTOPOINT, _RUNNING, _NOARP = 0x10, 0x40, 0x80  # IFF_*
+_TUNNELS = frozenset({512, 519, 65534, 65535, 768, 769, 776, 778, 823})
+"""ARPHRD_* of linux/if_arp.h: PPP, RAWIP, NONE (TUN, WireGuard), VOID, TUNNEL, TUNNEL6, SIT, IPGRE, IP6GRE."""
 
 Attributes = dict[int, bytes]
 
@@ -69,6 +73,8 @@ class Link(NamedTuple):
     forwarding: bool
     nsid: int
     peer: int
+    tunnel: bool
+    """Whether it leads to one other end, or to none that is found by neighbour discovery: PPP, WireGuard, GRE, …"""
 
 
 class Address(NamedTuple):
@@ -82,8 +88,20 @@ class Address(NamedTuple):
     nodad: bool
 
 
+class Hop(NamedTuple):
+    """One way that a route leads: out of link `ifindex` (0 for none) and over `gateway` ("" for none)."""
+
+    ifindex: int
+    gateway: str
+    wrapped: bool = False
+    """Whether packets are wrapped up on this way (`encap`)."""
+
+
 class Route(NamedTuple):
-    """A route to `subnet`, out of link `ifindex` (0 for none) and over `gateway` ("" for none)."""
+    """A route to `subnet`, out of link `ifindex` (0 for none) and over `gateway` ("" for none).
+
+    `hops` has all its ways where it has several; `nexthop` is the id of the object that has them, or 0.
+    """
 
     subnet: str
     ifindex: int
@@ -91,6 +109,8 @@ class Route(NamedTuple):
     kind: int
     table: int
     priority: int
+    hops: tuple[Hop, ...]
+    nexthop: int
 
 
 class Reader:
@@ -130,6 +150,16 @@ class Reader:
         return [
             route for route in self._dump(_GETROUTE, body, _route) if (":" in route.subnet) == (family == 10)
         ]
+
+    def nexthops(self) -> dict[int, tuple[Hop, ...]]:
+        """The ways of every next hop that is an object, by its id, those of groups included; raises OSError."""
+        bodies = [attributes(body, 8) for body in self._dump(_GETNEXTHOP, bytes(8), bytes)]
+        single = {_number(each.get(1)): (_nexthop(each),) for each in bodies if 2 not in each}
+        groups = {_number(each.get(1)): each[2] for each in bodies if 2 in each}
+        return single | {
+            number: tuple(hop for (member,) in _GROUP.iter_unpack(members) for hop in single.get(member, ()))
+            for number, members in groups.items()
+        }
 
     def _dump(self, kind: int, body: bytes, parse: Callable[[bytes], T]) -> list[T]:
         while True:
@@ -179,7 +209,7 @@ _LITTLE = struct.pack("=H", 1) == b"\1\0"
 
 
 def _link(payload: bytes) -> Link:
-    _, _, index, flags, _ = _LINK.unpack_from(payload)
+    _, hardware, index, flags, _ = _LINK.unpack_from(payload)
     found = attributes(payload, 16)
     info = attributes(found.get(18, b""))  # IFLA_LINKINFO
     bridge = attributes(info.get(2, b"")) if info.get(1) == b"bridge\0" else {}
@@ -200,6 +230,7 @@ def _link(payload: bytes) -> Link:
         forwarding=port.get(1) == b"\3",  # IFLA_BRPORT_STATE, BR_STATE_FORWARDING
         nsid=_number(found.get(37), -1),
         peer=_number(found.get(5)),
+        tunnel=is_tunnel(hardware, flags),
     )
 
 
@@ -223,15 +254,40 @@ def _address(payload: bytes) -> Address:
     )
 
 
+def _nexthop(found: Attributes) -> Hop:
+    return Hop(_number(found.get(5)), str(ip_address(found[6])) if 6 in found else "", wrapped=7 in found)
+
+
+def _hop(found: Attributes, ifindex: int) -> Hop:
+    """Of a route's attributes: RTA_GATEWAY is 5, RTA_VIA 18 (a gateway of another family), RTA_ENCAP_TYPE 21."""
+    gateway = found[5] if 5 in found else found.get(18, b"")[2:]
+    return Hop(ifindex, str(ip_address(gateway)) if gateway else "", wrapped=_number(found.get(21)) != 0)
+
+
+def _hops(data: bytes) -> Iterator[Hop]:
+    while len(data) >= _NEXTHOP.size:
+        length, ifindex = _NEXTHOP.unpack_from(data)
+        yield _hop(attributes(data[:length], _NEXTHOP.size), ifindex)
+        data = data[max(length + 3 & -4, _NEXTHOP.size) :]
+
+
+def is_tunnel(kind: int, flags: int) -> bool:
+    """Whether a link of that ARPHRD_* and with those IFF_* has no neighbours; ARP can be switched off on any."""
+    return bool(flags & _POINTOPOINT) or kind in _TUNNELS
+
+
 def _route(payload: bytes) -> Route:
     family, length, _, _, table, _, _, kind, _ = _ROUTE.unpack_from(payload)
     found = attributes(payload, 12)
+    hop = _hop(found, _number(found.get(4)))
     nothing = bytes(16 if family == 10 else 4)
     return Route(
         subnet=f"{ip_address(found.get(1, nothing))}/{length}",
-        ifindex=_number(found.get(4)),
-        gateway=str(ip_address(found[5])) if 5 in found else "",
+        ifindex=hop.ifindex,
+        gateway=hop.gateway,
         kind=kind,
         table=_number(found.get(15), table),
         priority=_number(found.get(6)),
+        hops=tuple(_hops(found[9])) if 9 in found else (hop,),  # RTA_MULTIPATH
+        nexthop=_number(found.get(30)),
     )
