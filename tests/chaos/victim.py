@@ -29,7 +29,7 @@ from moorage.control.context import uptime
 from moorage.control.port_mapper import host_ports, rules_of
 from moorage.errors import Refused
 from moorage.kernel.linux import reserved
-from moorage.kernel.linux.audit import Listing
+from moorage.kernel.linux.definitions import Listing
 from moorage.kernel.linux.firewall import LinuxFirewall
 from moorage.kernel.linux.names import alias
 from moorage.kernel.protocol import Element

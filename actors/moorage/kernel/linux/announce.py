@@ -33,7 +33,11 @@ class Announcer:
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
             for address in map(ip_address, addresses):
-                frame = arp(hardware, address) if address.version == 4 else advertisement(hardware, address)
+                frame = (
+                    arp(hardware, address)
+                    if isinstance(address, IPv4Address)
+                    else advertisement(hardware, address)
+                )
                 self._socket.sendto(frame, (bridge, 0))
 
     def close(self) -> None:

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
-from typing import Any
 
 from moorage.kernel.linux import ruleset
+from moorage.kernel.linux.definitions import Listing
 from moorage.kernel.protocol import Element
 from moorage.model.elements import is_published, ports_of
 
 _LISTED = 10
-
-Listing = dict[str, list[str]]
-"""What the kernel says the table is: `chain guard` to its definition and rules, `set bridges` to its own."""
-
-
-def listing(objects: Collection[dict[str, Any]]) -> Listing:
-    """Order the objects of `list table` by what they belong to, without handles."""
-    found: Listing = {}
-    for entry in objects:
-        ((kind, body),) = entry.items()
-        owner = f"chain {body['chain']}" if kind == "rule" else f"{kind} {body['name']}"
-        plain = {key: value for key, value in body.items() if key != "handle"}
-        found.setdefault(owner, []).append(json.dumps(plain, sort_keys=True))
-    return found
 
 
 def structure(present: Listing) -> dict[str, str]:

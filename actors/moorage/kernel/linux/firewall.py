@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from moorage.errors import Code, Refused
-from moorage.kernel.linux import audit, elements, generation, reserved, ruleset
+from moorage.kernel.linux import audit, definitions, elements, generation, reserved, ruleset
 from moorage.kernel.linux.connect.hook import ConnectHook, remove_former
 from moorage.kernel.linux.conntrack import Conntrack
+from moorage.kernel.linux.definitions import Listing
 from moorage.kernel.linux.forward import Forwarding
 from moorage.kernel.linux.nfnetlink import Netlink
 from moorage.kernel.linux.nftables import FORBIDDEN, Nftables, NftablesError, TooLongError
@@ -35,7 +36,7 @@ class LinuxFirewall:
         self._conntrack = Conntrack(self._netlink)
         self._forwarding = Forwarding(self._nftables.list, self._transact)
         self._elements: dict[Key, Element] = {}
-        self._reference: audit.Listing | None = None
+        self._reference: Listing | None = None
         self._generation = -1
         self._reserved = reserved.text()
         self._watchers: list[generation.Watcher] = []
@@ -148,14 +149,11 @@ class LinuxFirewall:
     def _detached(self) -> bool:
         return self._hook is not None and not self._hook.intact()
 
-    def _look(self) -> tuple[audit.Listing | None, set[Element]]:
-        try:
-            objects = self._nftables.list(f"table {ruleset.TABLE}")
-        except NftablesError:
-            return None, set()
-        return audit.listing(objects), elements.read(self._netlink)
+    def _look(self) -> tuple[Listing | None, set[Element]]:
+        listing = definitions.read(self._netlink)
+        return listing, set() if listing is None else elements.read(self._netlink)
 
-    def _repair(self, before: audit.Listing | None, wanted: Elements, present: Elements) -> None:
+    def _repair(self, before: Listing | None, wanted: Elements, present: Elements) -> None:
         if before is not None and before == self._reference:
             self._attempt(audit.adjust(wanted, present), wanted)
         elif before is not None and self._only_rules_differ(before):
@@ -163,7 +161,7 @@ class LinuxFirewall:
         else:
             self._rebuild(wanted)
 
-    def _only_rules_differ(self, before: audit.Listing) -> bool:
+    def _only_rules_differ(self, before: Listing) -> bool:
         if self._reference is None:
             return audit.complete(before)
         return audit.structure(before) == audit.structure(self._reference)
