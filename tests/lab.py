@@ -27,7 +27,8 @@ PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 
 T = TypeVar("T")
 Socket = socket.socket  # `Lab.socket` hides the module in annotations
-Address = tuple[str, int]
+Address = tuple[str, int] | tuple[str, int, int, int]
+"""Where to connect to. A link-local address needs the longer: with the flow, and the link as the client counts it."""
 _serial = count(1)
 
 

@@ -97,6 +97,28 @@ def test_only_new_sockets_are_stored(stack: ExitStack) -> None:
     assert shelf.told == [("push", "proxy", "1")]
 
 
+def test_a_listener_is_known_by_its_link(stack: ExitStack) -> None:
+    """A link-local address on one link is not adopted as the same on another."""
+    named = listener(stack)
+    on_two = bound(named.socket)._replace(link=2)
+    assert Inheritance([named]).take(on_two) is None
+
+
+def test_those_alone_are_stored(stack: ExitStack) -> None:
+    """Of what is kept alone, what the store had under that name before is removed first."""
+    shelf = Shelf()
+    one, two = listener(stack), listener(stack)
+    inheritance = Inheritance((), shelf)
+    for sockets in ([one.socket, two.socket], [two.socket]):
+        asyncio.run(inheritance.keep("proxy", sockets, alone=True))
+    assert shelf.told == [
+        ("remove", "proxy"),
+        ("push", "proxy", "2"),
+        ("remove", "proxy"),
+        ("push", "proxy", "1"),
+    ]
+
+
 @pytest.mark.parametrize("handing_over", [True, False])
 def test_an_end_with_the_tree_removes_nothing(stack: ExitStack, handing_over: bool) -> None:
     """Requests that are still under way when the end begins count; once they are over, all stays as it is."""

@@ -69,10 +69,14 @@ class Inheritance:
         found = self._unclaimed.pop(key, None)
         return None if found is None else found.socket
 
-    async def keep(self, name: str, sockets: Iterable[socket.socket]) -> None:
-        """Have the store keep copies, if there is one, of those that it does not have."""
+    async def keep(self, name: str, sockets: Iterable[socket.socket], *, alone: bool = False) -> None:
+        """Have the store keep copies, if there is one, of those that it does not have; of them `alone`, if so said."""
         if self._store is None:
             return
+        sockets = list(sockets)
+        if alone:
+            await self._remove(name)
+            self._stored.difference_update(sockets)
         self._kept.add(name)
         new = [each for each in sockets if each not in self._stored]
         self._stored.update(new)
@@ -84,8 +88,12 @@ class Inheritance:
         if self._parting:
             return
         self.disconnect(name)
-        if self._store is not None and name in self._kept:
+        if name in self._kept:
             self._kept.discard(name)
+            await self._remove(name)
+
+    async def _remove(self, name: str) -> None:
+        if self._store is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._store.remove, [name])
 
     def settle(self) -> None:

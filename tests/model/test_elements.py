@@ -48,6 +48,10 @@ def test_ipv6_and_internal_add_their_own() -> None:
         ("2001:db8::1", False, IPV6, {"pub6_ip"}),
         ("2001:db8::1", False, None, set()),
         ("::1", False, IPV6, set()),
+        ("fe80::1", False, IPV6, set()),
+        ("febf::1", False, IPV6, set()),
+        ("fec0::1", False, IPV6, {"pub6_ip"}),
+        ("169.254.1.1", False, IPV6, {"pub4_ip"}),
     ],
 )
 def test_host_addresses_choose_the_map(

@@ -14,6 +14,7 @@ from moorage.control.persist import persist
 from moorage.control.proxy import Proxy
 from moorage.errors import Refused
 from moorage.proxy.listeners import PortBusy
+from moorage.proxy.scopes import AddressNews
 from moorage.supervision.child import Child
 from moorage.supervision.directory import Address
 from moorage.supervision.messages import Halt, Start
@@ -55,6 +56,7 @@ class Proxies(LoopSupervisor):
             context.directory, "proxies", context.events, restore=self._recorded, intensity=BURST
         )
         self._context = context
+        self._news = AddressNews(context.events.loop)
         self._owners: dict[str, str] = {}
 
     async def _recorded(self) -> Iterable[Child]:
@@ -62,7 +64,7 @@ class Proxies(LoopSupervisor):
         bare = {network.name for network in networks if network.proxy == NEVER}
         recorded: list[Interface] = await persist(self.address("journal"), GetInterfaces())
         interfaces = [each for each in recorded if each.network not in bare]
-        children = [proxy_child(self._context, each, m) for each in interfaces for m in each.ports]
+        children = [self._child(each, m) for each in interfaces for m in each.ports]
         self._owners = {f"proxy:{m.name}": each.id for each in interfaces for m in each.ports}
         return children
 
@@ -78,10 +80,15 @@ class Proxies(LoopSupervisor):
                 running = self.directory.find
                 return [name for name, whose in self._owners.items() if whose == owner and running(name)]
             case StartProxy(interface, mapping):
-                child = proxy_child(self._context, interface, mapping)
+                child = self._child(interface, mapping)
                 self._own(child.name, interface.id, mapping)
                 message = Start(child)
         return await super().receive(message)
+
+    def _child(self, interface: Interface, mapping: Mapping) -> Child:
+        """The child spec of a mapping's proxy."""
+        start = partial(Proxy.start, self._context, self._news, interface.id, mapping, interface.ip)
+        return Child(f"proxy:{mapping.name}", start)
 
     def _own(self, name: str, owner: str, mapping: Mapping) -> None:
         whose = self._owners.get(name)
@@ -95,12 +102,6 @@ def _held(mapping: Mapping, owner: str | None) -> PortBusy:
     busy = PortBusy(mapping.proto, mapping.host_ip, mapping.host_port)
     busy.text = f"{mapping.name} is held by {owner}: release it first, or ask for another host port"
     return busy
-
-
-def proxy_child(context: Context, interface: Interface, mapping: Mapping) -> Child:
-    """The child spec of a mapping's proxy."""
-    name = f"proxy:{mapping.name}"
-    return Child(name, partial(Proxy.start, context, interface.id, mapping, interface.ip))
 
 
 async def start_all(proxies: Address, interface: Interface, mappings: Iterable[Mapping]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from moorage.kernel.protocol import Element, Flow
@@ -26,8 +27,8 @@ def mapping_elements(mapping: Mapping, ip: str, ipv6: str | None) -> frozenset[E
     """The elements that lead `mapping` to a container at `ip` and `ipv6`.
 
     One for each family where a run of ports keeps its numbers, else one for each port and family: nftables
-    cannot shift a run. Empty where only the proxy can carry it: `::1`, and IPv6 host addresses for a container
-    without IPv6, or all of it.
+    cannot shift a run. Empty where only the proxy can carry it: `::1`, link-local addresses, and IPv6 host addresses
+    for a container without IPv6, or all of it.
     """
     if mapping.proxied:
         return frozenset()
@@ -37,6 +38,13 @@ def mapping_elements(mapping: Mapping, ip: str, ipv6: str | None) -> frozenset[E
         for suffix, host, backend in _targets(mapping, ip, ipv6)
         for kind, port, to in ports(mapping)
     )
+
+
+@lru_cache(4096)
+def is_link_local(host_ip: str) -> bool:
+    """Whether a host address is a link-local one of IPv6, to which no container could answer."""
+    address = ip_address(host_ip)
+    return isinstance(address, IPv6Address) and address.is_link_local
 
 
 def is_published(element: Element) -> bool:
@@ -118,5 +126,5 @@ def _single(host_ip: str, ip: str, ipv6: str | None) -> Iterator[tuple[str, tupl
     address = ip_address(host_ip)
     if address.version == 4:
         yield "4_ip", (str(address),), ip
-    elif ipv6 is not None and address != _LOOPBACK6:
+    elif ipv6 is not None and address != _LOOPBACK6 and not is_link_local(host_ip):
         yield "6_ip", (str(address),), ipv6

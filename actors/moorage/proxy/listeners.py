@@ -32,6 +32,8 @@ class Bound(NamedTuple):
     port: int
     dual: bool
     """Whether one of IPv6 takes IPv4 as well."""
+    link: int = 0
+    """The number of the link that a link-local address is on; 0 for all others."""
 
 
 Adopt = Callable[[Bound], socket.socket | None]
@@ -55,8 +57,8 @@ def bound(sock: socket.socket) -> Bound:
     """Say what a bound socket is known by."""
     six = sock.family == socket.AF_INET6
     dual = six and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
-    address, port = sock.getsockname()[:2]
-    return Bound(sock.family, sock.proto, address, port, dual)
+    address, port, *more = sock.getsockname()
+    return Bound(sock.family, sock.proto, address, port, dual, more[-1] if more else 0)
 
 
 def adopt_none(_bound: Bound) -> None:
@@ -64,13 +66,20 @@ def adopt_none(_bound: Bound) -> None:
 
 
 def open_listeners(
-    proto: str, host_ip: str, first_port: int, count: int, *, dual: bool, adopt: Adopt = adopt_none
+    proto: str,
+    host_ip: str,
+    first_port: int,
+    count: int,
+    *,
+    dual: bool,
+    link: int = 0,
+    adopt: Adopt = adopt_none,
 ) -> list[socket.socket]:
     """Bind `count` consecutive ports from `first_port`, and listen unless `proto` is udp.
 
     `dual` takes every address of the host, of both families by one socket where it has IPv6; otherwise
-    "0.0.0.0" and "::" take those of one family. Port 0 is any free one. SCTP, on a kernel without it,
-    gives an empty list. What `adopt` gives is taken as it is.
+    "0.0.0.0" and "::" take those of one family. A link-local address needs the number of its `link`. Port 0 is any
+    free one. SCTP, on a kernel without it, gives an empty list. What `adopt` gives is taken as it is.
 
     Raises PortBusy, or Refused: invalid for what is no address of this host or no port, denied for a port
     that needs a privilege, unsupported for IPv6 on a host without it, limit when descriptors are exhausted.
@@ -86,7 +95,7 @@ def open_listeners(
     try:
         for port in range(first_port, first_port + count) if first_port else [0] * count:
             # not a comprehension: those opened before one that fails are to be closed
-            known = Bound(family, PROTOCOLS[proto], address, port, dual and family == socket.AF_INET6)
+            known = Bound(family, PROTOCOLS[proto], address, port, dual and family == socket.AF_INET6, link)
             sockets.append(adopt(known) or _open(proto, known, steered=count <= _STEERED))
     except BaseException:
         for sock in sockets:
@@ -144,12 +153,16 @@ def _bind(sock: socket.socket, proto: str, known: Bound, *, steered: bool) -> No
         _prepare_udp(sock, known.address)
         if steered:
             steer(sock)
-        sock.bind((known.address, known.port))
+        sock.bind(_name(known))
         return
     # connections of a former agent in TIME_WAIT do not stand in the way; one that listens does
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((known.address, known.port))
+    sock.bind(_name(known))
     sock.listen(_BACKLOG)
+
+
+def _name(known: Bound) -> tuple[str, int] | tuple[str, int, int, int]:
+    return (known.address, known.port, 0, known.link) if known.link else (known.address, known.port)
 
 
 def _prepare_udp(sock: socket.socket, address: str) -> None:
@@ -181,7 +194,7 @@ def _refuse(error: OSError, proto: str, address: str, port: int) -> NoReturn:
     if error.errno in EXHAUSTED:
         text = f"{where} cannot be opened: {error.strerror}; raise LimitNOFILE or publish fewer ports"
         raise Refused(Code.LIMIT, text) from error
-    if error.errno in {errno.EADDRNOTAVAIL, errno.EINVAL}:
+    if error.errno in {errno.EADDRNOTAVAIL, errno.EINVAL, errno.ENODEV}:
         raise Refused(
             Code.INVALID, f"{address} is not an address of this host; name one that is, or none"
         ) from error
