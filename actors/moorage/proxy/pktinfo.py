@@ -19,11 +19,16 @@ def control_room(sock: socket.socket) -> int:
 
 
 def destination(controls: list[Control]) -> bytes:
-    """The address a datagram was sent to, out of struct in_pktinfo or in6_pktinfo; empty where there is but one."""
+    """The address a datagram was sent to, out of struct in_pktinfo or in6_pktinfo; empty where there is but one.
+
+    A link-local one is followed by the number of its link.
+    """
     if not controls:
         return b""
     level, _, data = controls[0]
-    return data[:16] if level == socket.IPPROTO_IPV6 else data[4:8]
+    if level == socket.IPPROTO_IPV6:
+        return data if is_link_local(data) else data[:16]
+    return data[4:8]
 
 
 def source(control: Control) -> Control:
