@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 from lab import Lab
@@ -62,7 +61,7 @@ class HostLinks:
             gateway6=NETWORK.gateway6,
             netns=path,
             ifname="eth0",
-            netns_inode=Path(path).stat().st_ino,
+            netns_cookie=cookie_at(path),
         )
         return replace(made, **changes)
 
@@ -73,6 +72,12 @@ class HostLinks:
         for proto in ("tcp", "udp"):
             self.lab.echo_server(name, proto, 80)
         return made
+
+
+def cookie_at(path: str) -> int:
+    """The cookie of the namespace at a path."""
+    with netns.opened(path) as fd:
+        return netns.cookie_of(fd)
 
 
 def _enter(path: str) -> None:

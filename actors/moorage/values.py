@@ -91,9 +91,9 @@ class Interface:
     ifname: str | None = None
     ports: tuple[Mapping, ...] = ()
     labels: MappingABC[str, str] = field(default_factory=dict)
-    netns_inode: int = field(default=0, repr=False)
-    """The inode of the network namespace attached to, so that another of the same path is not mistaken
-    for it; 0 while not attached. Not on the wire."""
+    netns_cookie: int = field(default=0, repr=False)
+    """The cookie of the network namespace attached to, which the kernel gives to no other until it boots: a path and an
+    inode are given again. 0 while not attached, and where it is not known. Not on the wire."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from host_links import NETWORK, NETWORK4, HostLinks
+from host_links import NETWORK, NETWORK4, HostLinks, cookie_at
 from moorage.errors import Code, Refused
 from moorage.kernel.linux.names import bridge_mac, port_name
 
@@ -92,7 +92,7 @@ def test_an_ifname_that_no_link_may_have_is_refused(links: HostLinks, name: str)
 
 def test_another_namespace_at_the_path_is_refused(links: HostLinks) -> None:
     """A path that leads to another namespace than it did is not found, and nothing is made there."""
-    web = links.interface("web", 2, netns_inode=1)
+    web = links.interface("web", 2, netns_cookie=1)
     with pytest.raises(Refused, match="another network namespace") as caught:
         links.attach(web, NETWORK)
     assert caught.value.code == Code.NOT_FOUND
@@ -213,7 +213,7 @@ def test_no_namespace_is_kept_alive(links: HostLinks) -> None:
 def test_the_hosts_own_namespace_is_refused(links: HostLinks) -> None:
     """A container that shares the host's network cannot be attached, and the host is not touched."""
     path = links.lab.path("host")
-    own = links.interface("web", 2, netns=path, netns_inode=Path(path).stat().st_ino, ifname="eth9")
+    own = links.interface("web", 2, netns=path, netns_cookie=cookie_at(path), ifname="eth9")
     with pytest.raises(Refused, match="the host's own") as caught:
         links.attach(own, NETWORK)
     assert caught.value.code == Code.INVALID

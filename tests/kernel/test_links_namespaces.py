@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from host_links import cookie_at
 from lab import Lab
 from moorage.errors import Code, Fault, Refused
 from moorage.kernel.linux import netns
@@ -26,7 +27,7 @@ def namespace_here() -> int:
 def test_a_process_names_its_namespace() -> None:
     """`pid:N` is the namespace of that process, given back as a path."""
     path = f"/proc/{os.getpid()}/ns/net"
-    assert netns.find(f"pid:{os.getpid()}") == Namespace(path, Path(path).stat().st_ino)
+    assert netns.find(f"pid:{os.getpid()}") == Namespace(path, cookie_at(path))
     assert netns.find(path).path == path
 
 
@@ -34,7 +35,7 @@ def test_a_process_names_its_namespace() -> None:
 def test_a_name_is_looked_up_where_iproute2_keeps_them(lab: Lab) -> None:
     """A bare name is one under /run/netns."""
     path = lab.container("web")
-    found = Namespace(path, Path(path).stat().st_ino)
+    found = Namespace(path, cookie_at(path))
     assert netns.find(path) == found
     assert netns.find(Path(path).name) == found
 
@@ -148,10 +149,10 @@ def test_not_coming_home_is_a_fault(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_gone_is_a_missing_path_or_another_namespace() -> None:
-    """A namespace is gone when its path is, or when the path leads to another inode."""
+    """A namespace is gone when its path is, or when the path leads to another."""
     here = netns.find(f"pid:{os.getpid()}")
     assert not netns.is_gone(here)
-    assert netns.is_gone(here._replace(inode=1))
+    assert netns.is_gone(here._replace(cookie=1 << 40))
     assert netns.is_gone(here._replace(path="/no/such/path"))
 
 

@@ -69,8 +69,8 @@ def web(links: HostLinks) -> Interface:
 def audit(links: HostLinks, web: Interface) -> Callable[[], list[str]]:
     interfaces = [web, replace(web, id="peer", ip="10.0.42.3", ipv6="fd42::3", mac="02:42:0a:00:2a:03")]
     path = links.lab.path("peer")
-    inode = links.find_namespace(path).inode
-    interfaces[1] = replace(interfaces[1], netns=path, netns_inode=inode)
+    cookie = links.find_namespace(path).cookie
+    interfaces[1] = replace(interfaces[1], netns=path, netns_cookie=cookie)
 
     def run() -> list[str]:
         return list(links.reconcile([NETWORK], interfaces).repaired)
@@ -162,7 +162,7 @@ def test_a_connection_outlives_the_loss_of_its_bridge(
 
 def test_a_namespace_that_is_gone_is_told_and_stops_nothing(links: HostLinks, web: Interface) -> None:
     """Interfaces whose namespace is gone, or is another one, are named; the others are repaired."""
-    other = replace(web, id="other", netns_inode=1)
+    other = replace(web, id="other", netns_cookie=1)
     gone = replace(web, id="gone", netns="/run/netns/no-such-namespace")
     links.ip("link", "del", PORT)
     found = links.reconcile([NETWORK], [other, gone, web, replace(web, id="idle", netns=None, ifname=None)])

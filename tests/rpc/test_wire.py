@@ -32,7 +32,7 @@ WEB = Interface(
     created="2026-01-01T00:00:00Z",
     ports=(Mapping("tcp", ANY, 49153, 80, dual=True), Mapping("udp", "::1", 8000, 9000, 10)),
     labels={"app": "web"},
-    netns_inode=7,
+    netns_cookie=7,
 )
 WEB_MAP = {
     "id": "web",
@@ -77,7 +77,7 @@ def test_an_interface_comes_back_without_what_is_internal() -> None:
     """What was sent is what is read, but for what stays in the agent; unknown keys are passed over."""
     read = interface_from_wire(interface_to_wire(WEB) | {"colour": "blue"})
 
-    assert read == replace(WEB, netns_inode=0, ports=tuple(replace(each, dual=False) for each in WEB.ports))
+    assert read == replace(WEB, netns_cookie=0, ports=tuple(replace(each, dual=False) for each in WEB.ports))
 
 
 def test_a_network_is_the_documented_map() -> None:

@@ -18,7 +18,7 @@ def test_interface_is_given_back_whole(store: Store) -> None:
         interface("web", 2, mapping(8080), mapping(53, "::1", proto="udp"), ipv6="fd00::2"),
         netns="/run/netns/web",
         ifname="eth0",
-        netns_inode=4026531833,
+        netns_cookie=1_833,
     )
     assert do(store, PutInterface(put)) == (True,)
     assert store.interface("web") == put

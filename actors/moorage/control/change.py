@@ -37,7 +37,7 @@ from moorage.supervision.directory import Address
 from moorage.values import NEVER, Interface, Mapping, Network
 
 Place = tuple[int, str | None]
-"""The inode of a namespace, and the name of the link there."""
+"""The cookie of a namespace, and the name of the link there."""
 
 
 class Change:
@@ -183,7 +183,7 @@ def _place(interface: Interface | None) -> Place | None:
     """Where an interface is attached."""
     if interface is None or interface.netns is None:
         return None
-    return interface.netns_inode, interface.ifname
+    return interface.netns_cookie, interface.ifname
 
 
 async def settle(address: Callable[[str], Address], owner: str, opened: Opened, networks: list[str]) -> None:

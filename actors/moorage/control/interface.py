@@ -154,7 +154,7 @@ class InterfaceActor(LoopActor):
         after = _placed(interface, namespace, ifname)
         if interface.netns is None:
             return await self._change(after, message.key)
-        if (after.netns_inode, after.ifname) != (interface.netns_inode, interface.ifname):
+        if (after.netns_cookie, after.ifname) != (interface.netns_cookie, interface.ifname):
             raise Refused(
                 Code.EXISTS,
                 f"the interface {self._id} is attached to {interface.netns} as {interface.ifname}: detach it first",
@@ -165,7 +165,7 @@ class InterfaceActor(LoopActor):
         interface = self._existing()
         if interface.netns is None:
             return await self._unchanged(key)
-        return await self._change(replace(interface, netns=None, ifname=None, netns_inode=0), key)
+        return await self._change(replace(interface, netns=None, ifname=None, netns_cookie=0), key)
 
     async def _publish(self, message: Publish) -> Any:
         interface, source = self._existing(), message.source
@@ -196,7 +196,7 @@ class InterfaceActor(LoopActor):
     async def _collect(self, message: Collect) -> Any:
         self._opened = await self.address("journal").ask(Open(self._id))
         interface = self._record
-        if interface is not None and interface.netns_inode == message.inode:
+        if interface is not None and interface.netns_cookie == message.cookie:
             self.log.info("interface_collected", reason=f"{interface.netns} is gone")
             await self._change(None, None)
             self._announce("interface_collected", network=interface.network)
@@ -297,4 +297,4 @@ class InterfaceActor(LoopActor):
 
 
 def _placed(interface: Interface, namespace: Namespace, ifname: str | None) -> Interface:
-    return replace(interface, netns=namespace.path, netns_inode=namespace.inode, ifname=ifname or IFNAME)
+    return replace(interface, netns=namespace.path, netns_cookie=namespace.cookie, ifname=ifname or IFNAME)

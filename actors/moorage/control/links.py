@@ -55,7 +55,7 @@ class GetHostIpv6:
 
 @dataclass(frozen=True, slots=True)
 class FindNamespace:
-    """Resolve a namespace: its path and inode."""
+    """Resolve a namespace: its path and cookie."""
 
     netns: str
 
@@ -106,9 +106,9 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class Collect:
-    """Told to an interface: the namespace with this inode is gone."""
+    """Told to an interface: the namespace with this cookie is gone."""
 
-    inode: int
+    cookie: int
 
 
 class Links(ThreadActor):
@@ -218,9 +218,9 @@ class Links(ThreadActor):
         networks = await persist(journal, GetNetworks())
         interfaces = await persist(journal, GetInterfaces())
         found = self.kernel.reconcile(networks, interfaces)
-        inodes = {each.id: each.netns_inode for each in interfaces}
+        cookies = {each.id: each.netns_cookie for each in interfaces}
         for interface_id in found.vanished:
-            self._tell_vanished(interface_id, inodes[interface_id])
+            self._tell_vanished(interface_id, cookies[interface_id])
         for what in found.contested:
             self.log.warning("repairs_contested", what=what)
         if found.rest is not None:
@@ -236,13 +236,13 @@ class Links(ThreadActor):
             kernel.restore(former)
             await persist(journal, Append(Commit((ForgetSysctls(tuple(former)),)), self.actor_urn))
 
-    def _tell_vanished(self, interface_id: str, inode: int) -> None:
+    def _tell_vanished(self, interface_id: str, cookie: int) -> None:
         """The interface decides: it may have been attached elsewhere meanwhile. At our start it is not there yet."""
         name = f"interface:{interface_id}"
         if self.directory.find(name) is None:
             self._wake()
         else:
-            Address(self.directory, name).tell(Collect(inode))
+            Address(self.directory, name).tell(Collect(cookie))
 
     def _remember(self, path: str, value: str) -> None:
         if path not in self._sysctls:

@@ -33,7 +33,7 @@ class Allocate:
             asked, is_ = getattr(self, name), getattr(interface, name)
             if asked is not None and asked != is_:
                 return f"the {name} {is_}"
-        if namespace is not None and namespace.inode != interface.netns_inode:
+        if namespace is not None and namespace.cookie != interface.netns_cookie:
             return f"the netns {interface.netns}"
         if self.labels is not None and dict(self.labels) != dict(interface.labels):
             return "other labels"

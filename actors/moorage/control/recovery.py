@@ -10,7 +10,7 @@ from moorage.config import Config
 from moorage.control.context import now, uptime
 from moorage.errors import MoorageError
 from moorage.kernel.protocol import Kernel, Survey
-from moorage.store import Store, Untrusted, finish_rebuild, rebuild
+from moorage.store import Commit, PutInterface, Store, Untrusted, finish_rebuild, rebuild
 from moorage.store.lock import Lock
 from moorage.values import Interface
 
@@ -36,7 +36,24 @@ def open_store(config: Config, kernel: Kernel, lock: Lock, log: Any, *, mend: bo
 
 
 def _open(config: Config, kernel: Kernel, lock: Lock) -> Store:
-    return Store.open(config.state_path, kernel.boot_id(), uptime, lock)
+    store = Store.open(config.state_path, kernel.boot_id(), uptime, lock)
+    try:
+        _know_namespaces(store, kernel)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _know_namespaces(store: Store, kernel: Kernel) -> None:
+    """Give those of a version that had inodes the cookies that their links prove; others are never attached again."""
+    unknown = [each for each in store.interfaces() if each.netns is not None and not each.netns_cookie]
+    found = kernel.identify(unknown) if unknown else {}
+    known = [replace(each, netns_cookie=found[each.id]) for each in unknown if each.id in found]
+    if known:
+        (outcome,) = store.commit([Commit(tuple(PutInterface(each, gives_back=True) for each in known))])
+        if isinstance(outcome, Exception):
+            raise outcome
 
 
 def _rebuild(config: Config, kernel: Kernel, log: Any) -> None:

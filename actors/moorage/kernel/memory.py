@@ -88,6 +88,10 @@ class MemoryKernel:
         """See `Kernel.survey`: networks alone, as nobody's interface is held."""
         return Survey(list(self.bridges.values()), ())
 
+    def identify(self, interfaces: Collection[Interface]) -> Mapping[str, int]:  # noqa: ARG002 - none is attached
+        """See `Kernel.identify`."""
+        return {}
+
     def boot_id(self) -> str:
         """See `Kernel.boot_id`."""
         return self._boot_id or _BOOT_ID.read_text("ascii").strip()

@@ -49,10 +49,10 @@ class Bridge(NamedTuple):
 
 
 class Namespace(NamedTuple):
-    """A network namespace: an absolute path to it, and its inode."""
+    """A network namespace: an absolute path to it, and its cookie, which no other has until the host boots."""
 
     path: str
-    inode: int
+    cookie: int
 
 
 class Reconciled(NamedTuple):
@@ -110,7 +110,7 @@ class Links(Protocol):
         """Resolve a path, a name under `/run/netns`, or `pid:N`. Raises Refused (not_found, invalid)."""
 
     def attach(self, interface: Interface, network: Network) -> None:
-        """Make the veth pair of an interface whose `netns`, `netns_inode` and `ifname` are set.
+        """Make the veth pair of an interface whose `netns`, `netns_cookie` and `ifname` are set.
 
         Idempotent, and all or nothing.
 
@@ -229,6 +229,9 @@ class Kernel(Protocol):
 
     def survey(self, default_bridge: str) -> Survey:
         """Read what is recognisably ours. `default_bridge` is that of the network `default`."""
+
+    def identify(self, interfaces: Collection[Interface]) -> Mapping[str, int]:
+        """The cookies of the namespaces that these are attached to, by id, as far as their veth pairs prove them."""
 
     def boot_id(self) -> str:
         """Another string after every boot."""

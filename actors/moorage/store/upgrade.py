@@ -10,15 +10,17 @@ from moorage.store.schema import MACS, VERSION
 
 
 def upgrade(connection: sqlite3.Connection, now: float) -> None:
-    """Bring version 1 to `VERSION`, within the caller's transaction; `now` is as `Store.open` has it.
+    """Bring what is there to `VERSION`, within the caller's transaction; `now` is as `Store.open` has it.
 
-    Raises Damaged for a record that is not as it was written.
+    Version 2 knew namespaces by their inodes: their cookies are not known until a kernel is asked. Raises Damaged for a
+    record that is not as it was written.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == VERSION:
         return
-    _note_macs(connection)
-    _count_rests_by_boot(connection, now)
+    if version < 2:
+        _note_macs(connection)
+        _count_rests_by_boot(connection, now)
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import platform
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from moorage.kernel.linux import holder, reserved
+from moorage.errors import Fault
+from moorage.kernel.linux import holder, netns, reserved
 from moorage.kernel.linux.claim import LinuxClaim
 from moorage.kernel.linux.firewall import LinuxFirewall
 from moorage.kernel.protocol import Firewall, Links, Survey
+from moorage.values import Interface
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -17,6 +20,16 @@ class LinuxKernel:
     """`moorage.kernel.protocol.Kernel` of the network namespace of the process."""
 
     real = True
+
+    def __init__(self) -> None:
+        """Look whether it can tell network namespaces apart. Raises Fault where it cannot."""
+        try:
+            netns.cookie()
+        except OSError as error:
+            raise Fault(
+                f"this kernel ({platform.release()}) does not tell network namespaces apart for good (SO_NETNS_COOKIE: "
+                f'{error.strerror}): Linux 5.14 or later does; or say kernel = "memory", which makes no link or rule'
+            ) from error
 
     def claim(self) -> LinuxClaim:
         """See `Kernel.claim`."""
@@ -45,6 +58,12 @@ class LinuxKernel:
         from moorage.kernel.linux.survey import survey  # noqa: PLC0415 - seldom needed, and imports pyroute2
 
         return survey(default_bridge)
+
+    def identify(self, interfaces: Collection[Interface]) -> Mapping[str, int]:
+        """See `Kernel.identify`."""
+        from moorage.kernel.linux.survey import identify  # noqa: PLC0415 - as above
+
+        return identify(interfaces)
 
     def boot_id(self) -> str:
         """See `Kernel.boot_id`."""

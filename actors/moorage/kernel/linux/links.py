@@ -78,7 +78,7 @@ class LinuxLinks:
         return find_namespace(netns)
 
     def attach(self, interface: Interface, network: Network) -> None:
-        """Make the veth pair of an interface whose `netns`, `netns_inode` and `ifname` are set.
+        """Make the veth pair of an interface whose `netns`, `netns_cookie` and `ifname` are set.
 
         Idempotent, all or nothing. Raises Refused: not_found for a namespace that is gone, exists for an
         ifname taken there, address_in_use for the bridge's MAC, invalid for an ifname that cannot be,

@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from moorage.kernel.protocol import Namespace
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _NS_GET_NSTYPE = 0xB703  # linux/nsfs.h
 _NAMED = Path("/run/netns")  # where iproute2 keeps names
+_SO_NETNS_COOKIE = 71  # asm-generic/socket.h
 _PID = re.compile(r"pid:([1-9][0-9]{0,9})", re.ASCII)
 _HERE = "/proc/thread-self/ns/net"  # /proc/self is the main thread's, wherever this one is
 
@@ -35,7 +37,7 @@ def find(netns: str) -> Namespace:
     """Resolve a path, a name under /run/netns or `pid:N`; raises Refused (not_found, invalid, denied)."""
     path = locate(netns)
     with opened(path) as fd:
-        return Namespace(path, os.fstat(fd).st_ino)
+        return Namespace(path, cookie_of(fd))
 
 
 def locate(netns: str) -> str:
@@ -90,17 +92,33 @@ def _check_type(fd: int, path: str) -> None:
         raise Refused(Code.INVALID, f"{path} is not a network namespace")
 
 
+def cookie() -> int:
+    """What the kernel knows the calling thread's network namespace by, and gives to no other until it boots.
+
+    Inodes are given again as soon as they are free. Raises OSError before Linux 5.14.
+    """
+    with socket.socket(socket.AF_UNIX) as sock:
+        return int(struct.unpack("=Q", sock.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8))[0])
+
+
+def cookie_of(fd: int) -> int:
+    """The cookie of the network namespace behind `fd`: 40 µs. Raises Refused (denied) where it may not be entered."""
+    with inside(fd):
+        return cookie()
+
+
 def here() -> int:
     """The inode of the calling thread's network namespace."""
     return Path(_HERE).stat().st_ino
 
 
 def is_gone(namespace: Namespace) -> bool:
-    """Whether the path leads nowhere now, or to another namespace; one stat, nothing is opened."""
+    """Whether the path leads nowhere now, or to another namespace; what may not be looked at is taken to be there."""
     try:
-        return os.stat(namespace.path).st_ino != namespace.inode  # noqa: PTH116 - one per container and audit
-    except OSError:
-        return True
+        with opened(namespace.path) as fd:
+            return cookie_of(fd) != namespace.cookie
+    except Refused as refused:
+        return refused.code is not Code.DENIED
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -30,7 +30,7 @@ class _End(NamedTuple):
     """The container's end of a pair."""
 
     path: str
-    inode: int
+    cookie: int
     link: Link
     addresses: list[Address]
 
@@ -57,6 +57,24 @@ def _survey(default_bridge: str) -> Survey:
     known = {interface.ip for interface in attached}
     loose = [ip for ip in backends(rules) if ip not in known]
     return Survey(networks, attached + list(_detached(loose, networks, rules)))
+
+
+def identify(interfaces: Collection[Interface]) -> dict[str, int]:
+    """See `Kernel.identify`. Raises Refused (denied)."""
+    with refusing("read which namespaces its links lead to"):
+        netlink = Rtnetlink()
+        try:
+            ports = {link.name: link for link in netlink.reader.links() if names.is_port(link)}
+            ends = _ends(netlink.ip)
+        finally:
+            netlink.close()
+    found = {}
+    for each in interfaces:
+        port = ports.get(names.port_name(each.id))
+        end = ends.get((port.nsid, port.peer)) if port is not None else None
+        if end is not None:
+            found[each.id] = end.cookie
+    return found
 
 
 def _elements() -> set[Element]:
@@ -100,7 +118,7 @@ def _attached(
             if ip is not None:
                 made = _interface(port.alias.removeprefix(names.ALIAS), network, ip, ipv6, rules)
                 yield replace(
-                    made, mac=end.link.mac, netns=end.path, netns_inode=end.inode, ifname=end.link.name
+                    made, mac=end.link.mac, netns=end.path, netns_cookie=end.cookie, ifname=end.link.name
                 )
 
 
@@ -144,28 +162,29 @@ def _inside(subnet: str | None, end: _End) -> str | None:
 def _ends(ip: Any) -> dict[tuple[int, int], _End]:
     """Every link with a pair of every namespace that can be found, by the host's id of it and its index there."""
     found = {}
-    for path, inode in _namespaces().items():
+    for path in _namespaces():
         with suppress(OSError, Refused, NetlinkError), netns.opened(path) as fd:
             nsid = ip.get_netnsid(fd=fd)["nsid"]
-            for end in _links(path, inode, fd):
+            for end in _links(path, fd):
                 found[nsid, end.link.ifindex] = end
     return found
 
 
-def _links(path: str, inode: int, fd: int) -> Iterator[_End]:
+def _links(path: str, fd: int) -> Iterator[_End]:
+    cookie = netns.cookie_of(fd)
     with netns.open_socket(fd) as sock:
         reader = Reader(sock)
         held = reader.addresses()
         for link in reader.links():
             if link.kind == "veth":
-                yield _End(path, inode, link, [each for each in held if each.ifindex == link.ifindex])
+                yield _End(path, cookie, link, [each for each in held if each.ifindex == link.ifindex])
 
 
-def _namespaces() -> dict[str, int]:
-    """A path to each namespace with its inode; of several the one that iproute2 keeps, since processes end."""
+def _namespaces() -> list[str]:
+    """A path to each namespace; of several the one that iproute2 keeps, since processes end."""
     paths = [*sorted(_NAMED.glob("*")), *(each / "ns/net" for each in _PROCESSES.glob("[0-9]*"))]
     found: dict[int, str] = {netns.here(): ""}
     for path in paths:
         with suppress(OSError):
             found.setdefault(os.stat(path).st_ino, str(path))  # noqa: PTH116 - one for each process
-    return {path: inode for inode, path in found.items() if path}
+    return [path for path in found.values() if path]

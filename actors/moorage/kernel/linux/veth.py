@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import names, netns, rtbatch
@@ -24,7 +23,7 @@ def unfit_flags(port: Link, bridge: Link) -> dict[str, int]:
 
 def namespace_of(interface: Interface) -> Namespace:
     """The namespace that an attached interface is in."""
-    return Namespace(interface.netns or "", interface.netns_inode)
+    return Namespace(interface.netns or "", interface.netns_cookie)
 
 
 class Veths:
@@ -47,7 +46,7 @@ class Veths:
     def ensure(self, interface: Interface, network: Network, bridge: Link) -> list[str]:
         """Make the pair what `interface` says, all or nothing; returns a sentence for each change."""
         with netns.opened(interface.netns or "") as fd, refusing(f"attach {interface.id}"):
-            _check_inode(fd, interface)
+            _check_identity(fd, interface)
             port = self._reader.link(names.port_name(interface.id))
             if port is not None:
                 with Container(fd) as container:
@@ -176,15 +175,15 @@ def _check_ours(port: Link, interface_id: str) -> None:
         )
 
 
-def _check_inode(fd: int, interface: Interface) -> None:
-    inode = os.fstat(fd).st_ino
-    if inode != interface.netns_inode:
+def _check_identity(fd: int, interface: Interface) -> None:
+    cookie = netns.cookie_of(fd)
+    if cookie != interface.netns_cookie:
         raise Refused(
             Code.NOT_FOUND,
             f"{interface.netns} is another network namespace than the one that {interface.id} was to be "
             "attached to, which is gone",
         )
-    if inode == netns.here():
+    if cookie == netns.cookie():
         raise Refused(
             Code.INVALID,
             f"{interface.netns} is the host's own network namespace: attach {interface.id} to a container's",

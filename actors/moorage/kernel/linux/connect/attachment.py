@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from moorage.kernel.linux import netns
 from moorage.kernel.linux.connect import bpf
 
-_SO_NETNS_COOKIE = 71
-"""asm-generic/socket.h, since Linux 5.14."""
 _OWNER = "moorage_netns"
 """The map that says by its only value which network namespace a program is for."""
 _OWNER_KEY = bytes(4)
@@ -34,7 +32,7 @@ class Attachment:
     def __init__(self, kinds: Iterable[int]) -> None:
         """`kinds` are where programs of ours are attached. Raises OSError (ENOENT where no cgroup2 is mounted)."""
         self._kinds = tuple(kinds)
-        self.cookie = netns_cookie()
+        self.cookie = netns.cookie()
         self._cgroup = os.open(mount_point(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close(self) -> None:
@@ -85,12 +83,6 @@ class Attachment:
         owner = maps.get(_OWNER)
         ours = owner is not None and bpf.lookup(owner, _OWNER_KEY, 8) == self._signature
         return [Running(kind, program, maps)] * ours
-
-
-def netns_cookie() -> int:
-    """What the kernel knows the network namespace of this thread by. Raises OSError before Linux 5.14."""
-    with socket.socket(socket.AF_UNIX) as sock:
-        return int(struct.unpack("=Q", sock.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8))[0])
 
 
 def mount_point() -> str:

@@ -187,6 +187,6 @@ def _refusing() -> Iterator[None]:
                 "CAP_SYS_ADMIN and CAP_NET_ADMIN, and a cgroup whose programs suffer others",
             )
         else:
-            code, wants = Code.UNSUPPORTED, f"cgroup2, BPF and Linux 5.14 or later, and here is {error}"
+            code, wants = Code.UNSUPPORTED, f"cgroup2 and BPF, and here is {error}"
         text = f'leading sockets as they connect takes {wants}: say loopback = "kernel" to do without'
         raise Refused(code, text) from error
