@@ -10,27 +10,24 @@ from moorage.control.change import Change, settle
 from moorage.control.context import Context, now, uptime
 from moorage.control.incarnations import Incarnations
 from moorage.control.journal import Append, GetNetworks, Open, Opened
+from moorage.control.known import Known, known_of
 from moorage.control.links import Collect, FindNamespace
 from moorage.control.operation import Allocate, Attach, Detach, Look, Operation, Publish, Release, Unpublish
 from moorage.control.persist import persist, recorded
 from moorage.control.ports import check_carried, check_sources, unpublished, wanted
 from moorage.control.requests import pack_reply, unpack_reply
-from moorage.control.reservation import Reservation
+from moorage.control.reservation import Reservation, attempt
 from moorage.errors import Code, Fault, Refused
 from moorage.kernel.protocol import Namespace
 from moorage.model.interfaces import differences, mac_of, prefix_of
 from moorage.model.port_spec import PROTOCOLS, PortSpec
-from moorage.proxy.listeners import PortBusy
 from moorage.rpc.wire import interface_to_wire
-from moorage.store.operations import Already, Commit, Conflict, RequestKey
+from moorage.store.operations import Already, Commit, RequestKey
 from moorage.supervision.loop import LoopActor
 from moorage.values import NEVER, Interface, Network
 
 IFNAME = "eth0"
 """What an interface is called in its container unless said otherwise."""
-
-ATTEMPTS = 8
-"""How often an operation starts over where the journal knew better than an allocator that had just restarted."""
 
 
 class InterfaceActor(LoopActor):
@@ -49,8 +46,9 @@ class InterfaceActor(LoopActor):
         super().__init__(context.directory, f"interface:{interface_id}", context.events)
         self._context = context
         self._id = interface_id
+        self._known: Known | None = None
         self._opened: Opened | None = None
-        self._ours = False  # whether this life wrote the record last, and need not ask what it is
+        """What the message under way is about; nothing of it is used by the next."""
         self._partners = Incarnations(self.directory, ())
 
     async def begin(self) -> None:
@@ -61,14 +59,16 @@ class InterfaceActor(LoopActor):
 
     async def receive(self, message: Any) -> Any:
         """Do one operation, and be gone when there is no interface after it."""
+        known, self._known, self._opened = self._known, None, None
         try:
-            return await self._operate(message)
+            answer = await self._operate(message, known)
+            if isinstance(message, Operation) and message.key is None:
+                self._known = known_of(self._opened)
+            return answer
         except Fault:
-            self._ours = False
             await self._settle()
             raise
         except Refused:
-            self._ours = False
             if self._opened is None:
                 self._opened = await persist(self.address("journal"), Open(self._id))
             raise
@@ -76,10 +76,10 @@ class InterfaceActor(LoopActor):
             if self._opened is not None and self._record is None and not self.has_work:
                 self.finish()
 
-    async def _operate(self, message: Operation | Collect | Look) -> Any:  # noqa: PLR0911 - one line for each message
+    async def _operate(self, message: Operation | Collect | Look, known: Known | None) -> Any:  # noqa: PLR0911 - one line for each message
         if isinstance(message, Collect):
             return await self._collect(message)
-        self._opened = await self._open(message)
+        self._opened = await self._open(message, known)
         self._partners = self._note_partners(self._opened.network)
         if (reply := self._opened.reply) is not None:
             return unpack_reply(reply)
@@ -99,11 +99,11 @@ class InterfaceActor(LoopActor):
             case Release(key):
                 return await self._release(key)
 
-    async def _open(self, message: Operation | Look) -> Opened:
+    async def _open(self, message: Operation | Look, known: Known | None) -> Opened:
         """What there is, and the answer to a request that is repeated."""
         key = None if isinstance(message, Look) else message.key
-        if self._ours and key is None and self._opened:
-            return self._opened
+        if known is not None and key is None:
+            return Opened(*known, None)
         network = message.network if isinstance(message, Allocate) else None
         opened: Opened = await self.address("journal").ask(Open(self._id, key, network))
         return opened
@@ -206,26 +206,12 @@ class InterfaceActor(LoopActor):
     async def _attempt(
         self, compose: Callable[[Reservation], Awaitable[Interface]], key: RequestKey | None
     ) -> Any:
-        """Reserve, change; undo if that is refused, and start over where another choice may do."""
-        avoid: set[tuple[str, int]] = set()
-        conflicts = 0
-        while True:
-            taken = Reservation(self.address, self._id, avoid)
-            try:
-                return await self._change(await compose(taken), key)
-            except PortBusy as busy:
-                await taken.undo()
-                if not taken.is_automatic(busy.proto, busy.port):
-                    raise
-                avoid.add((busy.proto, busy.port))
-            except Conflict:
-                await taken.undo()
-                conflicts += 1
-                if conflicts == ATTEMPTS:
-                    raise
-            except Refused:
-                await taken.undo()
-                raise
+        """Reserve and change, all or nothing."""
+
+        async def change(taken: Reservation) -> Any:
+            return await self._change(await compose(taken), key)
+
+        return await attempt(self.address, self._id, change)
 
     async def _change(self, after: Interface | None, key: RequestKey | None) -> Any:
         before, network = self._record, self._network()
@@ -233,9 +219,12 @@ class InterfaceActor(LoopActor):
         who = (self.address, self.actor_urn, self._context.kernel)
         change = Change(*who, network, before=before, after=after)
         quarantine = self._context.config.quarantine
-        reply = await change.make(key, reply, uptime() + quarantine if quarantine else 0.0)
+        reply, done = await change.make(key, reply, uptime() + quarantine if quarantine else 0.0)
+        if not done:
+            with recorded():
+                await self._settle()
+            return reply
         self._opened = Opened(after, network, None)
-        self._ours = after is not None and key is None  # what has a key may have been done before
         if self._partners.changed():
             with recorded():
                 await self._settle()
