@@ -30,7 +30,9 @@ def test_nobody_notices_when_actors_die(tmp_path: Path) -> None:
     assert account.answered > 20 * account.deaths
 
 
-def test_the_load_finds_an_answer_that_is_served_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_load_finds_an_answer_that_is_served_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Clients that mix requests with a string, such ones repeated, and plain ones see a held answer served again."""
     held_answers(monkeypatch)
     with pytest.raises(AssertionError):

@@ -102,9 +102,9 @@ class LinuxFirewall:
         return reserved.read()
 
     def write_reserved(self, add: Collection[int], remove: Collection[int]) -> None:
-        """See `Firewall.write_reserved`. Raises Refused (denied)."""
-        reserved.write(add, remove)
-        self._reserved = reserved.text()
+        """See `Firewall.write_reserved`; what others changed before stays to be noticed. Raises Refused (denied)."""
+        if reserved.write(add, remove) == self._reserved:
+            self._reserved = reserved.text()
 
     def ephemeral(self) -> range:
         """See `Firewall.ephemeral`."""
