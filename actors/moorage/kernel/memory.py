@@ -14,7 +14,17 @@ from typing import NoReturn
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import holder, reserved
 from moorage.kernel.linux.ruleset import describe
-from moorage.kernel.protocol import Bridge, Element, Flow, Kept, Namespace, Occupied, Reconciled, Survey
+from moorage.kernel.protocol import (
+    Bridge,
+    Element,
+    Flow,
+    Forwarded,
+    Kept,
+    Namespace,
+    Occupied,
+    Reconciled,
+    Survey,
+)
 from moorage.values import Interface, Network
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -54,7 +64,7 @@ class MemoryKernel:
         self.installed = False
         self.generation = 0
         self.reserved: frozenset[int] = frozenset()
-        self.forwarding: frozenset[str] = frozenset()
+        self.forwarding: frozenset[Forwarded] = frozenset()
         self.flushed: list[Flow] = []
         self.warnings: list[str] = []
 
@@ -234,7 +244,7 @@ class MemoryFirewall(_Watching):
     def end_strays(self, mapped: Collection[Flow], subnets: Collection[str]) -> None:
         """See `Firewall.end_strays`; a dict tracks no connections."""
 
-    def keep_forwarding(self, bridges: Collection[str]) -> Kept:
+    def keep_forwarding(self, bridges: Collection[Forwarded]) -> Kept:
         """See `Firewall.keep_forwarding`."""
         self._kernel.forwarding = frozenset(bridges)
         return Kept(tuple(self._kernel.warnings))
