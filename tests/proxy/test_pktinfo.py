@@ -51,7 +51,7 @@ def test_multicast_of_ipv6(group: str) -> None:
 
 
 def test_who_is_one_client() -> None:
-    """Who asks a subnet's broadcast address and the host's own is one; who asks everybody, or by another link, is not."""
+    """Who asks a subnet's broadcast address and the host's own is one; who asks everybody, or on another link, two."""
     assert destination(asked("192.0.2.255", "192.0.2.1")) == destination(asked("192.0.2.1"))
     assert destination(asked("255.255.255.255", "192.0.2.1")) != destination(asked("192.0.2.1"))
     for text in ("255.255.255.255", "fe80::1", "ff02::1"):

@@ -101,10 +101,8 @@ def test_a_busy_client(at: Installation, to: str) -> None:
     for _ in range(BUSY):
         assert made.recvfrom(1000)[1] == (ips.get(to, to), 8081)
     if to == DIRECTED["eth1"]:
-        own = at.lab.run(
-            "host",
-            ["ss", "-Hnu", "state", "established", f"sport = :8081 and dport = :{made.getsockname()[1]}"],
-        )
+        way = f"sport = :8081 and dport = :{made.getsockname()[1]}"
+        own = at.lab.run("host", ["ss", "-Hnu", "state", "established", way])
         assert len(own.splitlines()) == 1
 
 
