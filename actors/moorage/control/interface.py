@@ -7,27 +7,35 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from moorage.control.change import Change, settle
-from moorage.control.context import Context, now, uptime
+from moorage.control.context import Context, uptime
+from moorage.control.gone import find_gone
 from moorage.control.incarnations import Incarnations
 from moorage.control.journal import Append, GetNetworks, Open, Opened
 from moorage.control.known import Known, known_of
 from moorage.control.links import Collect, FindNamespace
-from moorage.control.operation import Allocate, Attach, Detach, Look, Operation, Publish, Release, Unpublish
+from moorage.control.operation import (
+    Allocate,
+    Attach,
+    Detach,
+    Look,
+    Operation,
+    Publish,
+    Release,
+    Unpublish,
+    placed,
+)
 from moorage.control.persist import persist, recorded
 from moorage.control.ports import check_carried, check_sources, unpublished, wanted
 from moorage.control.requests import pack_reply, unpack_reply
 from moorage.control.reservation import Reservation, attempt
 from moorage.errors import Code, Fault, Refused
 from moorage.kernel.protocol import Namespace
-from moorage.model.interfaces import differences, mac_of, prefix_of
+from moorage.model.interfaces import differences
 from moorage.model.port_spec import PROTOCOLS, PortSpec
 from moorage.rpc.wire import interface_to_wire
 from moorage.store.operations import Already, Commit, RequestKey
 from moorage.supervision.loop import LoopActor
 from moorage.values import NEVER, Interface, Network
-
-IFNAME = "eth0"
-"""What an interface is called in its container unless said otherwise."""
 
 
 class InterfaceActor(LoopActor):
@@ -112,8 +120,12 @@ class InterfaceActor(LoopActor):
 
     async def _allocate(self, message: Allocate) -> Any:
         namespace = await self._find(message.netns)
-        if (interface := self._record) is not None:
+        interface = self._record
+        if interface is not None and not await self._has_ended(interface, namespace):
             return await self._same(interface, message, namespace)
+        if interface is not None:
+            await self._end(interface)
+            self._opened = await self._open(message, None)
         network = self._network(message.network)
         self._check_carried(network, message)
         return await self._attempt(
@@ -123,41 +135,36 @@ class InterfaceActor(LoopActor):
     async def _compose(
         self, network: Network, message: Allocate, namespace: Namespace | None, taken: Reservation
     ) -> Interface:
-        ip, ipv6 = await taken.addresses(network.name, message.ip, message.ipv6)
-        interface = Interface(
-            id=self._id,
-            network=network.name,
-            ip=ip,
-            prefix=prefix_of(network.subnet),
-            gateway=network.gateway,
-            mac=message.mac or mac_of(ip),
-            created=now(),
-            ipv6=ipv6,
-            prefix6=prefix_of(network.subnet6) if network.subnet6 else None,
-            gateway6=network.gateway6,
-            ports=await taken.ports(message.ports, message.source),
-            labels=message.labels or {},
-        )
-        return interface if namespace is None else _placed(interface, namespace, message.ifname)
+        lease = await taken.addresses(network.name, message.ip, message.ipv6)
+        ports = await taken.ports(message.ports, message.source)
+        interface = message.made(self._id, network, lease, ports)
+        return interface if namespace is None else placed(interface, namespace, message.ifname)
 
     async def _same(self, interface: Interface, message: Allocate, namespace: Namespace | None) -> Any:
         """An interface that exists is given if all that is asked is already so."""
         if (other := message.difference(interface, namespace)) is not None:
             text = f"the interface {self._id} exists with {other}: release it first, or take another id"
-            raise Refused(Code.EXISTS, text)
+            raise Refused(Code.EXISTS, text, [self._id])
         return await self._unchanged(message.key)
+
+    async def _has_ended(self, interface: Interface, asked: Namespace | None) -> bool:
+        """Whether its container has; it has not where it is the one that was `asked` for."""
+        if asked is not None and asked.cookie == interface.netns_cookie:
+            return False
+        return bool(await find_gone(self.address("links"), [interface]))
 
     async def _attach(self, message: Attach) -> Any:
         interface, namespace = self._existing(), await self._find(message.netns)
         assert namespace is not None  # noqa: S101 - `message.netns` is never None
         ifname = message.ifname or interface.ifname
-        after = _placed(interface, namespace, ifname)
+        after = placed(interface, namespace, ifname)
         if interface.netns is None:
             return await self._change(after, message.key)
         if (after.netns_cookie, after.ifname) != (interface.netns_cookie, interface.ifname):
             raise Refused(
                 Code.EXISTS,
                 f"the interface {self._id} is attached to {interface.netns} as {interface.ifname}: detach it first",
+                [self._id],
             )
         return await self._unchanged(message.key)
 
@@ -197,9 +204,13 @@ class InterfaceActor(LoopActor):
         self._opened = await self.address("journal").ask(Open(self._id))
         interface = self._record
         if interface is not None and interface.netns_cookie == message.cookie:
-            self.log.info("interface_collected", reason=f"{interface.netns} is gone")
-            await self._change(None, None)
-            self._announce("interface_collected", network=interface.network)
+            await self._end(interface)
+
+    async def _end(self, interface: Interface) -> None:
+        """Collect it: its container has ended."""
+        self.log.info("interface_collected", reason=f"{interface.netns} is gone")
+        await self._change(None, None)
+        self._announce("interface_collected", network=interface.network)
 
     # -- how they are done
 
@@ -283,7 +294,3 @@ class InterfaceActor(LoopActor):
     def _announce(self, event: str, **fields: Any) -> None:
         self.log.info(event, id=self._id, **{name: str(value) for name, value in fields.items()})
         self._context.emit(event, id=self._id, **fields)
-
-
-def _placed(interface: Interface, namespace: Namespace, ifname: str | None) -> Interface:
-    return replace(interface, netns=namespace.path, netns_cookie=namespace.cookie, ifname=ifname or IFNAME)

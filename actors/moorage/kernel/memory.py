@@ -203,6 +203,10 @@ class MemoryLinks(_Watching):
     def detach(self, interface_id: str) -> None:
         """See `Links.detach`: nothing is ever attached."""
 
+    def gone(self, interfaces: Collection[Interface]) -> list[str]:  # noqa: ARG002 - the Protocol's
+        """See `Links.gone`: nothing is ever attached."""
+        return []
+
     def reconcile(self, networks: Collection[Network], interfaces: Collection[Interface]) -> Reconciled:  # noqa: ARG002
         """See `Links.reconcile`."""
         return Reconciled([line for network in networks for line in self.ensure_network(network)], ())

@@ -131,6 +131,9 @@ class Links(Protocol):
     def detach(self, interface_id: str) -> None:
         """Remove the veth pair of that interface. Nothing to remove is no error."""
 
+    def gone(self, interfaces: Collection[Interface]) -> list[str]:
+        """The ids of those that are attached, and whose namespace has ended. Changes nothing."""
+
     def reconcile(self, networks: Collection[Network], interfaces: Collection[Interface]) -> Reconciled:
         """Put right all links, addresses, routes and sysctls of these, and remove veths of ours that none names."""
 
