@@ -118,7 +118,7 @@ class AgentProcess:
         return self._finish()
 
     def _finish(self, *flags: str) -> subprocess.CompletedProcess[str]:
-        argv = [*self._argv(), *flags]
+        argv = [*AgentProcess._argv(self), *flags]
         done: subprocess.CompletedProcess[str] = self.lab.call(
             self.inside,
             subprocess.run,

@@ -26,7 +26,7 @@ class HostLinks:
         self.lab = lab
         self.remembered: dict[str, str] = {}
         self._thread = ThreadPoolExecutor(1, initializer=_enter, initargs=(lab.path("host"),))
-        self._links = self.run(LinuxLinks, self.remembered.__setitem__, clock)
+        self._links = self.run(LinuxLinks, self.remembered, clock)
 
     def run(self, function: Callable[..., T], *args: Any) -> T:
         """Run `function` in that thread."""

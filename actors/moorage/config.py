@@ -38,6 +38,7 @@ class Config:
     port_range: str = "49153-65535"
     loopback: str = "kernel"
     proxy: str = ALWAYS
+    forward_others: bool = False
     allow_uids: tuple[int, ...] = ()
     allow_gids: tuple[int, ...] = ()
     quarantine: float = 0
@@ -125,6 +126,7 @@ _CHECKS: Final[dict[str, checks.Check]] = {
     "port_range": _range,
     "loopback": checks.one_of(LOOPBACKS),
     "proxy": checks.one_of(PROXIES),
+    "forward_others": checks.flag,
     "allow_uids": _ids,
     "allow_gids": _ids,
     "quarantine": _seconds,

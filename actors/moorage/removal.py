@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from moorage.agent import open_kernel, take
 from moorage.config import Config
 from moorage.control.recovery import open_store
-from moorage.kernel.protocol import Kernel
+from moorage.kernel.protocol import Kernel, Survey
 from moorage.log import Log
 from moorage.rpc.listener import remove_leftovers
 from moorage.store import Store
@@ -28,9 +28,11 @@ def remove_all(config: Config) -> None:
     try:
         store = open_store(config, kernel, lock, log)
         try:
-            networks = _networks(config, kernel, store)
+            shown = kernel.survey(config.bridge)
+            former = {**shown.sysctls, **store.sysctls()}
+            _put_back(config, kernel, former)
             _remove_rules(config, kernel, store)
-            _remove_links(config, kernel, store, networks)
+            _remove_links(config, kernel, _networks(store, shown))
             remove_leftovers(config.socket_path)
             store.erase()
         finally:
@@ -40,10 +42,19 @@ def remove_all(config: Config) -> None:
         lock.release()
 
 
-def _networks(config: Config, kernel: Kernel, store: Store) -> list[Network]:
+def _networks(store: Store, shown: Survey) -> list[Network]:
     recorded = store.networks()
     known = {network.bridge for network in recorded}
-    return recorded + [each for each in kernel.survey(config.bridge).networks if each.bridge not in known]
+    return recorded + [each for each in shown.networks if each.bridge not in known]
+
+
+def _put_back(config: Config, kernel: Kernel, former: dict[str, str]) -> None:
+    """Sysctls first: while the host forwards, the rules keep it to our bridges."""
+    links = kernel.open_links(former, loopback=config.loopback)
+    try:
+        links.restore(former)
+    finally:
+        links.close()
 
 
 def _remove_rules(config: Config, kernel: Kernel, store: Store) -> None:
@@ -56,12 +67,11 @@ def _remove_rules(config: Config, kernel: Kernel, store: Store) -> None:
         firewall.close()
 
 
-def _remove_links(config: Config, kernel: Kernel, store: Store, networks: Sequence[Network]) -> None:
-    links = kernel.open_links(lambda _path, _value: None, loopback=config.loopback)
+def _remove_links(config: Config, kernel: Kernel, networks: Sequence[Network]) -> None:
+    links = kernel.open_links({}, loopback=config.loopback)
     try:
         links.reconcile((), ())
         for network in networks:
             links.remove_network(network)
-        links.restore(store.sysctls())
     finally:
         links.close()

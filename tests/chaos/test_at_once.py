@@ -15,10 +15,9 @@ from agents import until
 from chaos.agreeing import agree, eventually
 from chaos.disks import fill, small_disk
 from chaos.linux_machine import flush
-from chaos.load import Load
+from chaos.load import Load, Worker
 from chaos.twins import Twin
 from chaos.victim import Victim
-from chaos.worker import Worker
 from lab import Lab
 from moorage import Client
 

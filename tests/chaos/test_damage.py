@@ -137,7 +137,6 @@ def overwrite(state: Path) -> None:
 @pytest.mark.parametrize("how", ["row", "zeroed", "gone", "all"])
 def test_down_without_a_state(lab: Lab, tmp_path: Path, how: str) -> None:
     """`agent --down` removes rules, bridges and links that are recognisably ours, whatever is left of the state."""
-    lab.run("host", ["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"])
     before = traces(lab)
     agent = AgentProcess(lab, tmp_path, subnet="10.0.42.1/24")
     with agent:

@@ -22,8 +22,8 @@ from typing import Any, Self, TypeVar
 from agents import AgentProcess, until
 from agreement import assert_same
 from chaos.kept import KeptKernel
+from chaos.load import PORT_RANGE
 from chaos.told import require
-from chaos.worker import PORT_RANGE
 from lab import Lab
 from moorage.control.context import uptime
 from moorage.control.port_mapper import host_ports, rules_of
@@ -34,6 +34,7 @@ from moorage.kernel.linux.firewall import LinuxFirewall
 from moorage.kernel.linux.names import alias
 from moorage.kernel.protocol import Element
 from moorage.model.elements import network_elements
+from moorage.model.forwarding import forwarding_elements
 from moorage.store.store import Store
 from moorage.values import Interface, Network
 
@@ -152,11 +153,13 @@ class Recorded:
     interfaces: list[Interface]
     networks: list[Network]
     reserved: frozenset[int]
+    sysctls: dict[str, str]
 
     def elements(self) -> frozenset[Element]:
         """What the table should hold."""
         rules = [rules_of(each) for each in self.interfaces]
-        return frozenset().union(*rules, *map(network_elements, self.networks))
+        confined = forwarding_elements(self.sysctls)
+        return confined.union(*rules, *map(network_elements, self.networks))
 
     def ports(self) -> frozenset[int]:
         """The published host ports of any protocol."""
@@ -178,7 +181,7 @@ def recorded(state: Path) -> Recorded:
         except Refused as damaged:
             raise AssertionError(str(damaged)) from damaged
         with closing(store):
-            return Recorded(store.interfaces(), store.networks(), store.reserved())
+            return Recorded(store.interfaces(), store.networks(), store.reserved(), store.sysctls())
 
 
 def check_kernel(victim: Victim, journal: Recorded) -> None:

@@ -37,7 +37,6 @@ HOST_DAMAGE = {
     "bridge's alias changed": "ip link set moorage0 alias theirs",
     "bridge runs STP": "ip link set moorage0 type bridge stp_state 1 forward_delay 200",
     "bridge does not forward": "sysctl -qw net.ipv4.conf.moorage0.forwarding=0",
-    "bridge does not forward IPv6": "sysctl -qw net.ipv6.conf.moorage0.forwarding=0",
     "forwarding off": "sysctl -qw net.ipv4.ip_forward=0",
     "IPv6 forwarding off": "sysctl -qw net.ipv6.conf.all.forwarding=0",
     "loopback not routed": "sysctl -qw net.ipv4.conf.moorage0.route_localnet=0",

@@ -4,7 +4,7 @@ import pytest
 
 from moorage import errors
 from moorage.kernel.memory import MemoryKernel
-from moorage.kernel.protocol import Element, Firewall, Flow, Forwarded, Kernel, Links, Occupied
+from moorage.kernel.protocol import Element, Firewall, Flow, Kernel, Links, Occupied
 from moorage.values import Interface, Network
 
 NETWORK = Network("default", "moorage0", "10.0.42.0/24", "10.0.42.1")
@@ -23,7 +23,7 @@ def kernel() -> MemoryKernel:
 def test_it_is_a_kernel() -> None:
     """It satisfies the protocols that the real kernel does; mypy holds these assignments to it."""
     kernel: Kernel = MemoryKernel()
-    links: Links = kernel.open_links(lambda path, value: None, loopback="kernel")
+    links: Links = kernel.open_links({}, loopback="kernel")
     firewall: Firewall = kernel.open_firewall(loopback="kernel")
     assert not kernel.real
     links.close()
@@ -59,7 +59,7 @@ def test_what_one_agent_made_the_next_one_finds(kernel: MemoryKernel) -> None:
     """Closing leaves bridges and elements; removing takes them."""
     firewall, links = (
         kernel.open_firewall(loopback="kernel"),
-        kernel.open_links(lambda path, value: None, loopback="kernel"),
+        kernel.open_links({}, loopback="kernel"),
     )
     firewall.install([published(1)])
     links.ensure_network(NETWORK)
@@ -67,7 +67,7 @@ def test_what_one_agent_made_the_next_one_finds(kernel: MemoryKernel) -> None:
     links.close()
     again = kernel.open_firewall(loopback="kernel")
     assert again.install([published(1)]) == []
-    assert kernel.open_links(lambda path, value: None, loopback="kernel").ensure_network(NETWORK) == []
+    assert kernel.open_links({}, loopback="kernel").ensure_network(NETWORK) == []
     again.remove()
     assert again.install([]) == ["table inet moorage was missing"]
 
@@ -76,7 +76,7 @@ def test_a_disturbance_wakes_watchers_and_is_put_right(kernel: MemoryKernel) -> 
     """Losing everything wakes whoever watches, is a change once, and is repaired; close ends it."""
     firewall, links = (
         kernel.open_firewall(loopback="kernel"),
-        kernel.open_links(lambda path, value: None, loopback="kernel"),
+        kernel.open_links({}, loopback="kernel"),
     )
     firewall.install([published(1)])
     links.ensure_network(NETWORK)
@@ -97,7 +97,7 @@ def test_a_disturbance_wakes_watchers_and_is_put_right(kernel: MemoryKernel) -> 
 
 def test_bridges_are_held_and_removed(kernel: MemoryKernel) -> None:
     """A network's bridge has its gateway's address until it is removed, and removing it again is no error."""
-    links = kernel.open_links(lambda path, value: None, loopback="kernel")
+    links = kernel.open_links({}, loopback="kernel")
     assert links.find_bridge("moorage0") is None
     assert links.ensure_network(NETWORK) == ["bridge moorage0 was missing"]
     assert links.find_bridge("moorage0") == (["10.0.42.1/24"], 1500)
@@ -108,7 +108,7 @@ def test_bridges_are_held_and_removed(kernel: MemoryKernel) -> None:
 
 def test_nothing_can_be_attached(kernel: MemoryKernel) -> None:
     """Without namespaces, finding one and attaching are unsupported, and detaching changes nothing."""
-    links = kernel.open_links(lambda path, value: None, loopback="kernel")
+    links = kernel.open_links({}, loopback="kernel")
     links.detach("web")
     with pytest.raises(errors.Refused, match="no network namespaces") as refused:
         links.find_namespace("pid:1")
@@ -121,7 +121,7 @@ def test_what_a_test_says_of_the_host_is_told() -> None:
     """Boot, IPv6 and what is occupied can be chosen."""
     route = Occupied("10.0.0.0/8", "route 10.0.0.0/8 dev eth0")
     kernel = MemoryKernel(ipv6=False, boot_id="second", occupied=[route])
-    links = kernel.open_links(lambda path, value: None, loopback="kernel")
+    links = kernel.open_links({}, loopback="kernel")
     assert (kernel.boot_id(), links.host_has_ipv6(), links.occupied()) == ("second", False, [route])
 
 
@@ -134,5 +134,5 @@ def test_reserved_ports_flows_and_forwarding_are_remembered(kernel: MemoryKernel
     assert kernel.reserved_ports() == firewall.read_reserved() == before | {65001}
     flow = Flow("udp", "", 53, 53, ("10.0.42.2",))
     firewall.flush_flows([flow])
-    assert firewall.keep_forwarding([Forwarded("moorage0")]) == ((), ())
-    assert (kernel.flushed, kernel.forwarding) == ([flow], {Forwarded("moorage0")})
+    assert firewall.keep_forwarding(["moorage0"]) == ((), ())
+    assert (kernel.flushed, kernel.forwarding) == ([flow], frozenset({"moorage0"}))

@@ -50,10 +50,9 @@ class Opened(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GetInterfaces:
-    """The interfaces of a network, or of all; or those of these ids that there are."""
+    """The interfaces of a network, or of all."""
 
     network: str | None = None
-    ids: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +110,7 @@ class GetSysctls:
     """The former values of the sysctls that we changed, by path."""
 
 
-Query = (
-    Recall,
-    Open,
-    GetInterfaces,
-    GetNetworks,
-    GetNetwork,
-    GetLeases,
-    GetPorts,
-    GetReserved,
-    GetSysctls,
-)
+Query = (Recall, Open, GetInterfaces, GetNetworks, GetNetwork, GetLeases, GetPorts, GetReserved, GetSysctls)
 
 
 class StateDamaged(Hopeless):
@@ -212,8 +201,8 @@ class Journal(ThreadActor):
                 return _open(store, query)
             case Recall(key):
                 return store.recall(key)
-            case GetInterfaces(network, ids):
-                return list[Interface](store.interfaces(network) if ids is None else store.some(ids))
+            case GetInterfaces(network):
+                return list[Interface](store.interfaces(network))
             case GetNetworks():
                 return list[Network](store.networks())
             case GetNetwork(name):

@@ -10,10 +10,13 @@ from typing import Any, ClassVar
 
 from moorage.control.alarm import Alarm
 from moorage.control.context import Context
+from moorage.control.former import Former
 from moorage.control.journal import Append, GetInterfaces, GetNetworks, GetSysctls
-from moorage.control.persist import persist
+from moorage.control.persist import persist, persist_here
+from moorage.control.port_mapper import settle_forwarding
 from moorage.errors import Refused
 from moorage.kernel.protocol import Links as KernelLinks
+from moorage.model.forwarding import SWITCHES
 from moorage.store.operations import Commit, ForgetSysctls, Remember
 from moorage.supervision.actor import ThreadActor
 from moorage.supervision.directory import Address
@@ -90,13 +93,6 @@ class Detach:
 
 
 @dataclass(frozen=True, slots=True)
-class FindGone:
-    """The ids of those of these interfaces whose namespace has ended."""
-
-    interfaces: tuple[Interface, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Look:
     """Something changed, or time has passed: compare with the journal."""
 
@@ -122,7 +118,7 @@ class Links(ThreadActor):
     """Keeps links as the journal has them."""
 
     role: ClassVar[str] = "links"
-    asks = frozenset({"journal"})
+    asks = frozenset({"journal", "port-mapper"})
 
     def __init__(self, context: Context) -> None:
         """Work on the links of the kernel in `context`."""
@@ -132,14 +128,14 @@ class Links(ThreadActor):
         self._woken: float | None = None
         self._changed = 0.0
         self._alarm = Alarm(context.events, lambda: self._tell_self(Look()))
-        self._sysctls: set[str] = set()
 
     async def begin(self) -> None:
         """Open the links and make them as the journal has them."""
         loopback = self._context.config.loopback
-        self._kernel = self._context.kernel.open_links(self._remember, loopback=loopback)
+        former = Former(await persist(self.address("journal"), GetSysctls()), self._record)
+        self._kernel = self._context.kernel.open_links(former, loopback=loopback)
         if loopback == "proxy":
-            await self._give_back_localnet(self._kernel)
+            _give_back_localnet(self._kernel, former)
         await self._reconcile()
         self._kernel.watch(self._wake)
         self._later(GLANCE, Glance())
@@ -150,7 +146,7 @@ class Links(ThreadActor):
         if self._kernel is not None:
             self._kernel.close()
 
-    async def receive(self, message: Any) -> Any:  # noqa: C901, PLR0911 - one line for each message
+    async def receive(self, message: Any) -> Any:  # noqa: PLR0911 - one line for each message
         """Change links, or tell about them."""
         match message:
             case Attach(interface, network):
@@ -159,8 +155,6 @@ class Links(ThreadActor):
             case Detach(interface_id):
                 self._changed = time.monotonic()
                 return self.kernel.detach(interface_id)
-            case FindGone(interfaces):
-                return self.kernel.gone(interfaces)
             case FindNamespace(netns):
                 return self.kernel.find_namespace(netns)
             case EnsureNetwork(network):
@@ -236,15 +230,6 @@ class Links(ThreadActor):
             self._alarm.ring_within(found.rest)
         return found.repaired
 
-    async def _give_back_localnet(self, kernel: KernelLinks) -> None:
-        """Put `route_localnet` of adopted bridges back, which an agent turned on that needed it."""
-        journal = self.address("journal")
-        sysctls: dict[str, str] = await persist(journal, GetSysctls())
-        former = {path: value for path, value in sysctls.items() if path.endswith(LOCALNET)}
-        if former:
-            kernel.restore(former)
-            await persist(journal, Append(Commit((ForgetSysctls(tuple(former)),)), self.actor_urn))
-
     def _tell_vanished(self, interface_id: str, cookie: int) -> None:
         """The interface decides: it may have been attached elsewhere meanwhile. At our start it is not there yet."""
         name = f"interface:{interface_id}"
@@ -253,10 +238,14 @@ class Links(ThreadActor):
         else:
             Address(self.directory, name).tell(Collect(cookie))
 
-    def _remember(self, path: str, value: str) -> None:
-        if path not in self._sysctls:
-            self.address("journal").ask(Append(Commit((Remember(path, value),)), self.actor_urn)).wait()
-            self._sysctls.add(path)
+    def _record(self, operation: Remember | ForgetSysctls) -> None:
+        """Before the host's forwarding is switched on, the rules have to keep it to our bridges."""
+        journal = self.address("journal")
+        persist_here(journal, Append(Commit((operation,)), self.actor_urn))
+        if isinstance(operation, Remember) and operation.path in SWITCHES.values():
+            others = self._context.config.forward_others
+            settle = settle_forwarding(persist_here(journal, GetSysctls()), others=others)
+            persist_here(self.address("port-mapper"), settle)
 
     def _wake(self) -> None:
         """Called by the watcher's thread, often, for our own changes too; one look waits at a time."""
@@ -275,3 +264,10 @@ class Links(ThreadActor):
     def _tell_self(self, message: Any) -> None:
         if not self.actor_stopped.is_set():
             self.actor_ref.tell(message)
+
+
+def _give_back_localnet(kernel: KernelLinks, former: Former) -> None:
+    """Put `route_localnet` of adopted bridges back, which an agent turned on that needed it."""
+    for path in [path for path in former if path.endswith(LOCALNET)]:
+        kernel.restore({path: former[path]})
+        del former[path]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -26,6 +27,17 @@ async def persist(address: Address, message: Any) -> Any:
             _check_worth_repeating(address, refusal)
         await _rest(pause)
     return await address.ask(message)
+
+
+def persist_here(address: Address, message: Any) -> Any:
+    """The same for a thread that is in the middle of something, and has nothing else to do meanwhile."""
+    for pause in PAUSES:
+        try:
+            return address.ask(message).wait()
+        except Refused as refusal:
+            _check_worth_repeating(address, refusal)
+        time.sleep(pause)
+    return address.ask(message).wait()
 
 
 async def give_back(allocator: Address, message: Any) -> None:

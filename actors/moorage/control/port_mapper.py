@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from moorage.control.alarm import Alarm
 from moorage.control.context import Context
 from moorage.control.desired import Desired
-from moorage.control.journal import Append, GetInterfaces, GetNetworks, GetReserved
+from moorage.control.journal import Append, GetInterfaces, GetNetworks, GetReserved, GetSysctls
 from moorage.control.lookout import LATEST, Lookout, Part
 from moorage.control.persist import persist
 from moorage.errors import MoorageError
 from moorage.kernel.protocol import Element, Firewall, Flow
 from moorage.model.elements import mapping_elements, network_elements
+from moorage.model.forwarding import forwarding_elements
 from moorage.store.operations import Commit, Reserve, Unreserve
 from moorage.supervision.actor import ThreadActor
 from moorage.values import Interface, Mapping, Network
@@ -23,7 +25,7 @@ from moorage.values import Interface, Mapping, Network
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """Make the rules of one owner (an interface, or `network:NAME`) exactly these.
+    """Make the rules of one owner (an interface, `network:NAME`, or `host:forwarding`) exactly these.
 
     `flows` are mappings whose connections end, or begin anew under the rules.
     """
@@ -76,6 +78,11 @@ def settle_interface(interface: Interface, flows: Iterable[Mapping] = ()) -> Set
 def settle_network(network: Network) -> Settle:
     """What the port mapper is told of a network."""
     return Settle(f"network:{network.name}", network_elements(network))
+
+
+def settle_forwarding(former: MappingABC[str, str], *, others: bool) -> Settle:
+    """What the port mapper is told of the host: what sysctls were, and whether it may forward `others` packets too."""
+    return Settle("host:forwarding", frozenset() if others else forwarding_elements(former))
 
 
 class PortMapper(ThreadActor):
@@ -194,6 +201,8 @@ class PortMapper(ThreadActor):
             _put(desired, settle_network(network))
         for interface in await persist(journal, GetInterfaces()):
             _put(desired, settle_interface(interface))
+        others = self._context.config.forward_others
+        _put(desired, settle_forwarding(await persist(journal, GetSysctls()), others=others))
         self._desired = desired
         self.firewall.install(desired.all_elements())
         self._keep_forwarding()

@@ -57,8 +57,9 @@ def _know_namespaces(store: Store, kernel: Kernel) -> None:
 
 
 def _rebuild(config: Config, kernel: Kernel, log: Any) -> None:
-    networks, interfaces = _survey(config, kernel, log)
-    done = rebuild(config.state_path, kernel.boot_id(), uptime, networks, _dated(interfaces))
+    networks, interfaces, sysctls = _survey(config, kernel, log)
+    dated = _dated(interfaces)
+    done = rebuild(config.state_path, kernel.boot_id(), uptime, networks, dated, sysctls=sysctls)
     log.warning(
         "state_rebuilt",
         aside=str(done.aside),

@@ -7,24 +7,15 @@ port, which ports are reserved, whether there is IPv6.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import holder, reserved
 from moorage.kernel.linux.ruleset import describe
-from moorage.kernel.protocol import (
-    Bridge,
-    Element,
-    Flow,
-    Forwarded,
-    Kept,
-    Namespace,
-    Occupied,
-    Reconciled,
-    Survey,
-)
+from moorage.kernel.protocol import Bridge, Element, Flow, Kept, Namespace, Occupied, Reconciled, Survey
+from moorage.model.forwarding import SWITCHES, former_sysctls
 from moorage.values import Interface, Network
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -44,8 +35,8 @@ class MemoryKernel:
     """`moorage.kernel.protocol.Kernel` that keeps what it is told.
 
     One object outlives the agents that use it, as a real kernel does. For tests: `elements` and `bridges` are
-    what it holds, `flushed` the flows that were ended, `warnings` what its FORWARD chains are said to drop;
-    `disturb` does what `nft flush ruleset` would.
+    what it holds, `flushed` the flows that were ended, `warnings` what its FORWARD chains are said to drop, `sysctls`
+    may have the switches of forwarding, which a network turns on; `disturb` does what `nft flush ruleset` would.
     """
 
     real = False
@@ -64,9 +55,10 @@ class MemoryKernel:
         self.installed = False
         self.generation = 0
         self.reserved: frozenset[int] = frozenset()
-        self.forwarding: frozenset[Forwarded] = frozenset()
+        self.forwarding: frozenset[str] = frozenset()
         self.flushed: list[Flow] = []
         self.warnings: list[str] = []
+        self.sysctls: dict[str, str] = {}
 
     @property
     def elements(self) -> frozenset[Element]:
@@ -78,9 +70,9 @@ class MemoryKernel:
         """See `Kernel.claim`."""
         return _Unshared()
 
-    def open_links(self, remember: Callable[[str, str], None], *, loopback: str) -> MemoryLinks:  # noqa: ARG002 - no sysctl
+    def open_links(self, former: MutableMapping[str, str], *, loopback: str) -> MemoryLinks:  # noqa: ARG002 - no route_localnet
         """See `Kernel.open_links`."""
-        return MemoryLinks(self)
+        return MemoryLinks(self, former)
 
     def open_firewall(self, *, loopback: str) -> MemoryFirewall:  # noqa: ARG002 - the proxy carries everything
         """See `Kernel.open_firewall`."""
@@ -96,7 +88,7 @@ class MemoryKernel:
 
     def survey(self, default_bridge: str) -> Survey:  # noqa: ARG002 - networks are held with their names
         """See `Kernel.survey`: networks alone, as nobody's interface is held."""
-        return Survey(list(self.bridges.values()), ())
+        return Survey(list(self.bridges.values()), (), former_sysctls(self.elements))
 
     def identify(self, interfaces: Collection[Interface]) -> Mapping[str, int]:  # noqa: ARG002 - none is attached
         """See `Kernel.identify`."""
@@ -165,6 +157,11 @@ class _Watching:
 class MemoryLinks(_Watching):
     """`moorage.kernel.protocol.Links` in a dict; without network namespaces, so nothing can be attached."""
 
+    def __init__(self, kernel: MemoryKernel, former: MutableMapping[str, str]) -> None:
+        """Look at `kernel`, which outlives this, and tell `former` of sysctls before they are changed."""
+        super().__init__(kernel)
+        self._former = former
+
     def host_has_ipv6(self) -> bool:
         """See `Links.host_has_ipv6`."""
         return self._kernel.ipv6
@@ -182,6 +179,7 @@ class MemoryLinks(_Watching):
 
     def ensure_network(self, network: Network) -> list[str]:
         """See `Links.ensure_network`."""
+        self._forward(["ipv4", "ipv6"] if network.subnet6 else ["ipv4"])
         before = self._kernel.bridges.get(network.bridge)
         self._kernel.bridges[network.bridge] = network
         if before == network:
@@ -203,10 +201,6 @@ class MemoryLinks(_Watching):
     def detach(self, interface_id: str) -> None:
         """See `Links.detach`: nothing is ever attached."""
 
-    def gone(self, interfaces: Collection[Interface]) -> list[str]:  # noqa: ARG002 - the Protocol's
-        """See `Links.gone`: nothing is ever attached."""
-        return []
-
     def reconcile(self, networks: Collection[Network], interfaces: Collection[Interface]) -> Reconciled:  # noqa: ARG002
         """See `Links.reconcile`."""
         return Reconciled([line for network in networks for line in self.ensure_network(network)], ())
@@ -216,7 +210,14 @@ class MemoryLinks(_Watching):
         return False
 
     def restore(self, sysctls: Mapping[str, str]) -> None:
-        """See `Links.restore`: none was changed."""
+        """See `Links.restore`."""
+        self._kernel.sysctls.update(sysctls)
+
+    def _forward(self, families: Collection[str]) -> None:
+        for switch in map(SWITCHES.__getitem__, families):
+            if (value := self._kernel.sysctls.get(switch, "1")) != "1":
+                self._former.setdefault(switch, value)
+                self._kernel.sysctls[switch] = "1"
 
 
 class MemoryFirewall(_Watching):
@@ -248,7 +249,7 @@ class MemoryFirewall(_Watching):
     def end_strays(self, mapped: Collection[Flow], subnets: Collection[str]) -> None:
         """See `Firewall.end_strays`; a dict tracks no connections."""
 
-    def keep_forwarding(self, bridges: Collection[Forwarded]) -> Kept:
+    def keep_forwarding(self, bridges: Collection[str]) -> Kept:
         """See `Firewall.keep_forwarding`."""
         self._kernel.forwarding = frozenset(bridges)
         return Kept(tuple(self._kernel.warnings))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from moorage.values import Interface, Network
@@ -69,20 +70,10 @@ class Reconciled(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What becomes of our traffic in forward chains: warnings of those that drop it, and what was put right."""
+    """What becomes of our traffic in FORWARD: warnings of chains that drop it, sentences on what was put right."""
 
     warnings: Sequence[str] = ()
     repaired: Sequence[str] = ()
-
-
-class Forwarded(NamedTuple):
-    """A bridge whose traffic is forwarded."""
-
-    bridge: str
-    ipv6: bool = False
-    """Whether its network has IPv6."""
-    internal: bool = False
-    """Whether its network has no way out but to published ports."""
 
 
 class Survey(NamedTuple):
@@ -93,6 +84,8 @@ class Survey(NamedTuple):
 
     networks: Sequence[Network]
     interfaces: Sequence[Interface]
+    sysctls: Mapping[str, str] = MappingProxyType({})
+    """What sysctls were before they were changed, as far as the rules tell: whether the host forwarded."""
 
 
 class Links(Protocol):
@@ -131,9 +124,6 @@ class Links(Protocol):
     def detach(self, interface_id: str) -> None:
         """Remove the veth pair of that interface. Nothing to remove is no error."""
 
-    def gone(self, interfaces: Collection[Interface]) -> list[str]:
-        """The ids of those that are attached, and whose namespace has ended. Changes nothing."""
-
     def reconcile(self, networks: Collection[Network], interfaces: Collection[Interface]) -> Reconciled:
         """Put right all links, addresses, routes and sysctls of these, and remove veths of ours that none names."""
 
@@ -144,7 +134,7 @@ class Links(Protocol):
         """Call `wake` (from any thread, often) whenever links, addresses or routes changed, until `close`."""
 
     def restore(self, sysctls: Mapping[str, str]) -> None:
-        """Put back what `remember` was told: path under `/proc/sys` to its former value."""
+        """Put back former values of sysctls, by path under `/proc/sys`; `former` keeps them."""
 
     def close(self) -> None:
         """Give back sockets and threads; the links stay."""
@@ -177,12 +167,10 @@ class Firewall(Protocol):
         Where the proxy carries 127.0.0.1, nothing leads from there.
         """
 
-    def keep_forwarding(self, bridges: Collection[Forwarded]) -> Kept:
+    def keep_forwarding(self, bridges: Collection[str]) -> Kept:
         """Let the traffic of these bridges pass FORWARD chains of iptables (either kind) whose policy drops it.
 
-        That comes after all rules of others, and is moved there where it is not. What was put there for other bridges
-        is taken out. A warning names each chain, of whomever, that drops their traffic by a rule for everything, or by
-        a policy that cannot be overridden.
+        What was put there for other bridges is taken out.
         """
 
     def read_reserved(self) -> frozenset[int]:
@@ -224,10 +212,11 @@ class Kernel(Protocol):
     def claim(self) -> Claim:
         """Keep other agents out until it is released. Raises Refused (exists) when one is there, naming its process."""
 
-    def open_links(self, remember: Callable[[str, str], None], *, loopback: str) -> Links:
-        """Open in the calling thread; `remember(path, value)` is called before a sysctl is changed the first time.
+    def open_links(self, former: MutableMapping[str, str], *, loopback: str) -> Links:
+        """Open in the calling thread. `loopback` is as in `open_firewall`.
 
-        `loopback` is as in `open_firewall`.
+        `former` has what sysctls were before we changed them, by path under `/proc/sys`. It is told of a path before
+        the first change to it, which waits until it has kept that, and may refuse; what was put back is deleted.
         """
 
     def open_firewall(self, *, loopback: str) -> Firewall:

@@ -134,9 +134,7 @@ class AddressPool:
             raise Refused(Code.INVALID, f"{address} is {what} of {self._network}; ask for another address")
         if holder := self._holders.get(offset):
             raise Refused(
-                Code.ADDRESS_IN_USE,
-                f"{address} of {self._network} is held by {holder}; ask for another",
-                [holder],
+                Code.ADDRESS_IN_USE, f"{address} of {self._network} is held by {holder}; ask for another"
             )
         return offset
 
@@ -198,5 +196,4 @@ class AddressPool:
             Code.ADDRESSES_EXHAUSTED,
             f"an address of {self._network} was asked for and all {self.capacity} are held; "
             "release an interface or create a larger network",
-            self._owned,
         )

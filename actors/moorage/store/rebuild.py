@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from moorage.errors import Refused
 from moorage.store import directory as directories
@@ -41,11 +42,13 @@ def rebuild(
     now: Callable[[], float],
     networks: Sequence[Network],
     interfaces: Sequence[Interface],
+    *,
+    sysctls: Mapping[str, str] = MappingProxyType({}),
 ) -> Rebuilt:
     """Replace the database in a locked directory by one of its intact rows and what the kernel still shows.
 
-    `networks` and `interfaces` are the kernel's; an intact row counts more. The new database takes its place in
-    one step, however often this is interrupted. Raises Refused (no_space, denied).
+    `networks`, `interfaces` and former `sysctls` are the kernel's; an intact row counts more. The new database takes
+    its place in one step, however often this is interrupted. Raises Refused (no_space, denied).
     """
     known = salvage(directory / directories.DATABASE)
     place = directory / directories.REBUILDING
@@ -54,7 +57,11 @@ def rebuild(
     try:
         left_out = _fill(new, [PutNetwork(each) for each in known.networks])
         left_out += _fill(new, [PutInterface(each, rebuilt=True) for each in known.interfaces])
-        _must(new, [Remember(*each) for each in known.sysctls.items()], Reserve(tuple(known.reserved)))
+        _must(
+            new,
+            [Remember(*each) for each in {**sysctls, **known.sysctls}.items()],
+            Reserve(tuple(known.reserved)),
+        )
         new.take_requests(known.requests)
         found, missed = _add(new, networks, interfaces)
     finally:

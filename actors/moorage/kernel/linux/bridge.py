@@ -13,15 +13,16 @@ from moorage.kernel.linux import sysctl
 from moorage.kernel.linux.names import LINK_LOCAL, alias, bridge_mac, check_link_name, link_local
 from moorage.kernel.linux.readiness import await_addresses
 from moorage.kernel.linux.repairs import Repairs
+from moorage.kernel.linux.router import Router
 from moorage.kernel.linux.rtdump import Link
 from moorage.kernel.linux.rtnetlink import IFA_F_NODAD, OURS, Rtnetlink, ignoring, refusing
 from moorage.kernel.linux.sysctl import Sysctls
+from moorage.model.forwarding import SWITCHES
 from moorage.values import Network
 
 _MAIN = 254  # RT_TABLE_MAIN
 _KERNEL = 2  # RTPROT_KERNEL
 _LINK_SCOPE = 253  # RT_SCOPE_LINK
-_FORWARD, _FORWARD6 = "net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"
 _IPV6 = Path("/proc/sys/net/ipv6/conf")
 
 
@@ -33,10 +34,13 @@ def host_has_ipv6() -> bool:
 class Bridges:
     """Makes bridges what networks say. Every method raises Refused (denied) without CAP_NET_ADMIN."""
 
-    def __init__(self, netlink: Rtnetlink, sysctls: Sysctls, repairs: Repairs, loopback: str) -> None:
+    def __init__(
+        self, netlink: Rtnetlink, sysctls: Sysctls, router: Router, repairs: Repairs, loopback: str
+    ) -> None:
         self._ip = netlink.ip
         self._reader = netlink.reader
         self._sysctls = sysctls
+        self._router = router
         self._repairs = repairs
         self._loopback = loopback
         self._pinned: set[int] = set()
@@ -93,7 +97,7 @@ class Bridges:
         self._ip.link(
             "add", ifname=network.bridge, kind="bridge", address=bridge_mac(network.bridge), mtu=network.mtu
         )
-        self._sysctls.forget(network.bridge)
+        self._sysctls.forget_link(network.bridge)
         try:
             link = self._reader.link(network.bridge)
             assert link is not None  # noqa: S101 - made above
@@ -212,29 +216,14 @@ class Bridges:
                 self._ip.addr("del", index=index, address=str(held.local), prefixlen=held.prefix)
 
     def _forward(self, network: Network) -> list[str]:
-        done = self._sysctls.ensure(_FORWARD, "1")
-        if network.subnet6 and sysctl.read(_FORWARD6) != "1":
-            done += self._keep_router_advertisements()
-            done += self._sysctls.ensure(_FORWARD6, "1")
-        return [*done, *self._forward_bridge(network, "ipv4"), *self._forward_bridge(network, "ipv6")]
+        return [*self._router.ensure(ipv6=network.subnet6 is not None), *self._forward_bridge(network)]
 
-    def _forward_bridge(self, network: Network, family: str) -> list[str]:
-        """The host's switch, when it is turned, is every link's, which may be turned off alone later."""
-        if sysctl.read(_FORWARD if family == "ipv4" else _FORWARD6) != "1":
+    def _forward_bridge(self, network: Network) -> list[str]:
+        """The host's switch of IPv4, when it is turned, is every link's, which may be turned off alone later."""
+        if sysctl.read(SWITCHES["ipv4"]) != "1":
             return []
-        path = f"net/{family}/conf/{network.bridge}/forwarding"
+        path = f"net/ipv4/conf/{network.bridge}/forwarding"
         return self._sysctls.ensure(path, "1", ours=not network.adopted)
-
-    def _keep_router_advertisements(self) -> list[str]:
-        """A host that forwards loses the route it has by router advertisements, unless accept_ra is 2."""
-        return [
-            sentence
-            for link in self._reader.links()
-            if not link.master and link.name != "lo"
-            for path in [f"net/ipv6/conf/{link.name}/accept_ra"]
-            if sysctl.read(path) == "1"
-            for sentence in self._sysctls.ensure(path, "2")
-        ]
 
 
 def fitted(network: Network, bridge: Link) -> Network:

@@ -22,6 +22,7 @@ _KEY, _DATA, _FLAGS, _KEY_END = 1, 2, 3, 10
 _VALUE = 1
 _INTERVAL_END = 1
 _INET = 1  # NFPROTO_INET
+_FAMILIES: dict[int, str] = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
 _PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp", socket.IPPROTO_SCTP: "sctp"}
 
 
@@ -123,11 +124,12 @@ def _ifname(data: bytes) -> str:
     return data.partition(b"\0")[0].decode(errors="replace")
 
 
-_SIZES = {"ifname": 16, "ipv4_addr": 4, "ipv6_addr": 16, "inet_proto": 1, "inet_service": 2}
+_SIZES = {"ifname": 16, "ipv4_addr": 4, "ipv6_addr": 16, "inet_proto": 1, "inet_service": 2, "nf_proto": 1}
 _DECODE: dict[str, Callable[[bytes], str | int]] = {
     "ifname": _ifname,
     "ipv4_addr": lambda data: socket.inet_ntop(socket.AF_INET, data),
     "ipv6_addr": lambda data: socket.inet_ntop(socket.AF_INET6, data),
     "inet_proto": _protocol,
     "inet_service": _port,
+    "nf_proto": lambda data: _FAMILIES.get(data[0], data[0]),
 }

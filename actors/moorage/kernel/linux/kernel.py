@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping, MutableMapping
 from pathlib import Path
 
 from moorage.errors import Fault
@@ -35,11 +35,11 @@ class LinuxKernel:
         """See `Kernel.claim`."""
         return LinuxClaim()
 
-    def open_links(self, remember: Callable[[str, str], None], *, loopback: str) -> Links:
+    def open_links(self, former: MutableMapping[str, str], *, loopback: str) -> Links:
         """See `Kernel.open_links`."""
         from moorage.kernel.linux.links import LinuxLinks  # noqa: PLC0415 - pyroute2 takes 100 ms to import
 
-        return LinuxLinks(remember, loopback=loopback)
+        return LinuxLinks(former, loopback=loopback)
 
     def open_firewall(self, *, loopback: str) -> Firewall:
         """See `Kernel.open_firewall`."""

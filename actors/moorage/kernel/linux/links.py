@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import bridge, routes
 from moorage.kernel.linux.bridge import Bridges, fitted
-from moorage.kernel.linux.names import check_link_name, port_name
+from moorage.kernel.linux.names import check_link_name
 from moorage.kernel.linux.netns import find as find_namespace
-from moorage.kernel.linux.reconciliation import Audit, has_vanished
+from moorage.kernel.linux.reconciliation import Audit
 from moorage.kernel.linux.repairs import Repairs
+from moorage.kernel.linux.router import Router
 from moorage.kernel.linux.rtdump import Link
 from moorage.kernel.linux.rtnetlink import Rtnetlink, refusing
 from moorage.kernel.linux.sysctl import Sysctls
@@ -20,28 +21,26 @@ from moorage.kernel.linux.watch import Watch
 from moorage.kernel.protocol import Bridge, Namespace, Occupied, Reconciled
 from moorage.values import Interface, Network
 
-_FEW = 16
-"""Links that are asked for one by one, 60 µs each; more are found in a dump."""
-
 
 class LinuxLinks:
     """`moorage.kernel.protocol.Links` by route netlink. Belongs to the thread that made it.
 
-    `remember(path, value)` is called with a path under /proc/sys and its value before the first change to it.
+    `former` is told of a path under /proc/sys and its value before the first change to it, and keeps that.
     `clock` gives seconds that only grow, `loopback` is who carries 127.0.0.1: "kernel", "connect" or "proxy".
     """
 
     def __init__(
         self,
-        remember: Callable[[str, str], None],
+        former: MutableMapping[str, str],
         clock: Callable[[], float] = time.monotonic,
         *,
         loopback: str = "kernel",
     ) -> None:
         repairs = Repairs(clock)
         self._netlink = Rtnetlink()
-        self._sysctls = Sysctls(remember, repairs)
-        self._bridges = Bridges(self._netlink, self._sysctls, repairs, loopback)
+        self._sysctls = Sysctls(former, repairs)
+        self._router = Router(self._netlink.reader, self._sysctls)
+        self._bridges = Bridges(self._netlink, self._sysctls, self._router, repairs, loopback)
         self._veths = Veths(self._netlink)
         self._audit = Audit(self._netlink.reader, self._bridges, self._veths, repairs)
         self._watch: Watch | None = None
@@ -96,17 +95,6 @@ class LinuxLinks:
         """Remove the veth pair of that interface. Nothing to remove is no error."""
         self._veths.remove(interface_id)
 
-    def gone(self, interfaces: Collection[Interface]) -> list[str]:
-        """The ids of those that are attached, and whose namespace has ended. Changes nothing."""
-        attached = [each for each in interfaces if each.netns]
-        reader, ports = self._netlink.reader, [port_name(each.id) for each in attached]
-        with refusing("look for the links of containers"):
-            if len(ports) > _FEW:
-                links = {link.name for link in reader.links()}
-            else:
-                links = {name for name in ports if reader.link(name) is not None}
-        return [each.id for each in attached if has_vanished(each, links)]
-
     def reconcile(self, networks: Collection[Network], interfaces: Collection[Interface]) -> Reconciled:
         """Put right links, addresses, routes and sysctls of these, and remove veths of ours that none names.
 
@@ -127,8 +115,8 @@ class LinuxLinks:
         self._watch = Watch(wake)
 
     def restore(self, sysctls: Mapping[str, str]) -> None:
-        """Put back what `remember` was told: path under `/proc/sys` to its former value."""
-        self._sysctls.restore(sysctls)
+        """Put back former values of sysctls, by path under `/proc/sys`."""
+        self._router.restore(sysctls)
 
     def close(self) -> None:
         """Give back sockets and the thread; the links stay."""

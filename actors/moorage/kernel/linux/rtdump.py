@@ -100,7 +100,8 @@ class Hop(NamedTuple):
 class Route(NamedTuple):
     """A route to `subnet`, out of link `ifindex` (0 for none) and over `gateway` ("" for none).
 
-    `hops` has all its ways where it has several; `nexthop` is the id of the object that has them, or 0.
+    `hops` has all its ways; `nexthop` is the id of the object that has them, or 0; `protocol` is the RTPROT_* of who
+    made it.
     """
 
     subnet: str
@@ -111,6 +112,7 @@ class Route(NamedTuple):
     priority: int
     hops: tuple[Hop, ...]
     nexthop: int
+    protocol: int
 
 
 class Reader:
@@ -277,7 +279,7 @@ def is_tunnel(kind: int, flags: int) -> bool:
 
 
 def _route(payload: bytes) -> Route:
-    family, length, _, _, table, _, _, kind, _ = _ROUTE.unpack_from(payload)
+    family, length, _, _, table, protocol, _, kind, _ = _ROUTE.unpack_from(payload)
     found = attributes(payload, 12)
     hop = _hop(found, _number(found.get(4)))
     nothing = bytes(16 if family == 10 else 4)
@@ -290,4 +292,5 @@ def _route(payload: bytes) -> Route:
         priority=_number(found.get(6)),
         hops=tuple(_hops(found[9])) if 9 in found else (hop,),  # RTA_MULTIPATH
         nexthop=_number(found.get(30)),
+        protocol=protocol,
     )

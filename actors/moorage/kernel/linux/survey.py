@@ -18,6 +18,7 @@ from moorage.kernel.linux.nfnetlink import Netlink
 from moorage.kernel.linux.rtdump import Address, Link, Reader
 from moorage.kernel.linux.rtnetlink import Rtnetlink, refusing
 from moorage.kernel.protocol import Element, Survey
+from moorage.model.forwarding import former_sysctls
 from moorage.model.interfaces import mac_of, prefix_of
 from moorage.model.recovery import backends, mappings_of, network_of
 from moorage.values import Interface, Network
@@ -56,7 +57,7 @@ def _survey(default_bridge: str) -> Survey:
     attached = list(_attached(links, ends, networks, rules))
     known = {interface.ip for interface in attached}
     loose = [ip for ip in backends(rules) if ip not in known]
-    return Survey(networks, attached + list(_detached(loose, networks, rules)))
+    return Survey(networks, attached + list(_detached(loose, networks, rules)), former_sysctls(rules))
 
 
 def identify(interfaces: Collection[Interface]) -> dict[str, int]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 
 from moorage.errors import Code, Refused
 from moorage.kernel.linux.repairs import Repairs
 
 _ROOT = Path("/proc/sys")
+
+Write = Callable[[str, str], None]
+"""Takes a path and its new value."""
 
 
 def read(path: str) -> str | None:
@@ -26,37 +29,46 @@ def write(path: str, value: str) -> None:
 
 
 class Sysctls:
-    """Makes sysctls what they must be, and tells `remember` the former value before the first change."""
+    """Makes sysctls what they must be; `former` has what they were before the first change."""
 
-    def __init__(self, remember: Callable[[str, str], None], repairs: Repairs) -> None:
-        self._remember = remember
+    def __init__(self, former: MutableMapping[str, str], repairs: Repairs) -> None:
+        self.former = former
         self._repairs = repairs
-        self._remembered: set[str] = set()
         self._ensured: dict[str, str] = {}
         self._wrong: dict[str, str] = {}
 
-    def ensure(self, path: str, value: str, *, ours: bool = False) -> list[str]:
+    def ensure(self, path: str, value: str, *, ours: bool = False, how: Write | None = None) -> list[str]:
         """Set `path` to `value` unless it is; returns a sentence when it was not.
 
-        `ours` says that it belongs to a link we made, and need not be put back. A sysctl that the kernel does
-        not have is left out; one that was set before and rests, as well. Raises Refused (denied).
+        `ours` says that it belongs to a link we made, and need not be put back; `how` writes it, where more belongs
+        to that. A sysctl that the kernel does not have is left out; one that was set before and rests, as well.
+        Raises Refused (denied).
         """
         if path in self._ensured:
-            return self._repairs.attempt(path, lambda: self._set(path, value, ours=ours))
+            return self._repairs.attempt(path, lambda: self._set(path, value, how or self.write, ours=ours))
         self._ensured[path] = value
-        return self._set(path, value, ours=ours)
+        return self._set(path, value, how or self.write, ours=ours)
 
-    def _set(self, path: str, value: str, *, ours: bool) -> list[str]:
-        former = read(path)
-        if former in {None, value}:
+    def _set(self, path: str, value: str, how: Write, *, ours: bool) -> list[str]:
+        before = read(path)
+        if before in {None, value}:
             return []
-        if not ours and path not in self._remembered:
-            self._remember(path, str(former))
-            self._remembered.add(path)
-        self._write(path, value)
-        return [f"{path.replace('/', '.')} was {former}, set to {value}"]
+        if not ours:
+            self.remember(path)
+        how(path, value)
+        return [f"{path.replace('/', '.')} was {before}, set to {value}"]
 
-    def forget(self, link: str) -> None:
+    def remember(self, path: str) -> None:
+        """Note what it is before its first change."""
+        value = read(path)
+        if value is not None and path not in self.former:
+            self.former[path] = value
+
+    def forget(self, path: str) -> None:
+        """Remember it no longer, now that it is what it was."""
+        self.former.pop(path, None)
+
+    def forget_link(self, link: str) -> None:
         """Know nothing of the sysctls of a link that is gone: its successor's are not those that were ensured."""
         gone = [path for path in self._ensured if f"/conf/{link}/" in path]
         for path in gone:
@@ -75,7 +87,8 @@ class Sysctls:
                 self._wrong[path] = value
         return bool(self._wrong.items() - known.items())
 
-    def _write(self, path: str, value: str) -> None:
+    def write(self, path: str, value: str) -> None:
+        """Write it, whatever it is. Raises Refused (denied)."""
         self._wrong.pop(path, None)
         try:
             write(path, value)
@@ -90,8 +103,7 @@ class Sysctls:
         """Put former values back; sysctls of links that are gone are passed over. Raises Refused (denied)."""
         for path, value in former.items():
             if read(path) not in {None, value}:
-                self._write(path, value)
-            self._remembered.discard(path)
+                self.write(path, value)
             self._ensured.pop(path, None)
 
 
