@@ -24,7 +24,7 @@ PAUSES: Final = (0.02, 0.1, 0.3, 0.7, 1.5)
 
 
 class Client(Methods):
-    """The methods of the agent that listens at `socket`; threads may share one.
+    """The methods of the agent that listens at `socket`; threads may share one, and so may a forked child.
 
     It connects at the first call, and keeps a connection for each thread that calls at the same time. Calls
     are repeated when that can do no harm: when a part of the agent is restarting, and, as every call that
@@ -46,9 +46,14 @@ class Client(Methods):
         self.path = checks.path("socket", socket) if socket is not None else default_socket()
         self._timeout = timeout
         self._pauses = tuple(pauses)
-        self._lock = threading.Lock()
-        self._idle: list[Connection] = []
         self._closed = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """Keep no connection yet, in this process: two that shared one would be given each other's answers."""
+        self._process = os.getpid()
+        self._lock = threading.Lock()  # a child's may have been held when it was forked
+        self._idle: list[Connection] = []
 
     def __enter__(self) -> Self:
         return self
@@ -60,6 +65,8 @@ class Client(Methods):
 
     def close(self) -> None:
         """Close the connections; calls under way in other threads still end."""
+        if self._process != os.getpid():
+            self._leave()
         with self._lock:
             self._closed = True
         self._drop_idle()
@@ -97,6 +104,8 @@ class Client(Methods):
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
+        if self._process != os.getpid():
+            self._leave()
         connection = self._take() or Connection(self.path, self._timeout)
         try:
             yield connection
@@ -108,6 +117,12 @@ class Client(Methods):
             self._drop_idle()  # as old as the one that failed
             raise
         self._keep(connection)
+
+    def _leave(self) -> None:
+        """Leave all connections to the parent, which goes on with them."""
+        for connection in self._idle:
+            connection.leave()
+        self._begin()
 
     def _take(self) -> Connection | None:
         with self._lock:

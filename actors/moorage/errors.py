@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -30,14 +31,16 @@ class Refused(MoorageError):
     """The request was refused and nothing was done.
 
     `code` is one of `Code`; `text` is a sentence for the person reading it: what was asked, what stands
-    in the way, who holds it and what can be done.
+    in the way, who holds it and what can be done. `holders` are the ids of the interfaces that hold it, as far
+    as they are known: the agent looks whether they still live before it gives the refusal.
     """
 
-    def __init__(self, code: Code | str, text: str) -> None:
-        """Keep `code` (a member of `Code`, or its word) and the sentence `text`."""
+    def __init__(self, code: Code | str, text: str, holders: Iterable[str] = ()) -> None:
+        """Keep `code` (a member of `Code`, or its word), the sentence `text`, and who holds what was asked for."""
         super().__init__(code, text)
         self.code = Code(code)
         self.text = text
+        self.holders = tuple(holders)
 
     def __str__(self) -> str:
         return f"{self.code}: {self.text}"

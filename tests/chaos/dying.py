@@ -13,8 +13,9 @@ from chaos.account import Account
 from chaos.agreeing import eventually
 from chaos.escalating import SUPERVISORS, escalate, forgive
 from chaos.hanging import Hang
-from chaos.load import CLIENTS, PORT_RANGE, Load, Worker
+from chaos.load import CLIENTS, Load
 from chaos.told import require
+from chaos.worker import PORT_RANGE, Worker
 from moorage import Agent, Config, Refused
 from moorage.control.context import Event
 from moorage.control.operation import Look

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Self
 
 from agreement import assert_same
-from chaos.load import FIXED, PORT_RANGE
 from chaos.victim import Recorded, Victim
+from chaos.worker import FIXED, PORT_RANGE
 from lab import HOST, Lab
 from moorage.kernel.linux.ctnetlink import GET, Entry
 from moorage.kernel.linux.nfnetlink import Netlink, generic

@@ -13,10 +13,11 @@ from chaos.agreeing import agree, eventually
 from chaos.crash_points import END, HANG, START, STEPS, points
 from chaos.flows import Passers
 from chaos.footprint import Footprint
-from chaos.load import CLIENTS, Load, Worker
+from chaos.load import CLIENTS, Load
 from chaos.told import require
 from chaos.turns import Turns
 from chaos.victim import Victim
+from chaos.worker import Worker
 from lab import Lab
 from moorage import Client
 

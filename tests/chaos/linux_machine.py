@@ -15,10 +15,11 @@ from agents import until
 from agreement import assert_same, expected_listeners, expected_tree, tree_of
 from chaos.agreeing import eventually, listeners_of
 from chaos.model import IDS, SMALL, Model, ids, places, small, specs
-from chaos.told import Params, require
+from chaos.plain import Plain
+from chaos.told import Params, Violation, require
 from chaos.victim import Victim, check_kernel
 from lab import Lab
-from moorage import Refused
+from moorage import Fault, Refused
 from moorage.kernel.linux.nftables import Nftables
 from moorage.rpc.wire import interface_from_wire, interface_to_wire
 
@@ -32,6 +33,9 @@ CRASHING = (
     "interfaces",
     "interface:a",
 )
+TAKING_BACK = ("unpublish", "release", "detach")
+plainly = st.sampled_from([None, "attach", *TAKING_BACK])
+"""What is asked for without a string right before or after a request that is repeated."""
 PATIENT = 5
 """How often rules are flushed under one agent: half of what makes a fight of it."""
 
@@ -53,6 +57,7 @@ class LinuxMachine(RuleBasedStateMachine):
         super().__init__()
         self._model = Model()
         self._asked = self._disturbed = 0
+        self._answers: list[tuple[str, Params, Any]] = []
         self._directory = Path(tempfile.mkdtemp())
         self._exit = ExitStack()
         self._lab = self._exit.enter_context(Lab())
@@ -66,19 +71,19 @@ class LinuxMachine(RuleBasedStateMachine):
         self._exit.close()
         shutil.rmtree(self._directory)
 
-    @rule(id=ids, ports=specs, place=places, placed=st.booleans())
-    def allocate(self, id: str, ports: list[str], place: Params, placed: bool) -> None:
+    @rule(id=ids, ports=specs, place=places, placed=st.booleans(), keyed=st.booleans())
+    def allocate(self, id: str, ports: list[str], place: Params, placed: bool, keyed: bool) -> None:
         """Allocate, in the container or not."""
         params: Params = {"id": id, "ports": ports, "labels": {"turn": str(self._asked)}}
-        self._call("allocate", params | place | ({"netns": self._places[id]} if placed else {}))
+        self._call("allocate", params | place | ({"netns": self._places[id]} if placed else {}), keyed)
 
-    @rule(name=small, odd=st.booleans())
-    def change_network(self, name: str, odd: bool) -> None:
+    @rule(name=small, odd=st.booleans(), keyed=st.booleans())
+    def change_network(self, name: str, odd: bool, keyed: bool) -> None:
         """Make a network or remove it; an odd wish is for one that is there, or for the end of one that is not."""
         if (name in self._model.networks) != odd:
-            self._call("remove_network", {"name": name})
+            self._call("remove_network", {"name": name}, keyed)
         else:
-            self._call("create_network", {"name": name, "subnet": SMALL[name]})
+            self._call("create_network", {"name": name, "subnet": SMALL[name]}, keyed)
 
     @rule(id=ids, away=st.booleans())
     def vanish(self, id: str, away: bool) -> None:
@@ -95,20 +100,38 @@ class LinuxMachine(RuleBasedStateMachine):
         self._model.lose(id)
         self._places[id] = self._lab.container(id)
 
-    @rule(id=ids, ports=specs.filter(bool))
-    def publish(self, id: str, ports: list[str]) -> None:
+    @rule(id=ids, ports=specs.filter(bool), keyed=st.booleans())
+    def publish(self, id: str, ports: list[str], keyed: bool) -> None:
         """Publish ports, some of which it may have."""
-        self._call("publish", {"id": id, "ports": ports})
+        self._call("publish", {"id": id, "ports": ports}, keyed)
 
-    @rule(id=ids, method=st.sampled_from(["unpublish", "release", "detach"]))
-    def take_back(self, id: str, method: str) -> None:
+    @rule(id=ids, method=st.sampled_from(TAKING_BACK), keyed=st.booleans())
+    def take_back(self, id: str, method: str, keyed: bool) -> None:
         """Give something back."""
-        self._call(method, {"id": id})
+        self._call(method, {"id": id}, keyed)
 
-    @rule(id=ids)
-    def attach(self, id: str) -> None:
+    @rule(id=ids, keyed=st.booleans())
+    def attach(self, id: str, keyed: bool) -> None:
         """Attach it to its container."""
-        self._call("attach", {"id": id, "netns": self._places[id]})
+        self._call("attach", {"id": id, "netns": self._places[id]}, keyed)
+
+    @rule(data=st.data(), before=plainly, after=plainly)
+    def repeat(self, data: st.DataObject, before: str | None, after: str | None) -> None:
+        """Repeat a request, perhaps between two for its id without a string: it gets its first answer, they theirs."""
+        if not self._answers:
+            return
+        method, params, first = data.draw(st.sampled_from(self._answers))
+        self._ask_plainly(before, params)
+        again = getattr(self._victim.client, method)(**params)
+        require(again == first, f"{method} {params}: {first} at first, {again} when repeated")
+        self._ask_plainly(after, params)
+
+    def _ask_plainly(self, method: str | None, params: Params) -> None:
+        id = params.get("id")
+        if method is None or id is None:
+            return
+        more = {"netns": self._places[id]} if method == "attach" else {}
+        self._call(method, {"id": id, **more}, keyed=False)
 
     @rule(name=st.sampled_from(CRASHING))
     def crash(self, name: str) -> None:
@@ -151,18 +174,28 @@ class LinuxMachine(RuleBasedStateMachine):
         assert_same("listeners", listeners_of(self._victim.pid), expected_listeners(journal.interfaces))
         check_kernel(self._victim, journal)
 
-    def _call(self, method: str, params: Params) -> None:
+    def _call(self, method: str, params: Params, keyed: bool) -> None:
         expected = self._model.refusal(method, params)
         self._asked += 1
-        params["request"] = f"r{self._asked}"
+        if keyed:
+            params["request"] = f"r{self._asked}"
         try:
-            answer: Any = getattr(self._victim.client, method)(**params)
+            answer = self._ask(method, params, keyed)
+        except Fault as fault:
+            raise Violation(f"{method} {params} broke: {fault}") from fault
         except Refused as refusal:
             require(refusal.code == expected, f"{method} {params} was refused, not for {expected}: {refusal}")
             self._model.hear_refusal(method, params)
             return
         require(expected is None, f"{method} {params} gave {answer}, not {expected}")
         self._model.hear(method, params, answer)
+        if keyed:
+            self._answers.append((method, params, answer))
+
+    def _ask(self, method: str, params: Params, keyed: bool) -> Any:
+        if keyed:
+            return getattr(self._victim.client, method)(**params)
+        return getattr(Plain(self._victim.socket), method)(**params)
 
     def _flush(self) -> None:
         self._lab.call("host", flush)

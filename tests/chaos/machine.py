@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from agents import until
 from agreement import actor, assert_agreement
 from chaos.agreeing import eventually
 from chaos.model import ADDRESSES, SMALL, SPECS, Model, ids, places, small, specs
-from chaos.told import Params, require
+from chaos.told import Params, Violation, require
 from chaos.victim import recorded
-from moorage import Agent, Config, Refused, parse_port_spec
+from moorage import Agent, Config, Fault, Refused, parse_port_spec
 from moorage.control.lookout import Lookout
 from moorage.kernel.memory import MemoryKernel
 from moorage.rpc.wire import interface_from_wire, interface_to_wire
@@ -29,6 +30,15 @@ CRASHING = (
     *("journal", "allocators", "ip:default", "tcp-ports", "udp-ports", "port-mapper", "links"),
     *("proxies", "interfaces", "gateway", "interface:a", "interface:b", "ip:back"),
 )
+
+PLAIN: dict[str, Params] = {
+    "publish": {"ports": ["81/udp"]},
+    "unpublish": {},
+    "detach": {},
+    "release": {},
+}
+"""What is asked for without a string right before or after a request that is repeated."""
+plainly = st.sampled_from([None, "allocate", *PLAIN])
 
 
 class Machine(RuleBasedStateMachine):
@@ -41,6 +51,7 @@ class Machine(RuleBasedStateMachine):
         self._kernel = MemoryKernel(ipv6=True)
         self._model = Model()
         self._answers: list[tuple[str, Params, Any]] = []
+        self._turns = count()
         self._agent = self._start()
 
     def teardown(self) -> None:
@@ -48,47 +59,58 @@ class Machine(RuleBasedStateMachine):
         self._agent.stop()
         shutil.rmtree(self._directory)
 
-    @rule(id=ids, ports=specs, place=places)
-    def allocate(self, id: str, ports: list[str], place: Params) -> None:
+    @rule(id=ids, ports=specs, place=places, keyed=st.booleans())
+    def allocate(self, id: str, ports: list[str], place: Params, keyed: bool) -> None:
         """Allocate, where there is none of that id or where there is one with other wishes."""
-        self._allocate(id, ports, place)
+        self._allocate(id, ports, place, keyed)
 
-    @rule(name=small, odd=st.booleans())
-    def change_network(self, name: str, odd: bool) -> None:
+    @rule(name=small, odd=st.booleans(), keyed=st.booleans())
+    def change_network(self, name: str, odd: bool, keyed: bool) -> None:
         """Make a network or remove it; an odd wish is for one that is there, or for the end of one that is not."""
         if (name in self._model.networks) != odd:
-            self._call("remove_network", {"name": name})
+            self._call("remove_network", {"name": name}, keyed)
         else:
-            self._call("create_network", {"name": name, "subnet": SMALL[name]})
+            self._call("create_network", {"name": name, "subnet": SMALL[name]}, keyed)
 
-    @rule(id=ids, ports=specs.filter(bool))
-    def publish(self, id: str, ports: list[str]) -> None:
+    @rule(id=ids, ports=specs.filter(bool), keyed=st.booleans())
+    def publish(self, id: str, ports: list[str], keyed: bool) -> None:
         """Publish ports, some of which it may have."""
-        self._call("publish", {"id": id, "ports": ports})
+        self._call("publish", {"id": id, "ports": ports}, keyed)
 
-    @rule(id=ids, data=st.data())
-    def unpublish(self, id: str, data: st.DataObject) -> None:
+    @rule(id=ids, data=st.data(), keyed=st.booleans())
+    def unpublish(self, id: str, data: st.DataObject, keyed: bool) -> None:
         """Unpublish one of its ports, or all."""
         known = self._model.interfaces.get(id)
         params: Params = {"id": id}
         if known is not None and known.ports and data.draw(st.booleans()):
             mapping = data.draw(st.sampled_from(known.ports))
             params["ports"] = [next(each for each in SPECS if _made(each, mapping))]
-        self._call("unpublish", params)
+        self._call("unpublish", params, keyed)
 
-    @rule(id=ids)
-    def release(self, id: str) -> None:
-        """Release, whether there is one or not."""
-        self._call("release", {"id": id})
+    @rule(id=ids, method=st.sampled_from(["release", "release", "detach"]), keyed=st.booleans())
+    def give_back(self, id: str, method: str, keyed: bool) -> None:
+        """Release, whether there is one or not; or detach, which changes nothing here."""
+        self._call(method, {"id": id}, keyed)
 
-    @rule(data=st.data())
-    def repeat(self, data: st.DataObject) -> None:
-        """Repeat a request: the first answer comes again, and nothing is done."""
-        if self._answers:
-            recent = self._answers if data.draw(st.booleans()) else self._answers[-3:]
-            method, params, first = data.draw(st.sampled_from(recent))
-            again = self._again(method, params)
-            require(again == first, f"{method} {params}: {first} at first, {again} when repeated")
+    @rule(data=st.data(), before=plainly, after=plainly)
+    def repeat(self, data: st.DataObject, before: str | None, after: str | None) -> None:
+        """Repeat a request, perhaps between two for its id without a string: it gets its first answer, they theirs."""
+        if not self._answers:
+            return
+        recent = self._answers if data.draw(st.booleans()) else self._answers[-3:]
+        method, params, first = data.draw(st.sampled_from(recent))
+        self._ask_plainly(before, params)
+        again = self._again(method, params)
+        require(again == first, f"{method} {params}: {first} at first, {again} when repeated")
+        self._ask_plainly(after, params)
+
+    def _ask_plainly(self, method: str | None, params: Params) -> None:
+        if method is None or "id" not in params:
+            return
+        if method == "allocate":
+            self._allocate(params["id"], [], {}, keyed=False)
+        else:
+            self._call(method, {"id": params["id"], **PLAIN[method]}, keyed=False)
 
     def _again(self, method: str, params: Params) -> Any:
         try:
@@ -140,13 +162,15 @@ class Machine(RuleBasedStateMachine):
         bridges = {each.bridge for each in self._agent.networks()}
         require(set(self._kernel.bridges) == bridges, f"bridges {set(self._kernel.bridges)}, not {bridges}")
 
-    def _allocate(self, id: str, ports: list[str], place: Params) -> None:
-        params: Params = {"id": id, "ports": ports, "labels": {"turn": str(len(self._answers))}}
-        self._call("allocate", params | place)
+    def _allocate(self, id: str, ports: list[str], place: Params, keyed: bool) -> None:
+        params: Params = {"id": id, "ports": ports, "labels": {"turn": str(next(self._turns))}}
+        self._call("allocate", params | place, keyed)
 
-    def _call(self, method: str, params: Params) -> None:
+    def _call(self, method: str, params: Params, keyed: bool) -> None:
+        """Ask, with a string of its own or without: then the answer is never that of another request."""
         expected = self._model.refusal(method, params)
-        params["request"] = f"r{len(self._answers)}-{method}"
+        if keyed:
+            params["request"] = f"r{len(self._answers)}-{method}"
         try:
             answer = getattr(self._agent, method)(**params)
         except Refused as refusal:
@@ -155,9 +179,12 @@ class Machine(RuleBasedStateMachine):
             )
             self._model.hear_refusal(method, params)
             return
+        except Fault as fault:
+            raise Violation(f"{method} {params} broke: {fault}") from fault
         require(expected is None, f"{method} {params} gave {answer}, and should be refused as {expected}")
         self._model.hear(method, params, answer)
-        self._answers.append((method, params, answer))
+        if keyed:
+            self._answers.append((method, params, answer))
 
     def _start(self) -> Agent:
         before = moorage.agent.open_kernel
@@ -194,7 +221,7 @@ class OneNetwork(Machine):
 
     change_network = None  # a rule that is none any more
 
-    @rule(id=ids, ports=specs, ip=st.sampled_from(ADDRESSES))
-    def allocate(self, id: str, ports: list[str], ip: str | None) -> None:  # type: ignore[override]  # other draws
+    @rule(id=ids, ports=specs, ip=st.sampled_from(ADDRESSES), keyed=st.booleans())
+    def allocate(self, id: str, ports: list[str], ip: str | None, keyed: bool) -> None:  # type: ignore[override]  # other draws
         """Allocate, where there is none of that id or where there is one with other wishes."""
-        self._allocate(id, ports, {} if ip is None else {"ip": ip})
+        self._allocate(id, ports, {} if ip is None else {"ip": ip}, keyed)

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from moorage.control import change, desk, interface
+from moorage.control.interface import InterfaceActor
 from moorage.control.networks import Networks
+from moorage.control.operation import Look
 from moorage.control.reservation import Reservation
 from moorage.kernel.memory import MemoryFirewall
 from moorage.model.address_pool import AddressPool
@@ -71,6 +73,35 @@ def kept_network(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Networks, "_unmake", nothing)
 
 
+def held_answers(patch: pytest.MonkeyPatch) -> None:
+    """An interface that serves later requests what it read for one, the answer to a repeated request with it."""
+    receive, open_, change = InterfaceActor.receive, InterfaceActor._open, InterfaceActor._change
+    held: dict[InterfaceActor, Any] = {}
+    ours: set[InterfaceActor] = set()
+
+    async def forgetting(self: InterfaceActor, message: Any) -> Any:
+        try:
+            return await receive(self, message)
+        except BaseException:
+            ours.discard(self)
+            raise
+
+    async def holding(self: InterfaceActor, message: Any, known: Any) -> Any:
+        plain = isinstance(message, Look) or message.key is None
+        if not (plain and self in ours):
+            held[self] = await open_(self, message, known)
+        return held[self]
+
+    async def changing(self: InterfaceActor, after: Any, key: Any) -> Any:
+        reply = await change(self, after, key)
+        held[self] = self._opened
+        (ours.add if after is not None and key is None else ours.discard)(self)
+        return reply
+
+    for name, function in (("receive", forgetting), ("_open", holding), ("_change", changing)):
+        patch.setattr(InterfaceActor, name, function)
+
+
 MUTANTS: tuple[Plant, ...] = (
     forgotten_ports,
     kept_reservation,
@@ -80,6 +111,7 @@ MUTANTS: tuple[Plant, ...] = (
     unrecorded_publication,
     forgotten_rest,
     kept_network,
+    held_answers,
 )
 OF_NETWORKS: tuple[Plant, ...] = (kept_network,)
 """Those that need networks that come and go."""

@@ -11,6 +11,7 @@ from agreement import StartAgent, actor, assert_agreement
 from chaos.dying import CRASHES, HANGS, LISTENING, Dying
 from chaos.escalating import crash
 from chaos.hanging import Hang
+from chaos.mutants import held_answers
 from moorage import Agent
 from moorage.control.tree import ROOT
 from moorage.supervision.supervisor import GaveUp
@@ -27,6 +28,15 @@ def test_nobody_notices_when_actors_die(tmp_path: Path) -> None:
     assert {role for role, _ in HANGS} == account.hangs.keys()
     assert account.woken >= len(HANGS) - len(LISTENING)
     assert account.answered > 20 * account.deaths
+
+
+def test_the_load_finds_an_answer_that_is_served_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients that mix requests with a string, such ones repeated, and plain ones see a held answer served again."""
+    held_answers(monkeypatch)
+    with pytest.raises(AssertionError):
+        Dying(tmp_path, SEED).run(lambda done: done.deaths >= 60)
 
 
 def test_a_supervisor_gives_up_and_is_restarted(agent: Agent) -> None:

@@ -15,9 +15,10 @@ from agents import until
 from chaos.agreeing import agree, eventually
 from chaos.disks import fill, small_disk
 from chaos.linux_machine import flush
-from chaos.load import Load, Worker
+from chaos.load import Load
 from chaos.twins import Twin
 from chaos.victim import Victim
+from chaos.worker import Worker
 from lab import Lab
 from moorage import Client
 

@@ -13,9 +13,10 @@ import pytest
 import faketime
 from agents import until
 from chaos.agreeing import agree, eventually
-from chaos.load import CLIENTS, Load, Worker
+from chaos.load import CLIENTS, Load
 from chaos.processes import cpu
 from chaos.victim import Victim
+from chaos.worker import Worker
 from echo_server import ask
 from lab import Lab, Socket
 from moorage import Client

@@ -9,7 +9,7 @@ from typing import Any
 from moorage import parse_port_spec
 from moorage.control.ports import Published, missing
 from moorage.model.port_spec import PortSpec
-from moorage.values import ANY, Interface, Mapping
+from moorage.values import ANY, Interface, Mapping, Released
 
 Params = dict[str, Any]
 
@@ -41,6 +41,14 @@ class Told:
         require("id" not in params or answer.id == params["id"], f"{params} gave {answer}")
         self._compare(method, params, before, answer)
         self.interfaces[answer.id] = answer
+
+    def find(self, method: str, params: Params, found: Interface | None) -> None:
+        """Take what there is after a request whose answer was missed: done wholly, or not at all. Raises Violation."""
+        before = self.interfaces.get(params["id"])
+        if found == before:
+            return
+        require((found is None) == (method == "release"), f"{method} {params} made {before} into {found}")
+        self.hear(method, params, Released(True) if found is None else found)
 
     def differs(self, params: Params) -> bool:
         """Whether one of the fixed ports asked for is published with another source."""

@@ -22,8 +22,8 @@ from typing import Any, Self, TypeVar
 from agents import AgentProcess, until
 from agreement import assert_same
 from chaos.kept import KeptKernel
-from chaos.load import PORT_RANGE
 from chaos.told import require
+from chaos.worker import PORT_RANGE
 from lab import Lab
 from moorage.control.context import uptime
 from moorage.control.port_mapper import host_ports, rules_of

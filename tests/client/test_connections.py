@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,21 @@ def test_many_threads_share_a_client(agent: ScriptedAgent, client: Client) -> No
 
     assert pids == [7] * 80
     assert agent.accepted <= 8
+
+
+def test_a_forked_child_connects_anew(agent: ScriptedAgent, client: Client) -> None:
+    """A child shares no connection with its parent, where one would be given what the other had asked for."""
+    agent.answers = [HELLO] * 3
+    client.hello()
+    child = os.fork()
+    if not child:
+        with suppress(BaseException):
+            os._exit(client.hello().pid)
+        os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 7
+    assert client.hello().pid == 7
+    assert agent.accepted == 2
 
 
 def test_a_closed_client_is_closed(agent: ScriptedAgent, client: Client) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from moorage import errors
 from moorage.kernel.memory import MemoryKernel
-from moorage.kernel.protocol import Element, Firewall, Flow, Kernel, Links, Occupied
+from moorage.kernel.protocol import Element, Firewall, Flow, Forwarded, Kernel, Links, Occupied
 from moorage.values import Interface, Network
 
 NETWORK = Network("default", "moorage0", "10.0.42.0/24", "10.0.42.1")
@@ -134,5 +134,5 @@ def test_reserved_ports_flows_and_forwarding_are_remembered(kernel: MemoryKernel
     assert kernel.reserved_ports() == firewall.read_reserved() == before | {65001}
     flow = Flow("udp", "", 53, 53, ("10.0.42.2",))
     firewall.flush_flows([flow])
-    assert firewall.keep_forwarding(["moorage0"]) == ((), ())
-    assert (kernel.flushed, kernel.forwarding) == ([flow], frozenset({"moorage0"}))
+    assert firewall.keep_forwarding([Forwarded("moorage0")]) == ((), ())
+    assert (kernel.flushed, kernel.forwarding) == ([flow], {Forwarded("moorage0")})

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from lab import Lab
 from moorage.kernel.linux import reserved
+from moorage.kernel.linux.firewall import LinuxFirewall
 
 
 @given(st.frozensets(st.integers(0, 65535), max_size=200))
@@ -44,3 +45,19 @@ def test_the_ephemeral_range_is_the_namespace_s() -> None:
     with Lab() as lab:
         lab.run("host", ["sysctl", "-w", "net.ipv4.ip_local_port_range=40000 50000"])
         assert lab.call("host", reserved.ephemeral) == range(40000, 50001)
+
+
+@pytest.mark.system
+def test_what_others_took_out_is_noticed_after_our_own_change() -> None:
+    """A change of somebody else's is noticed, also when one of our own comes before anybody has looked."""
+    with Lab() as lab:
+        firewall = lab.call("host", LinuxFirewall, loopback="kernel")
+        lab.call("host", firewall.write_reserved, {8080}, ())
+        lab.call("host", firewall.changed)
+        lab.call("host", firewall.write_reserved, {8081}, ())
+        assert not lab.call("host", firewall.changed)
+        lab.call("host", reserved.write, (), {8080})
+        lab.call("host", firewall.write_reserved, {8082}, ())
+        assert lab.call("host", firewall.changed)
+        assert not lab.call("host", firewall.changed)
+        firewall.close()

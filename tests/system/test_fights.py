@@ -14,7 +14,9 @@ from agents import Events, until
 from echo_server import ask
 from installation import LONE, Installation, installed
 from lab import HOST, HOST6
+from moorage.kernel.linux import nft_rules
 from moorage.kernel.linux.generation import Watcher
+from moorage.kernel.linux.nfnetlink import Netlink
 from moorage.kernel.linux.nftables import Nftables, NftablesError
 from moorage.kernel.linux.watch import Watch
 from moorage.model.backoff import Pace
@@ -82,6 +84,30 @@ def deleting_the_table(at: Installation) -> Iterator[None]:
 
 
 @contextmanager
+def coming_after_us(at: Installation) -> Iterator[None]:
+    """Somebody whose rule has to be the last of a dropping FORWARD."""
+    nftables, looking = (at.lab.call("host", made) for made in (Nftables, Netlink))
+    base = "add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }"
+    nftables.run(f"add table ip filter\n{base}")
+
+    def append() -> None:
+        rules = nft_rules.rules(looking, "ip", "filter", "FORWARD")
+        if rules and rules[-1].leads_to("MOORAGE"):
+            theirs = [f"delete rule ip filter FORWARD handle {rule.handle}\n" for rule in rules[:-1]]
+            nftables.run("".join(theirs) + "add rule ip filter FORWARD tcp dport 9 drop")
+
+    adversary = Adversary(append)
+    watcher = at.lab.call("host", Watcher, adversary.wake, lambda: False)
+    try:
+        yield
+    finally:
+        watcher.close()
+        adversary.close()
+        nftables.close()
+        looking.close()
+
+
+@contextmanager
 def holding_the_bridge_down(at: Installation) -> Iterator[None]:
     """Somebody who sets a bridge down as soon as it is up."""
     adversary = Adversary(lambda: at.lab.run("host", ["ip", "link", "set", "mg-dual", "down"]) and None)
@@ -119,6 +145,7 @@ def repairs(events: Events, what: str) -> list[float]:
             holding_the_bridge_down,
             ("outside", (HOST, 8081)),
         ),
+        ("chain MOORAGE beside FORWARD", "was not the last rule", coming_after_us, ("outside", (HOST, 8081))),
     ],
 )
 def test_a_fight_is_told_of_and_slows_down(

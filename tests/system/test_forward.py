@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import iptables
 from agents import AgentProcess, until
+from host_iptables import Iptables, needed
 from installation import WEB, WEB6, Installation
 from lab import HOST, HOST6, OUTSIDE, OUTSIDE6, Lab
 from moorage.kernel.linux.nftables import Nftables
@@ -30,21 +30,6 @@ WAYS = (*FORWARDED, ("web", (HOST, 8080)), ("host", ("127.0.0.1", 8080)))
 THEIRS = "FORWARD -p tcp -m tcp --dport 9 -j DROP"
 
 
-class Iptables:
-    """One kind of iptables in the host, both families."""
-
-    def __init__(self, lab: Lab, kind: str, environment: dict[str, str]) -> None:
-        self._lab, self._environment = lab, environment
-        self._programs = [f"{family}-{kind}" for family in ("iptables", "ip6tables")]
-
-    def run(self, arguments: str) -> str:
-        """What both say, one after the other."""
-        return "".join(
-            self._lab.run("host", [program, *arguments.split()], env=self._environment)
-            for program in self._programs
-        )
-
-
 @pytest.fixture(params=["nft", "legacy"])
 def kind(request: pytest.FixtureRequest) -> str:
     """The kind of iptables."""
@@ -64,13 +49,6 @@ def tables(at: Installation, kind: str) -> Iptables:
     made = Iptables(at.lab, kind, needed())
     made.run(f"-A {THEIRS}")
     return made
-
-
-def needed() -> dict[str, str]:
-    found = iptables.environment()
-    if found is None:
-        pytest.skip("Debian's iptables is neither installed nor in .peers: python tests/iptables.py")
-    return found
 
 
 def working(at: Installation) -> bool:

@@ -71,8 +71,10 @@ class Change:
         old, new = _ports(before), _ports(after)
         self._gone, self._new = without(old, new), without(new, old)
 
-    async def make(self, key: RequestKey | None, reply: Any, resting: float = 0.0) -> Any:
-        """Do it, and give the answer; `resting` is the time until which released addresses rest.
+    async def make(self, key: RequestKey | None, reply: Any, resting: float = 0.0) -> tuple[Any, bool]:
+        """Do it, and give the answer, and whether it was done now: a request may have been done before.
+
+        `resting` is the time until which released addresses rest.
 
         Raises Refused with nothing done, or Fault when that is unknown and is to be settled.
         """
@@ -84,7 +86,7 @@ class Change:
             raise
         if isinstance(outcome, Already):
             await stop_all(self._address("proxies"), self._new)
-            return unpack_reply(outcome.reply)
+            return unpack_reply(outcome.reply), False
         try:
             await self._follow()
         except MoorageError:
@@ -93,7 +95,7 @@ class Change:
             raise
         with recorded():
             await self._give_back()
-        return reply
+        return reply, True
 
     async def _listen(self) -> None:
         if self._network.proxy == NEVER:

@@ -6,9 +6,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from moorage.kernel.protocol import Element
+from moorage.kernel.protocol import Element, Forwarded
 
 T = TypeVar("T")
+
+_OF_BRIDGES = {"bridges": 0, "net6if": 1, "internal": 0}
+"""Sets that say something of bridges, and where in a key the bridge is."""
 
 
 @dataclass(slots=True)
@@ -39,9 +42,15 @@ class Desired:
         """Those that nobody has."""
         return frozenset(port for port in ports if self.holders[port] <= 0)
 
-    def bridges(self) -> list[str]:
+    def bridges(self) -> list[Forwarded]:
         """The bridges of all networks."""
-        return [str(each.key[0]) for each in self.all_elements() if each.container == "bridges"]
+        held: dict[str, set[str]] = {}
+        for owned in self.elements.values():
+            for each in owned:
+                if (place := _OF_BRIDGES.get(each.container)) is not None:
+                    held.setdefault(each.container, set()).add(str(each.key[place]))
+        ipv6, internal = held.get("net6if", ()), held.get("internal", ())
+        return [Forwarded(name, name in ipv6, name in internal) for name in sorted(held.get("bridges", ()))]
 
 
 def _put(table: dict[str, frozenset[T]], owner: str, value: frozenset[T]) -> None:

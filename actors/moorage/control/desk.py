@@ -12,8 +12,10 @@ from typing import Any
 
 from moorage.control import operation as messages
 from moorage.control.context import Context
+from moorage.control.gone import collect_gone
 from moorage.control.interfaces import interface_child
 from moorage.control.journal import GetInterfaces, GetNetwork, GetNetworks, Open, Opened
+from moorage.control.links import Collect
 from moorage.control.networks import Networks
 from moorage.control.ports import parse_all
 from moorage.control.requests import key_of
@@ -65,6 +67,18 @@ class Desk:
         """Answer one request. Raises Refused, or Fault when something broke."""
         checked = check(method, params)
         handler = self._methods[method]
+        return await self._unless_gone(lambda: self._patiently(handler, checked))
+
+    async def _unless_gone(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Do it, and once more whenever it is refused for what an interface holds whose container has ended."""
+        while True:
+            try:
+                return await work()
+            except Refused as refusal:
+                if not await collect_gone(self._address, self._ask_interface, refusal.holders):
+                    raise
+
+    async def _patiently(self, handler: Callable[[Params], Awaitable[Any]], checked: Params) -> Any:
         for pause in PAUSES:
             try:
                 return await handler(checked)
@@ -80,7 +94,7 @@ class Desk:
 
     async def ensure_default(self) -> None:
         """Make the default network, if the configuration wants it."""
-        await self._networks.ensure_default()
+        await self._unless_gone(self._networks.ensure_default)
 
     # -- interfaces
 
@@ -113,7 +127,7 @@ class Desk:
     async def _release(self, params: Params) -> Any:
         return await self._ask_interface(params["id"], messages.Release(key_of("release", params)))
 
-    async def _ask_interface(self, interface_id: str, message: messages.Operation) -> Any:
+    async def _ask_interface(self, interface_id: str, message: messages.Operation | Collect) -> Any:
         name = f"interface:{interface_id}"
         if self._context.directory.find(name) is None:
             start = Start(interface_child(self._context, interface_id), message)

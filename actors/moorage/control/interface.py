@@ -7,30 +7,35 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from moorage.control.change import Change, settle
-from moorage.control.context import Context, now, uptime
+from moorage.control.context import Context, uptime
+from moorage.control.gone import find_gone
 from moorage.control.incarnations import Incarnations
 from moorage.control.journal import Append, GetNetworks, Open, Opened
+from moorage.control.known import Known, known_of
 from moorage.control.links import Collect, FindNamespace
-from moorage.control.operation import Allocate, Attach, Detach, Look, Operation, Publish, Release, Unpublish
+from moorage.control.operation import (
+    Allocate,
+    Attach,
+    Detach,
+    Look,
+    Operation,
+    Publish,
+    Release,
+    Unpublish,
+    placed,
+)
 from moorage.control.persist import persist, recorded
 from moorage.control.ports import check_carried, check_sources, unpublished, wanted
 from moorage.control.requests import pack_reply, unpack_reply
-from moorage.control.reservation import Reservation
+from moorage.control.reservation import Reservation, attempt
 from moorage.errors import Code, Fault, Refused
 from moorage.kernel.protocol import Namespace
-from moorage.model.interfaces import differences, mac_of, prefix_of
+from moorage.model.interfaces import differences
 from moorage.model.port_spec import PROTOCOLS, PortSpec
-from moorage.proxy.listeners import PortBusy
 from moorage.rpc.wire import interface_to_wire
-from moorage.store.operations import Already, Commit, Conflict, RequestKey
+from moorage.store.operations import Already, Commit, RequestKey
 from moorage.supervision.loop import LoopActor
 from moorage.values import NEVER, Interface, Network
-
-IFNAME = "eth0"
-"""What an interface is called in its container unless said otherwise."""
-
-ATTEMPTS = 8
-"""How often an operation starts over where the journal knew better than an allocator that had just restarted."""
 
 
 class InterfaceActor(LoopActor):
@@ -49,8 +54,9 @@ class InterfaceActor(LoopActor):
         super().__init__(context.directory, f"interface:{interface_id}", context.events)
         self._context = context
         self._id = interface_id
+        self._known: Known | None = None
         self._opened: Opened | None = None
-        self._ours = False  # whether this life wrote the record last, and need not ask what it is
+        """What the message under way is about; nothing of it is used by the next."""
         self._partners = Incarnations(self.directory, ())
 
     async def begin(self) -> None:
@@ -61,14 +67,16 @@ class InterfaceActor(LoopActor):
 
     async def receive(self, message: Any) -> Any:
         """Do one operation, and be gone when there is no interface after it."""
+        known, self._known, self._opened = self._known, None, None
         try:
-            return await self._operate(message)
+            answer = await self._operate(message, known)
+            if isinstance(message, Operation) and message.key is None:
+                self._known = known_of(self._opened)
+            return answer
         except Fault:
-            self._ours = False
             await self._settle()
             raise
         except Refused:
-            self._ours = False
             if self._opened is None:
                 self._opened = await persist(self.address("journal"), Open(self._id))
             raise
@@ -76,10 +84,10 @@ class InterfaceActor(LoopActor):
             if self._opened is not None and self._record is None and not self.has_work:
                 self.finish()
 
-    async def _operate(self, message: Operation | Collect | Look) -> Any:  # noqa: PLR0911 - one line for each message
+    async def _operate(self, message: Operation | Collect | Look, known: Known | None) -> Any:  # noqa: PLR0911 - one line for each message
         if isinstance(message, Collect):
             return await self._collect(message)
-        self._opened = await self._open(message)
+        self._opened = await self._open(message, known)
         self._partners = self._note_partners(self._opened.network)
         if (reply := self._opened.reply) is not None:
             return unpack_reply(reply)
@@ -99,11 +107,11 @@ class InterfaceActor(LoopActor):
             case Release(key):
                 return await self._release(key)
 
-    async def _open(self, message: Operation | Look) -> Opened:
+    async def _open(self, message: Operation | Look, known: Known | None) -> Opened:
         """What there is, and the answer to a request that is repeated."""
         key = None if isinstance(message, Look) else message.key
-        if self._ours and key is None and self._opened:
-            return self._opened
+        if known is not None and key is None:
+            return Opened(*known, None)
         network = message.network if isinstance(message, Allocate) else None
         opened: Opened = await self.address("journal").ask(Open(self._id, key, network))
         return opened
@@ -112,8 +120,12 @@ class InterfaceActor(LoopActor):
 
     async def _allocate(self, message: Allocate) -> Any:
         namespace = await self._find(message.netns)
-        if (interface := self._record) is not None:
+        interface = self._record
+        if interface is not None and not await self._has_ended(interface, namespace):
             return await self._same(interface, message, namespace)
+        if interface is not None:
+            await self._end(interface)
+            self._opened = await self._open(message, None)
         network = self._network(message.network)
         self._check_carried(network, message)
         return await self._attempt(
@@ -123,41 +135,36 @@ class InterfaceActor(LoopActor):
     async def _compose(
         self, network: Network, message: Allocate, namespace: Namespace | None, taken: Reservation
     ) -> Interface:
-        ip, ipv6 = await taken.addresses(network.name, message.ip, message.ipv6)
-        interface = Interface(
-            id=self._id,
-            network=network.name,
-            ip=ip,
-            prefix=prefix_of(network.subnet),
-            gateway=network.gateway,
-            mac=message.mac or mac_of(ip),
-            created=now(),
-            ipv6=ipv6,
-            prefix6=prefix_of(network.subnet6) if network.subnet6 else None,
-            gateway6=network.gateway6,
-            ports=await taken.ports(message.ports, message.source),
-            labels=message.labels or {},
-        )
-        return interface if namespace is None else _placed(interface, namespace, message.ifname)
+        lease = await taken.addresses(network.name, message.ip, message.ipv6)
+        ports = await taken.ports(message.ports, message.source)
+        interface = message.made(self._id, network, lease, ports)
+        return interface if namespace is None else placed(interface, namespace, message.ifname)
 
     async def _same(self, interface: Interface, message: Allocate, namespace: Namespace | None) -> Any:
         """An interface that exists is given if all that is asked is already so."""
         if (other := message.difference(interface, namespace)) is not None:
             text = f"the interface {self._id} exists with {other}: release it first, or take another id"
-            raise Refused(Code.EXISTS, text)
+            raise Refused(Code.EXISTS, text, [self._id])
         return await self._unchanged(message.key)
+
+    async def _has_ended(self, interface: Interface, asked: Namespace | None) -> bool:
+        """Whether its container has; it has not where it is the one that was `asked` for."""
+        if asked is not None and asked.cookie == interface.netns_cookie:
+            return False
+        return bool(await find_gone(self.address("links"), [interface]))
 
     async def _attach(self, message: Attach) -> Any:
         interface, namespace = self._existing(), await self._find(message.netns)
         assert namespace is not None  # noqa: S101 - `message.netns` is never None
         ifname = message.ifname or interface.ifname
-        after = _placed(interface, namespace, ifname)
+        after = placed(interface, namespace, ifname)
         if interface.netns is None:
             return await self._change(after, message.key)
         if (after.netns_cookie, after.ifname) != (interface.netns_cookie, interface.ifname):
             raise Refused(
                 Code.EXISTS,
                 f"the interface {self._id} is attached to {interface.netns} as {interface.ifname}: detach it first",
+                [self._id],
             )
         return await self._unchanged(message.key)
 
@@ -197,35 +204,25 @@ class InterfaceActor(LoopActor):
         self._opened = await self.address("journal").ask(Open(self._id))
         interface = self._record
         if interface is not None and interface.netns_cookie == message.cookie:
-            self.log.info("interface_collected", reason=f"{interface.netns} is gone")
-            await self._change(None, None)
-            self._announce("interface_collected", network=interface.network)
+            await self._end(interface)
+
+    async def _end(self, interface: Interface) -> None:
+        """Collect it: its container has ended."""
+        self.log.info("interface_collected", reason=f"{interface.netns} is gone")
+        await self._change(None, None)
+        self._announce("interface_collected", network=interface.network)
 
     # -- how they are done
 
     async def _attempt(
         self, compose: Callable[[Reservation], Awaitable[Interface]], key: RequestKey | None
     ) -> Any:
-        """Reserve, change; undo if that is refused, and start over where another choice may do."""
-        avoid: set[tuple[str, int]] = set()
-        conflicts = 0
-        while True:
-            taken = Reservation(self.address, self._id, avoid)
-            try:
-                return await self._change(await compose(taken), key)
-            except PortBusy as busy:
-                await taken.undo()
-                if not taken.is_automatic(busy.proto, busy.port):
-                    raise
-                avoid.add((busy.proto, busy.port))
-            except Conflict:
-                await taken.undo()
-                conflicts += 1
-                if conflicts == ATTEMPTS:
-                    raise
-            except Refused:
-                await taken.undo()
-                raise
+        """Reserve and change, all or nothing."""
+
+        async def change(taken: Reservation) -> Any:
+            return await self._change(await compose(taken), key)
+
+        return await attempt(self.address, self._id, change)
 
     async def _change(self, after: Interface | None, key: RequestKey | None) -> Any:
         before, network = self._record, self._network()
@@ -233,9 +230,12 @@ class InterfaceActor(LoopActor):
         who = (self.address, self.actor_urn, self._context.kernel)
         change = Change(*who, network, before=before, after=after)
         quarantine = self._context.config.quarantine
-        reply = await change.make(key, reply, uptime() + quarantine if quarantine else 0.0)
+        reply, done = await change.make(key, reply, uptime() + quarantine if quarantine else 0.0)
+        if not done:
+            with recorded():
+                await self._settle()
+            return reply
         self._opened = Opened(after, network, None)
-        self._ours = after is not None and key is None  # what has a key may have been done before
         if self._partners.changed():
             with recorded():
                 await self._settle()
@@ -294,7 +294,3 @@ class InterfaceActor(LoopActor):
     def _announce(self, event: str, **fields: Any) -> None:
         self.log.info(event, id=self._id, **{name: str(value) for name, value in fields.items()})
         self._context.emit(event, id=self._id, **fields)
-
-
-def _placed(interface: Interface, namespace: Namespace, ifname: str | None) -> Interface:
-    return replace(interface, netns=namespace.path, netns_cookie=namespace.cookie, ifname=ifname or IFNAME)

@@ -50,9 +50,10 @@ class Opened(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GetInterfaces:
-    """The interfaces of a network, or of all."""
+    """The interfaces of a network, or of all; or those of these ids that there are."""
 
     network: str | None = None
+    ids: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,17 @@ class GetSysctls:
     """The former values of the sysctls that we changed, by path."""
 
 
-Query = (Recall, Open, GetInterfaces, GetNetworks, GetNetwork, GetLeases, GetPorts, GetReserved, GetSysctls)
+Query = (
+    Recall,
+    Open,
+    GetInterfaces,
+    GetNetworks,
+    GetNetwork,
+    GetLeases,
+    GetPorts,
+    GetReserved,
+    GetSysctls,
+)
 
 
 class StateDamaged(Hopeless):
@@ -201,8 +212,8 @@ class Journal(ThreadActor):
                 return _open(store, query)
             case Recall(key):
                 return store.recall(key)
-            case GetInterfaces(network):
-                return list[Interface](store.interfaces(network))
+            case GetInterfaces(network, ids):
+                return list[Interface](store.interfaces(network) if ids is None else store.some(ids))
             case GetNetworks():
                 return list[Network](store.networks())
             case GetNetwork(name):

@@ -93,6 +93,13 @@ class Detach:
 
 
 @dataclass(frozen=True, slots=True)
+class FindGone:
+    """The ids of those of these interfaces whose namespace has ended."""
+
+    interfaces: tuple[Interface, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """Something changed, or time has passed: compare with the journal."""
 
@@ -146,7 +153,7 @@ class Links(ThreadActor):
         if self._kernel is not None:
             self._kernel.close()
 
-    async def receive(self, message: Any) -> Any:  # noqa: PLR0911 - one line for each message
+    async def receive(self, message: Any) -> Any:  # noqa: C901, PLR0911 - one line for each message
         """Change links, or tell about them."""
         match message:
             case Attach(interface, network):
@@ -155,6 +162,8 @@ class Links(ThreadActor):
             case Detach(interface_id):
                 self._changed = time.monotonic()
                 return self.kernel.detach(interface_id)
+            case FindGone(interfaces):
+                return self.kernel.gone(interfaces)
             case FindNamespace(netns):
                 return self.kernel.find_namespace(netns)
             case EnsureNetwork(network):

@@ -78,11 +78,12 @@ class Networks:
         asked |= {"subnet": config.subnet} if config.subnet else {}
         existing: Network | None = await self._address("journal").ask(GetNetwork("default"))
         if existing is not None and not _is_as_asked(existing, asked):
-            if await self._address("journal").ask(GetInterfaces("default")):
+            if holders := await self._address("journal").ask(GetInterfaces("default")):
                 raise Refused(
                     Code.EXISTS,
                     f"the network default is {existing.subnet} on {existing.bridge} with proxy {existing.proxy} and "
                     "has interfaces: release them first, or start without another bridge, subnet or proxy",
+                    [each.id for each in holders],
                 )
             await self.remove({"name": "default"})
             existing = None

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from moorage import values
+from moorage.control.context import now
 from moorage.control.ports import missing
 from moorage.kernel.protocol import Namespace
+from moorage.model.interfaces import mac_of, prefix_of
 from moorage.model.port_spec import PortSpec
 from moorage.store.operations import RequestKey
-from moorage.values import GATEWAY, Interface
+from moorage.values import GATEWAY, Interface, Network
+
+IFNAME = "eth0"
+"""What an interface is called in its container unless said otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,26 @@ class Allocate:
     labels: Mapping[str, str] | None = None
     source: str = GATEWAY
     key: RequestKey | None = None
+
+    def made(
+        self, id: str, network: Network, addresses: tuple[str, str | None], ports: tuple[values.Mapping, ...]
+    ) -> Interface:
+        """The interface that this makes, not attached; `addresses` are what it was given, one of each family."""
+        ip, ipv6 = addresses
+        return Interface(
+            id=id,
+            network=network.name,
+            ip=ip,
+            prefix=prefix_of(network.subnet),
+            gateway=network.gateway,
+            mac=self.mac or mac_of(ip),
+            created=now(),
+            ipv6=ipv6,
+            prefix6=prefix_of(network.subnet6) if network.subnet6 else None,
+            gateway6=network.gateway6,
+            ports=ports,
+            labels=self.labels or {},
+        )
 
     def difference(self, interface: Interface, namespace: Namespace | None) -> str | None:
         """What of an existing interface is not as asked, `namespace` being what `netns` names; None when all is."""
@@ -90,3 +116,8 @@ class Look:
 
 
 Operation = Allocate | Attach | Detach | Publish | Unpublish | Release
+
+
+def placed(interface: Interface, namespace: Namespace, ifname: str | None) -> Interface:
+    """The interface, attached there."""
+    return replace(interface, netns=namespace.path, netns_cookie=namespace.cookie, ifname=ifname or IFNAME)

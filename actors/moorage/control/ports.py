@@ -82,6 +82,7 @@ def check_sources(specs: Iterable[PortSpec], mappings: Iterable[Mapping], source
                 Code.EXISTS,
                 f"{owner} publishes {spec} with source {found[0].source} already: unpublish it first to "
                 f"publish it with source {source}",
+                [owner],
             )
 
 

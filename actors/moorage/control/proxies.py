@@ -101,6 +101,7 @@ def _held(mapping: Mapping, owner: str | None) -> PortBusy:
     """The allocator did not know, having just restarted: another automatic port may do."""
     busy = PortBusy(mapping.proto, mapping.host_ip, mapping.host_port)
     busy.text = f"{mapping.name} is held by {owner}: release it first, or ask for another host port"
+    busy.holders = (owner,) if owner else ()
     return busy
 
 

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar
 
 from moorage.control import ip_allocator, port_allocator
 from moorage.control.persist import give_back, persist
 from moorage.control.ports import mapping_of
+from moorage.errors import Refused
 from moorage.model.port_spec import PortSpec
 from moorage.model.port_table import HostPorts
+from moorage.proxy.listeners import PortBusy
+from moorage.store.operations import Conflict
 from moorage.supervision.directory import Address
 from moorage.values import Mapping
 
 Lookup = Callable[[str], Address]
+T = TypeVar("T")
+
+ATTEMPTS = 8
+"""How often an operation starts over where the journal knew better than an allocator that had just restarted."""
 
 
 class Reservation:
@@ -64,6 +72,29 @@ class Reservation:
         await give_back_ports(self._address, self._owner, self._mappings)
         if self._addresses is not None:
             await give_back_addresses(self._address, self._owner, *self._addresses)
+
+
+async def attempt(address: Lookup, owner: str, change: Callable[[Reservation], Awaitable[T]]) -> T:
+    """Have `change` reserve and record; undo if that is refused, and start over where another choice may do."""
+    avoid: set[tuple[str, int]] = set()
+    conflicts = 0
+    while True:
+        taken = Reservation(address, owner, avoid)
+        try:
+            return await change(taken)
+        except PortBusy as busy:
+            await taken.undo()
+            if not taken.is_automatic(busy.proto, busy.port):
+                raise
+            avoid.add((busy.proto, busy.port))
+        except Conflict:
+            await taken.undo()
+            conflicts += 1
+            if conflicts == ATTEMPTS:
+                raise
+        except Refused:
+            await taken.undo()
+            raise
 
 
 async def give_back_ports(address: Lookup, owner: str, mappings: Iterable[Mapping]) -> None:

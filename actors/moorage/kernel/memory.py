@@ -14,7 +14,17 @@ from typing import NoReturn
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import holder, reserved
 from moorage.kernel.linux.ruleset import describe
-from moorage.kernel.protocol import Bridge, Element, Flow, Kept, Namespace, Occupied, Reconciled, Survey
+from moorage.kernel.protocol import (
+    Bridge,
+    Element,
+    Flow,
+    Forwarded,
+    Kept,
+    Namespace,
+    Occupied,
+    Reconciled,
+    Survey,
+)
 from moorage.model.forwarding import SWITCHES, former_sysctls
 from moorage.values import Interface, Network
 
@@ -55,7 +65,7 @@ class MemoryKernel:
         self.installed = False
         self.generation = 0
         self.reserved: frozenset[int] = frozenset()
-        self.forwarding: frozenset[str] = frozenset()
+        self.forwarding: frozenset[Forwarded] = frozenset()
         self.flushed: list[Flow] = []
         self.warnings: list[str] = []
         self.sysctls: dict[str, str] = {}
@@ -201,6 +211,10 @@ class MemoryLinks(_Watching):
     def detach(self, interface_id: str) -> None:
         """See `Links.detach`: nothing is ever attached."""
 
+    def gone(self, interfaces: Collection[Interface]) -> list[str]:  # noqa: ARG002 - the Protocol's
+        """See `Links.gone`: nothing is ever attached."""
+        return []
+
     def reconcile(self, networks: Collection[Network], interfaces: Collection[Interface]) -> Reconciled:  # noqa: ARG002
         """See `Links.reconcile`."""
         return Reconciled([line for network in networks for line in self.ensure_network(network)], ())
@@ -249,7 +263,7 @@ class MemoryFirewall(_Watching):
     def end_strays(self, mapped: Collection[Flow], subnets: Collection[str]) -> None:
         """See `Firewall.end_strays`; a dict tracks no connections."""
 
-    def keep_forwarding(self, bridges: Collection[str]) -> Kept:
+    def keep_forwarding(self, bridges: Collection[Forwarded]) -> Kept:
         """See `Firewall.keep_forwarding`."""
         self._kernel.forwarding = frozenset(bridges)
         return Kept(tuple(self._kernel.warnings))

@@ -70,10 +70,20 @@ class Reconciled(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What becomes of our traffic in FORWARD: warnings of chains that drop it, sentences on what was put right."""
+    """What becomes of our traffic in forward chains: warnings of those that drop it, and what was put right."""
 
     warnings: Sequence[str] = ()
     repaired: Sequence[str] = ()
+
+
+class Forwarded(NamedTuple):
+    """A bridge whose traffic is forwarded."""
+
+    bridge: str
+    ipv6: bool = False
+    """Whether its network has IPv6."""
+    internal: bool = False
+    """Whether its network has no way out but to published ports."""
 
 
 class Survey(NamedTuple):
@@ -124,6 +134,9 @@ class Links(Protocol):
     def detach(self, interface_id: str) -> None:
         """Remove the veth pair of that interface. Nothing to remove is no error."""
 
+    def gone(self, interfaces: Collection[Interface]) -> list[str]:
+        """The ids of those that are attached, and whose namespace has ended. Changes nothing."""
+
     def reconcile(self, networks: Collection[Network], interfaces: Collection[Interface]) -> Reconciled:
         """Put right all links, addresses, routes and sysctls of these, and remove veths of ours that none names."""
 
@@ -167,10 +180,12 @@ class Firewall(Protocol):
         Where the proxy carries 127.0.0.1, nothing leads from there.
         """
 
-    def keep_forwarding(self, bridges: Collection[str]) -> Kept:
+    def keep_forwarding(self, bridges: Collection[Forwarded]) -> Kept:
         """Let the traffic of these bridges pass FORWARD chains of iptables (either kind) whose policy drops it.
 
-        What was put there for other bridges is taken out.
+        That comes after all rules of others, and is moved there where it is not. What was put there for other bridges
+        is taken out. A warning names each chain, of whomever, that drops their traffic by a rule for everything, or by
+        a policy that cannot be overridden.
         """
 
     def read_reserved(self) -> frozenset[int]:

@@ -134,7 +134,9 @@ class AddressPool:
             raise Refused(Code.INVALID, f"{address} is {what} of {self._network}; ask for another address")
         if holder := self._holders.get(offset):
             raise Refused(
-                Code.ADDRESS_IN_USE, f"{address} of {self._network} is held by {holder}; ask for another"
+                Code.ADDRESS_IN_USE,
+                f"{address} of {self._network} is held by {holder}; ask for another",
+                [holder],
             )
         return offset
 
@@ -196,4 +198,5 @@ class AddressPool:
             Code.ADDRESSES_EXHAUSTED,
             f"an address of {self._network} was asked for and all {self.capacity} are held; "
             "release an interface or create a larger network",
+            self._owned,
         )

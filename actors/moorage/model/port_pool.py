@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 
 from moorage.errors import Code, Refused
@@ -188,9 +188,8 @@ class PortPool:
     def _add(self, owner: str, ports: HostPorts) -> None:
         if lease := self._table.conflict(ports):
             why = f"was asked for by {owner}, and {lease.owner} holds {lease.ports}"
-            raise self._refuse(
-                Code.PORT_IN_USE, ports, f"{why}: unpublish that, or ask for another host port"
-            )
+            why = f"{why}: unpublish that, or ask for another host port"
+            raise self._refuse(Code.PORT_IN_USE, ports, why, [lease.owner])
         self._table.add(Lease(ports, owner))
         self._owned.setdefault(owner, set()).add(ports)
 
@@ -200,9 +199,9 @@ class PortPool:
         if not self._owned[owner]:
             del self._owned[owner]
 
-    def _refuse(self, code: Code, ports: HostPorts, why: str) -> Refused:
+    def _refuse(self, code: Code, ports: HostPorts, why: str, holders: Iterable[str] = ()) -> Refused:
         what = "ports" if ports.count > 1 else "port"
-        return Refused(code, f"{self._proto} {what} {ports} {why}")
+        return Refused(code, f"{self._proto} {what} {ports} {why}", holders)
 
     def _exhausted(self, asked: HostPorts) -> Refused:
         what = f"no run of {asked.count} {self._proto} ports" if asked.count > 1 else f"no {self._proto} port"
@@ -211,4 +210,5 @@ class PortPool:
             Code.PORTS_EXHAUSTED,
             f"{what} {where}is left in {self._range[0]}-{self._range[-1]}; "
             "unpublish some, name a port outside, or widen port_range",
+            self._owned,
         )

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 
+from moorage.proxy.pktinfo import unmapped
 from moorage.proxy.service import set_buffer
 
 Address: TypeAlias = Any
@@ -122,10 +123,10 @@ def held(sock: socket.socket) -> Iterator[tuple[bytes, Address]]:
 
 
 def answers_from(family: int, client: Address) -> bytes:
-    """The address that the routing table answers `client` from, packed. Raises OSError."""
+    """The address that the routing table answers `client` from, packed, of IPv4 in 4 bytes. Raises OSError."""
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
         sock.connect(client)
-        return socket.inet_pton(family, sock.getsockname()[0])
+        return unmapped(socket.inet_pton(family, sock.getsockname()[0]))
 
 
 def _prepare(sock: socket.socket, listener: socket.socket) -> None:

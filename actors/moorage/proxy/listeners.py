@@ -10,6 +10,7 @@ from typing import NamedTuple, NoReturn
 
 from moorage.errors import Code, Refused
 from moorage.proxy.frontend import UDP_BUFFER, steer
+from moorage.proxy.pktinfo import tell_destination
 from moorage.proxy.service import EXHAUSTED, PROTOCOLS, set_buffer
 from moorage.values import ANY
 
@@ -18,8 +19,6 @@ _BACKLOG = 4096
 _STEERED = 64
 """Ports of a range whose busy UDP clients may have a second socket. To prepare a listener for them takes 30 µs, twice
 what opening it does."""
-_IP_PKTINFO = 8
-"""ip(7); Python's socket module does not name it."""
 _UNSUPPORTED = frozenset({errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT})
 
 
@@ -172,10 +171,7 @@ def _prepare_udp(sock: socket.socket, address: str) -> None:
     """
     set_buffer(sock, socket.SO_RCVBUF, UDP_BUFFER)
     set_buffer(sock, socket.SO_SNDBUF, UDP_BUFFER)
-    if address == "::":
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-    elif address == ANY:
-        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+    tell_destination(sock, address)
 
 
 def _kind(proto: str) -> socket.SocketKind:

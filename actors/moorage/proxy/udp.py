@@ -13,7 +13,7 @@ from moorage.proxy.appetite import Appetite
 from moorage.proxy.frontend import DATAGRAM_SIZE, UDP_BUFFER, Frontends, answers_from, held
 from moorage.proxy.lane import BATCH, Lane
 from moorage.proxy.pace import Pace
-from moorage.proxy.pktinfo import control_room, destination, is_link_local, source
+from moorage.proxy.pktinfo import destination, is_nobody, source, tell_destination
 
 if TYPE_CHECKING:
     from moorage.proxy.frontend import Address
@@ -56,7 +56,7 @@ class DatagramListener:
         self._behind = 0
         self._appetite = Appetite(BATCH)
         sock.setblocking(False)
-        self._control_size = control_room(sock)
+        self._control_size = tell_destination(sock, sock.getsockname()[0])
         self.frontends = Frontends(sock)
 
     def start(self) -> None:
@@ -114,8 +114,6 @@ class DatagramListener:
         return self._board.open_frontend(self.frontends, address)
 
     def _answers_from(self, asked: bytes, address: Address) -> bool:
-        if is_link_local(asked):
-            return False
         with suppress(OSError):
             return answers_from(self._sock.family, address) == asked
         return False
@@ -156,12 +154,11 @@ class DatagramListener:
         key = (address, destination(controls))
         client = self._clients.get(key)
         if client is None:
-            client = self._welcome(key, source(controls[0]) if controls else None)
+            client = self._welcome(key, source(controls))
         return client
 
     def _welcome(self, key: tuple[Address, bytes], control: Control | None) -> DatagramClient | None:
-        sock = self._board.open(self._backend)
-        if sock is None:
+        if is_nobody(key[0][0]) or (sock := self._board.open(self._backend)) is None:
             return None
         client = DatagramClient(self._board, self._service, self, sock, key=key, control=control)
         self._clients[key] = client

@@ -76,6 +76,10 @@ class Connection:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
+    def leave(self) -> None:
+        """Give back this process's descriptor alone: the connection is another's, which was forked from."""
+        self._socket.close()
+
     def _response(self, deadline: float) -> Response:
         while True:
             message = self._message(deadline)

@@ -138,7 +138,7 @@ Outcome = Done | Already | Exception
 class Conflict(Refused):
     """Somebody holds what was asked for: `holder` is the id of the interface, or the name of the network."""
 
-    def __init__(self, code: Code, text: str, holder: str) -> None:
+    def __init__(self, code: Code, text: str, holder: str, *, network: bool = False) -> None:
         """Keep who holds it beside the code and the sentence."""
-        super().__init__(code, text)
+        super().__init__(code, text, () if network else [holder])
         self.holder = holder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from moorage.store.records import Damaged, check, unpack_interface, unpack_network
@@ -50,6 +50,10 @@ class Reader:
         """One interface."""
         rows = self._rows(f"{INTERFACES} WHERE id = ?", (interface_id,))
         return next(map(self._interface, rows), None)
+
+    def some(self, ids: Iterable[str]) -> list[Interface]:
+        """Those of these interfaces that there are."""
+        return [each for each in map(self.interface, ids) if each is not None]
 
     def interfaces(self, network: str | None = None) -> list[Interface]:
         """All interfaces, or those of one network, in the order in which they came."""

@@ -204,6 +204,7 @@ class Writer:
                 Code.EXISTS,
                 f"network {name} still has {len(ids)} interface{'s' * (len(ids) > 1)} ({_some(ids)}): "
                 "release them first",
+                ids,
             )
         self._change("DELETE FROM quarantine WHERE network = ?", [(name,)])
         return self._change("DELETE FROM networks WHERE name = ?", [(name,)])
@@ -229,28 +230,33 @@ def _mac_conflict(interface: Interface, holder: str) -> Refused:
         f"interface {interface.id} asks for {interface.mac}{f', the MAC of {interface.ip},' if own else ''} on network "
         f"{interface.network}, which interface {holder} has: release that one, or ask for another MAC"
     )
-    return Conflict(Code.ADDRESS_IN_USE, text, holder) if own else Refused(Code.ADDRESS_IN_USE, text)
+    if own:
+        return Conflict(Code.ADDRESS_IN_USE, text, holder)
+    return Refused(Code.ADDRESS_IN_USE, text, [holder])
 
 
 def _check_apart(new: Network, old: Network) -> None:
     """Refuse a network that has anything in common with another."""
     if new.name == old.name:
         raise Conflict(
-            Code.EXISTS, f"network {new.name} exists: remove it first, or give another name", old.name
+            Code.EXISTS,
+            f"network {new.name} exists: remove it first, or give another name",
+            old.name,
+            network=True,
         )
     if new.bridge == old.bridge:
         text = (
             f"network {new.name} asks for bridge {new.bridge}, which network {old.name} has: "
             "name another bridge"
         )
-        raise Conflict(Code.EXISTS, text, old.name)
+        raise Conflict(Code.EXISTS, text, old.name, network=True)
     for mine, theirs in ((new.subnet, old.subnet), (new.subnet6, old.subnet6)):
         if mine and theirs and _overlap(mine, theirs):
             text = (
                 f"network {new.name} asks for {mine}, which overlaps {theirs} of network {old.name}: "
                 "ask for another subnet"
             )
-            raise Conflict(Code.ADDRESS_IN_USE, text, old.name)
+            raise Conflict(Code.ADDRESS_IN_USE, text, old.name, network=True)
 
 
 def _overlap(one: str, other: str) -> bool:

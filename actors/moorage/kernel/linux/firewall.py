@@ -12,7 +12,7 @@ from moorage.kernel.linux.definitions import Listing
 from moorage.kernel.linux.forward import Forwarding
 from moorage.kernel.linux.nfnetlink import Netlink
 from moorage.kernel.linux.nftables import FORBIDDEN, Nftables, NftablesError, TooLongError
-from moorage.kernel.protocol import Element, Flow, Kept
+from moorage.kernel.protocol import Element, Flow, Forwarded, Kept
 from moorage.model.elements import astray
 
 Key = tuple[str, tuple[str | int, ...]]
@@ -34,7 +34,7 @@ class LinuxFirewall:
         self._nftables = Nftables()
         self._netlink = _open()
         self._conntrack = Conntrack(self._netlink)
-        self._forwarding = Forwarding(self._nftables.list, self._transact)
+        self._forwarding = Forwarding(self._netlink, self._transact)
         self._elements: dict[Key, Element] = {}
         self._reference: Listing | None = None
         self._generation = -1
@@ -93,7 +93,7 @@ class LinuxFirewall:
         if self._hook:
             self._hook.end_strays(mapped)
 
-    def keep_forwarding(self, bridges: Collection[str]) -> Kept:
+    def keep_forwarding(self, bridges: Collection[Forwarded]) -> Kept:
         """See `Firewall.keep_forwarding`. Raises Refused (denied)."""
         return self._forwarding.keep(bridges)
 
@@ -102,9 +102,9 @@ class LinuxFirewall:
         return reserved.read()
 
     def write_reserved(self, add: Collection[int], remove: Collection[int]) -> None:
-        """See `Firewall.write_reserved`. Raises Refused (denied)."""
-        reserved.write(add, remove)
-        self._reserved = reserved.text()
+        """See `Firewall.write_reserved`; what others changed before stays to be noticed. Raises Refused (denied)."""
+        if reserved.write(add, remove) == self._reserved:
+            self._reserved = reserved.text()
 
     def ephemeral(self) -> range:
         """See `Firewall.ephemeral`."""

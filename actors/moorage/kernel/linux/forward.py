@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Any
+import socket
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from moorage.kernel.linux import ruleset
-from moorage.kernel.linux.legacy import CHAIN, LegacyForwarding, accepted
+from moorage.kernel.linux import nft_rules, ruleset
+from moorage.kernel.linux.forward_rules import CHAIN, Chain, Todo, obstacles, pairs, repaired, todo
+from moorage.kernel.linux.legacy import LegacyForwarding
+from moorage.kernel.linux.nfnetlink import Netlink
 from moorage.kernel.linux.nftables import NftablesError
-from moorage.kernel.protocol import Kept
+from moorage.kernel.protocol import Forwarded, Kept
+from moorage.model.packet_filter import Rule
 
 _FAMILIES = ("ip", "ip6")
-
-Objects = list[dict[str, Any]]
+_OURS = ruleset.TABLE.partition(" ")[2]
+"""The name of our tables, of whatever family."""
 
 
 class Forwarding:
-    """A chain MOORAGE, jumped to from the top of each FORWARD whose policy is drop.
+    """A chain MOORAGE, jumped to from the end of each FORWARD whose policy is drop.
 
-    It is there only while the policy is drop, so that under another policy all rules keep their say.
+    It comes after the rules of others, which keep their say, and is there only while the policy is drop.
     """
 
-    def __init__(self, show: Callable[[str], Objects], run: Callable[[str], None]) -> None:
-        """Read with `show` (`list WHAT`) and write with `run`."""
-        self._show = show
+    def __init__(self, netlink: Netlink, run: Callable[[str], None]) -> None:
+        """Read through `netlink`, which stays the caller's, and write with `run`."""
+        self._netlink = netlink
         self._run = run
-        self._legacy = [LegacyForwarding(family) for family in _FAMILIES]
+        self._legacy = {family: LegacyForwarding(family) for family in _FAMILIES}
         self._seen = self._fingerprints()
 
-    def keep(self, bridges: Collection[str]) -> Kept:
+    def keep(self, bridges: Collection[Forwarded]) -> Kept:
         """See `Firewall.keep_forwarding`."""
-        chains = [entry["chain"] for entry in self._show("chains") if "chain" in entry]
-        kept = [self._keep(family, bridges, chains) for family in _FAMILIES]
-        kept += [legacy.keep(bridges) for legacy in self._legacy]
-        self._seen = self._fingerprints()
+        self._seen = self._fingerprints()  # before it is read: what changes meanwhile is seen later
+        chains, indices = nft_rules.chains(self._netlink), _indices(bridges)
+        kept = [self._keep(family, _of(family, bridges), chains) for family in _FAMILIES]
+        kept += [legacy.keep(_of(family, bridges), indices) for family, legacy in self._legacy.items()]
         warnings = [line for each in kept for line in each.warnings]
-        repaired = [line for each in kept for line in each.repaired]
-        return Kept([*warnings, *(_overridden(chains) if bridges else ())], repaired)
+        warnings += self._obstacles(chains, bridges, indices) if bridges else ()
+        return Kept(warnings, [line for each in kept for line in each.repaired])
 
     def legacy_differs(self) -> bool:
         """Whether a legacy filter table is not what it was when last looked at; for any thread."""
@@ -48,84 +51,78 @@ class Forwarding:
         return before != self._seen
 
     def _fingerprints(self) -> list[int]:
-        return [legacy.fingerprint() for legacy in self._legacy]
+        return [legacy.fingerprint() for legacy in self._legacy.values()]
 
-    def _keep(self, family: str, bridges: Collection[str], chains: Objects) -> Kept:
-        wanted = bridges if any(_iptables(chain, family) and _drops(chain) for chain in chains) else ()
-        present = any(_named(chain, family, CHAIN) for chain in chains)
+    def _keep(self, family: str, bridges: Collection[Forwarded], chains: Sequence[nft_rules.Chain]) -> Kept:
+        where = f"nftables table {family} filter"
+        forward = next((chain for chain in chains if _is_iptables(chain, family)), None)
+        present = any((each.family, each.table, each.name) == (family, "filter", CHAIN) for each in chains)
+        if forward is None and not present:
+            return Kept()
+        wanted = sorted(each.bridge for each in bridges) if forward is not None and forward.drops else []
         try:
-            return Kept((), self._put(family, wanted, present=present))
+            return Kept((), repaired(self._put(family, wanted, present=present), where))
         except NftablesError as error:
-            return Kept([f"chain FORWARD of nftables table {family} filter could not be changed: {error}"])
+            return Kept([f"chain FORWARD of {where} could not be changed: {error}"])
 
-    def _put(self, family: str, bridges: Collection[str], *, present: bool) -> list[str]:
-        if not bridges and not present:
-            return []
-        jumps = list(_jumps(self._show(f"chain {family} filter FORWARD")))
-        if not bridges:
-            self._run(_removal(family, jumps))
-        elif len(jumps) != 1 or not present or not self._accepts(family, bridges):
-            self._run(_removal(family, jumps) * present + _addition(family, bridges))
-            return [accepted(f"nftables table {family} filter")]
-        return []
+    def _put(self, family: str, wanted: Sequence[str], *, present: bool) -> Todo:
+        forward = self._rules(family, "filter", "FORWARD")
+        ours = self._rules(family, "filter", CHAIN) if present else None
+        needed = todo(forward, ours, wanted)
+        jumps = [rule.handle for rule in forward if rule.leads_to(CHAIN)]
+        deletions = "".join(f"delete rule {family} filter FORWARD handle {handle}\n" for handle in jumps)
+        match needed:
+            case Todo.REMOVE:
+                self._run(deletions + _removal(family))
+            case Todo.MOVE:
+                self._run(deletions + _jump(family))
+            case Todo.MAKE:
+                self._run(deletions + _removal(family) * present + _addition(family, wanted) + _jump(family))
+        return needed
 
-    def _accepts(self, family: str, bridges: Collection[str]) -> bool:
-        rules = _rules(self._show(f"chain {family} filter {CHAIN}"))
-        return [_plain(rule) for rule in rules] == [_accept(*pair) for pair in _pairs(bridges)]
+    def _obstacles(
+        self, chains: Sequence[nft_rules.Chain], bridges: Collection[Forwarded], indices: Mapping[str, int]
+    ) -> Iterator[str]:
+        for chain in chains:
+            if not chain.forward or chain.table == _OURS:
+                continue
+            iptables = any(_is_iptables(chain, family) for family in _FAMILIES)
+            named = f"nftables table {chain.family} {chain.table}"
+            described = Chain(named, chain.family, chain.name, chain.drops and not iptables, iptables)
+            yield from obstacles(described, self._of_table(chain), _of(chain.family, bridges), indices)
+
+    def _of_table(self, chain: nft_rules.Chain) -> Callable[[str], list[Rule]]:
+        return lambda name: self._rules(chain.family, chain.table, name)
+
+    def _rules(self, family: str, table: str, chain: str) -> list[Rule]:
+        return nft_rules.rules(self._netlink, family, table, chain)
 
 
-def _pairs(bridges: Collection[str]) -> list[tuple[str, str]]:
-    return [(key, bridge) for bridge in sorted(bridges) for key in ("iifname", "oifname")]
+def _removal(family: str) -> str:
+    return f"flush chain {family} filter {CHAIN}\ndelete chain {family} filter {CHAIN}\n"
 
 
-def _removal(family: str, jumps: Iterable[int]) -> str:
-    deletions = "".join(f"delete rule {family} filter FORWARD handle {handle}\n" for handle in jumps)
-    return f"{deletions}flush chain {family} filter {CHAIN}\ndelete chain {family} filter {CHAIN}\n"
-
-
-def _addition(family: str, bridges: Collection[str]) -> str:
+def _addition(family: str, bridges: Sequence[str]) -> str:
     rules = (
-        f'add rule {family} filter {CHAIN} {key} "{name}" counter accept\n' for key, name in _pairs(bridges)
+        f'add rule {family} filter {CHAIN} {way} "{bridge}" counter accept\n'
+        for way, bridge in pairs(bridges)
     )
-    jump = f"insert rule {family} filter FORWARD counter jump {CHAIN}\n"
-    return f"add chain {family} filter {CHAIN}\n{''.join(rules)}{jump}"
+    return f"add chain {family} filter {CHAIN}\n{''.join(rules)}"
 
 
-def _rules(objects: Objects) -> Iterator[dict[str, Any]]:
-    return (entry["rule"] for entry in objects if "rule" in entry)
+def _jump(family: str) -> str:
+    return f"add rule {family} filter FORWARD counter jump {CHAIN}\n"
 
 
-def _jumps(objects: Objects) -> Iterator[int]:
-    for rule in _rules(objects):
-        if {"jump": {"target": CHAIN}} in rule["expr"]:
-            yield rule["handle"]
+def _of(family: str, bridges: Collection[Forwarded]) -> list[Forwarded]:
+    """The bridges that have traffic of that family."""
+    return [each for each in bridges if each.ipv6 or family != "ip6"]
 
 
-def _plain(rule: dict[str, Any]) -> Sequence[object]:
-    return [part for part in rule["expr"] if "counter" not in part]
+def _indices(bridges: Collection[Forwarded]) -> dict[str, int]:
+    names = {each.bridge for each in bridges}
+    return {name: index for index, name in socket.if_nameindex() if name in names} if names else {}
 
 
-def _accept(key: str, bridge: str) -> Sequence[object]:
-    return [{"match": {"op": "==", "left": {"meta": {"key": key}}, "right": bridge}}, {"accept": None}]
-
-
-def _named(chain: dict[str, Any], family: str, name: str) -> bool:
-    return (chain["family"], chain["table"], chain["name"]) == (family, "filter", name)
-
-
-def _iptables(chain: dict[str, Any], family: str) -> bool:
-    return _named(chain, family, "FORWARD")
-
-
-def _drops(chain: dict[str, Any]) -> bool:
-    return chain.get("hook") == "forward" and chain.get("policy") == "drop"
-
-
-def _overridden(chains: Iterable[dict[str, Any]]) -> Iterator[str]:
-    for chain in chains:
-        ours = f"{chain['family']} {chain['table']}" == ruleset.TABLE
-        if _drops(chain) and not ours and not any(_iptables(chain, family) for family in _FAMILIES):
-            yield (
-                f"chain {chain['name']} of nftables table {chain['family']} {chain['table']} drops forwarded "
-                "traffic by its policy, published ports too: accept our bridges in it, or change the policy"
-            )
+def _is_iptables(chain: nft_rules.Chain, family: str) -> bool:
+    return (chain.family, chain.table, chain.name) == (family, "filter", "FORWARD") and chain.forward

@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection, Mapping, MutableMapping
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import bridge, routes
 from moorage.kernel.linux.bridge import Bridges, fitted
-from moorage.kernel.linux.names import check_link_name
+from moorage.kernel.linux.names import check_link_name, port_name
 from moorage.kernel.linux.netns import find as find_namespace
-from moorage.kernel.linux.reconciliation import Audit
+from moorage.kernel.linux.reconciliation import Audit, has_vanished
 from moorage.kernel.linux.repairs import Repairs
 from moorage.kernel.linux.router import Router
 from moorage.kernel.linux.rtdump import Link
@@ -20,6 +20,9 @@ from moorage.kernel.linux.veth import Veths
 from moorage.kernel.linux.watch import Watch
 from moorage.kernel.protocol import Bridge, Namespace, Occupied, Reconciled
 from moorage.values import Interface, Network
+
+_FEW = 16
+"""Links that are asked for one by one, 60 µs each; more are found in a dump."""
 
 
 class LinuxLinks:
@@ -94,6 +97,17 @@ class LinuxLinks:
     def detach(self, interface_id: str) -> None:
         """Remove the veth pair of that interface. Nothing to remove is no error."""
         self._veths.remove(interface_id)
+
+    def gone(self, interfaces: Collection[Interface]) -> list[str]:
+        """The ids of those that are attached, and whose namespace has ended. Changes nothing."""
+        attached = [each for each in interfaces if each.netns]
+        reader, ports = self._netlink.reader, [port_name(each.id) for each in attached]
+        with refusing("look for the links of containers"):
+            if len(ports) > _FEW:
+                links = {link.name for link in reader.links()}
+            else:
+                links = {name for name in ports if reader.link(name) is not None}
+        return [each.id for each in attached if has_vanished(each, links)]
 
     def reconcile(self, networks: Collection[Network], interfaces: Collection[Interface]) -> Reconciled:
         """Put right links, addresses, routes and sysctls of these, and remove veths of ours that none names.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Container
 
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import names, netns
@@ -45,7 +45,7 @@ class Audit:
         by_name = {network.name: fitted(network, links[network.bridge]) for network in present}
         vanished = []
         for interface in attached.values():
-            if _has_vanished(interface, links):
+            if has_vanished(interface, links):
                 vanished.append(interface.id)
             elif network := by_name.get(interface.network):
                 follows = bool(done[network.name])
@@ -117,6 +117,6 @@ class Audit:
         return [f"veth of {interface_id} belonged to nobody, removed" for interface_id in strangers]
 
 
-def _has_vanished(interface: Interface, links: Links) -> bool:
+def has_vanished(interface: Interface, links: Container[str]) -> bool:
     """Whether its namespace has ended: with only its path gone, the pair in it is there still."""
     return names.port_name(interface.id) not in links and netns.is_gone(namespace_of(interface))

@@ -37,13 +37,14 @@ def ephemeral() -> range:
     return range(first, last + 1)
 
 
-def write(add: Collection[int], remove: Collection[int]) -> None:
-    """Reserve `add` and free `remove`. Raises Refused (denied).
+def write(add: Collection[int], remove: Collection[int]) -> str:
+    """Reserve `add` and free `remove`, and give what was there before. Raises Refused (denied).
 
     Reserving alone is done by writing past the start, which the kernel takes as "these as well": no port is
     free meanwhile, nor is what others write at the same time lost. Freeing has to write the list anew.
     """
-    present = read()
+    before = text()
+    present = parse(before)
     try:
         if present & set(remove) - set(add):
             _write(format_ports((present - set(remove)) | set(add)), 0)
@@ -52,6 +53,7 @@ def write(add: Collection[int], remove: Collection[int]) -> None:
     except OSError as error:
         sentence = f"{_RESERVED} cannot be written ({error}): run the agent as root, with /proc/sys writable"
         raise Refused(Code.DENIED, sentence) from error
+    return before
 
 
 def parse(listed: str) -> frozenset[int]:
