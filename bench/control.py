@@ -28,7 +28,7 @@ from moorage import Client
 SUBNET = "10.98.0.1/16"
 CLI = Path(__file__).resolve().parent.parent / "bin" / "moorage"
 FILLS, QUICK_FILLS = (0, 100, 500), (0, 2)
-NAMES = ("moorage", "moorage-cli", "netavark", "cni")
+NAMES = ("moorage", "moorage-cli", *peers.NAMES, *peers.NEWER_NAMES)
 
 
 class Contestant(Protocol):
@@ -195,10 +195,8 @@ def enter(names: Sequence[str], directory: Path, leaving: ExitStack) -> list[Con
                 entered.append(Moorage(directory))
             case "moorage-cli":
                 entered.append(CommandLine(_ours(entered).service))
-            case "netavark":
-                entered.append(peers.Netavark(directory))
-            case "cni":
-                entered.append(peers.Cni(directory))
+            case _:
+                entered.append(peers.enter(name, directory))
         leaving.callback(entered[-1].close)
     return entered
 
@@ -254,11 +252,11 @@ def figures(measured: Measured) -> Iterator[Figure]:
 def show(measured: Measured) -> None:
     """Print the tables."""
     ours = {row.attached: median(row.totals) for row in measured.rows if row.contestant == "moorage"}
-    print(f"{'attached':>8}  {'contestant':12} {'set-up ms':>10} {'release ms':>10} {'x ours':>7}")
+    print(f"{'attached':>8}  {'contestant':14} {'set-up ms':>10} {'release ms':>10} {'x ours':>7}")
     for row in measured.rows:
         ratio = median(row.totals) / ours[row.attached]
         up, down = median(row.set_ups), median(row.releases)
-        print(f"{row.attached:8}  {row.contestant:12} {up:10.1f} {down:10.1f} {ratio:7.1f}")
+        print(f"{row.attached:8}  {row.contestant:14} {up:10.1f} {down:10.1f} {ratio:7.1f}")
     last = max(ours)
     print(f"\nours with {last} attached is {ours[last] / ours[min(ours)]:.2f} times ours with {min(ours)}")
     for title, section in (("memory", measured.memory), ("churn", measured.churn)):
@@ -284,8 +282,8 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Fetch the others, go private, measure."""
     options = arguments()
-    if not is_private() and {"netavark", "cni"} & set(options.only):
-        peers.fetch()
+    if not is_private():
+        peers.fetch_all(options.only)
     go_private()
     measured = measure(options)
     if options.json:

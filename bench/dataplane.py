@@ -7,7 +7,6 @@ take turns, round by round, and every byte that is moved is checked.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -123,9 +122,8 @@ def case_names() -> list[str]:
 def fetch(names: Sequence[str]) -> None:
     """Get the peers that are not there yet, as far as they can be had."""
     packages.fetch(names)
-    if {"iptables", "netavark"} & set(names):
-        with suppress(OSError, subprocess.CalledProcessError):
-            peers.fetch()
+    with suppress(OSError):
+        peers.fetch_all([*names, *(["netavark"] if "iptables" in names else [])])
 
 
 def measure(options: argparse.Namespace) -> Numbers:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 
+import generations
 from plane import packages
 
 import peers
@@ -16,10 +16,12 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     packages.fetch(packages.PACKAGES)
     missing = [name for name in packages.PACKAGES if not (packages.ROOT / name).is_dir()]
-    try:
-        peers.fetch()
-    except (OSError, subprocess.CalledProcessError):
-        missing += ["netavark", "cni"]
+    for names, fetch in ((peers.NAMES, peers.fetch), (generations.NEWER_NAMES, generations.fetch_newer)):
+        try:
+            fetch()
+        except OSError as error:
+            print(error, file=sys.stderr)
+            missing += names
     sys.exit(f"cannot be fetched, tests that need them are skipped: {', '.join(missing)}" if missing else 0)
 
 

@@ -1,4 +1,4 @@
-"""Debian's netavark and CNI plugins, unpacked beside the project and not installed: `.peers/`."""
+"""Debian's netavark and CNI plugins, of either generation, as podman and a runtime's library call them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import generations
+from generations import OWN, Generation
 from rooms import Container, Room
 
-ROOT = Path(__file__).resolve().parent.parent / ".peers"
-PACKAGES = (
-    *("netavark", "containernetworking-plugins"),
-    # which both of them execute, and the libraries that come from its source or that only it needs
-    *("iptables", "libip4tc2", "libip6tc2", "libxtables12", "libnetfilter-conntrack3", "libnfnetlink0"),
-    *("libnftnl11", "libmnl0"),
-)
-TOOLS = ("iptables", "ip6tables", "iptables-save", "ip6tables-save", "iptables-restore", "ip6tables-restore")
+ROOT = generations.PEERS
+PACKAGES = ("netavark", "containernetworking-plugins", *generations.IPTABLES)
+NETAVARK, PLUGINS = "usr/lib/podman/netavark", "usr/lib/cni"
+NAMES = ("netavark", "cni")
+NEWER_NAMES = tuple(generations.NEWER.named(name) for name in NAMES)
 SUBNET, GATEWAY = "10.99.0.0/16", "10.99.0.1"
 PORTS = ((8080, 80, "tcp"), (5353, 53, "udp"))
 """What every contestant publishes for the measured container: host port, container port, protocol."""
@@ -37,16 +36,23 @@ class Killed(Exception):
 
 
 def fetch() -> None:
-    """Download and unpack what is not there yet. Raises CalledProcessError without apt or a network."""
+    """Download and unpack the machine's own generation unless it is there. Raises OSError with what is in the way."""
     if (ROOT / "bin").is_dir():
         return
     downloads = ROOT / "downloads"
-    downloads.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["apt-get", "-q", "download", *PACKAGES], cwd=downloads, check=True, capture_output=True)
+    generations.download(PACKAGES, downloads, ())
     for package in downloads.glob("*.deb"):
-        subprocess.run(["dpkg", "-x", str(package), str(ROOT)], check=True)
-    _link_tools(ROOT / "bin.new")
+        generations.unpack(package, ROOT, ".")
+    generations.link_tools(ROOT / "bin.new")
     (ROOT / "bin.new").rename(ROOT / "bin")
+
+
+def fetch_all(names: Collection[str]) -> None:
+    """Of both generations, as far as these contestants are of them. Raises OSError with what is in the way."""
+    if set(NAMES) & set(names):
+        fetch()
+    if any(generations.generation(name) is generations.NEWER for name in names):
+        generations.fetch_newer()
 
 
 def version(package: str) -> str:
@@ -66,23 +72,10 @@ def version(package: str) -> str:
 def versions(names: Collection[str]) -> dict[str, str]:
     """Of those contestants that are among these."""
     packages = {"netavark": "netavark", "cni": "containernetworking-plugins", "docker-proxy": "docker.io"}
-    return {name: version(package) for name, package in packages.items() if name in names}
-
-
-def _link_tools(directory: Path) -> None:
-    """Names for iptables as the package's maintainer scripts make them: the nftables kind."""
-    directory.mkdir(exist_ok=True)
-    for tool in TOOLS:
-        (directory / tool).unlink(missing_ok=True)
-        (directory / tool).symlink_to("../usr/sbin/xtables-nft-multi")
-
-
-def environment() -> dict[str, str]:
-    libraries = next((ROOT / "usr/lib").glob("*-linux-gnu"))
-    return os.environ | {
-        "PATH": f"{ROOT / 'bin'}:{os.environ['PATH']}",
-        "LD_LIBRARY_PATH": str(libraries),
-        "XTABLES_LIBDIR": str(libraries / "xtables"),
+    own = {name: version(package) for name, package in packages.items() if name in names}
+    newer = {generations.NEWER.named(name): package for name, package in packages.items()}
+    return own | {
+        name: generations.newer_version(package) for name, package in newer.items() if name in names
     }
 
 
@@ -97,14 +90,14 @@ class Netavark:
     Choosing the address is podman's part and not measured.
     """
 
-    name = "netavark"
-
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, generation: Generation = OWN) -> None:
         """Keep its state in `directory`."""
+        self.name = generation.named("netavark")
         self.room = Room()
-        self._config = directory / "netavark"
+        self._program = str(generation.path(NETAVARK))
+        self._config = directory / self.name
         self._config.mkdir()
-        self._environment = environment()
+        self._environment = generation.environment()
         self._addresses: Iterator[str] = map(str, islice(ip_network(SUBNET).hosts(), 1, None))
         self._given: dict[str, str] = {}
         self.deadline: float | None = None
@@ -124,7 +117,7 @@ class Netavark:
         self.room.close()
 
     def _run(self, command: str, container: Container, serial: int) -> None:
-        argv = [str(ROOT / "usr/lib/podman/netavark"), "--config", str(self._config), command]
+        argv = [self._program, "--config", str(self._config), command]
         options = json.dumps(self._options(container, serial)).encode()
         self.room.call(_run, [*argv, str(container.path)], options, self._environment, self.deadline)
 
@@ -157,23 +150,22 @@ class Netavark:
 class Cni:
     """The plugins bridge, host-local and portmap, chained as a runtime's library does it."""
 
-    name = "cni"
-
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, generation: Generation = OWN) -> None:
         """Keep the leases in `directory`."""
+        self.name = generation.named("cni")
         self.room = Room()
-        self._plugins = ROOT / "usr/lib/cni"
-        self._environment = environment() | {"CNI_PATH": str(self._plugins), "CNI_IFNAME": "eth0"}
+        self._plugins = generation.path(PLUGINS)
+        self._environment = generation.environment() | {"CNI_PATH": str(self._plugins), "CNI_IFNAME": "eth0"}
         self._results: dict[str, Any] = {}
         self.deadline: float | None = None
         """When plugins are killed, by the monotonic clock."""
-        self.leases = directory / "cni" / "bench"
+        self.leases = directory / self.name / "bench"
         """Where host-local keeps a file for each address."""
         ranges = [[{"subnet": SUBNET, "gateway": GATEWAY}]]
         ipam = {
             "type": "host-local",
             "ranges": ranges,
-            "dataDir": str(directory / "cni"),
+            "dataDir": str(directory / self.name),
             "routes": [{"dst": "0.0.0.0/0"}],
         }
         self._bridge = {
@@ -225,6 +217,13 @@ class Cni:
         argv = [str(self._plugins / str(plugin["type"]))]
         output = self.room.call(_run, argv, json.dumps(config).encode(), environment, self.deadline)
         return json.loads(output) if output else None
+
+
+def enter(name: str, directory: Path) -> Netavark | Cni:
+    """A contestant by its name."""
+    generation = generations.generation(name)
+    kind = Netavark if name == generation.named("netavark") else Cni
+    return kind(directory, generation)
 
 
 def _run(argv: list[str], stdin: bytes, environment: dict[str, str], deadline: float | None) -> bytes:

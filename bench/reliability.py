@@ -27,8 +27,8 @@ from rooms import go_private, is_private
 
 import peers
 
-CONNECTORS = ("moorage", "netavark", "cni")
-PUBLISHERS = ("moorage", "moorage-kernel", "docker-proxy")
+CONNECTORS = ("moorage", *peers.NAMES, *peers.NEWER_NAMES)
+PUBLISHERS = ("moorage", "moorage-kernel", *packages.DOCKER_PROXIES)
 NAMES = tuple(dict.fromkeys((*CONNECTORS, *PUBLISHERS)))
 FULL = Size(ports=(1, 100, 1_000), idle=1_000, crowd=200, window=2.0, tries=20)
 QUICK = Size(ports=(1, 3), idle=10, crowd=40, window=0.2, tries=2)
@@ -61,7 +61,7 @@ def histories(names: Sequence[str], each: int, seed: int) -> Iterator[tuple[str,
             # netavark's addresses are its caller's
             yield (
                 name,
-                {key: value for key, value in told.items() if name != "netavark" or "address" not in key},
+                {key: value for key, value in told.items() if "netavark" not in name or "address" not in key},
             )
         say(f"{name} has been through its history")
 
@@ -106,9 +106,10 @@ def figures(values: Values) -> list[Figure]:
 
 def _ratios(values: Values) -> Iterator[Figure]:
     for (what, name), ours in values.items():
-        theirs = values.get((what, "docker-proxy"))
-        if name == "moorage" and theirs and what.endswith(RATIOS) and all(each > 0 for each in theirs):
-            yield ratios(f"{what}/moorage to docker-proxy", ours, theirs, "docker-proxy", "lower")
+        for peer in packages.DOCKER_PROXIES:
+            theirs = values.get((what, peer))
+            if name == "moorage" and theirs and what.endswith(RATIOS) and all(each > 0 for each in theirs):
+                yield ratios(f"{what}/moorage to {peer}", ours, theirs, peer, "lower")
 
 
 def unit(what: str) -> str:
@@ -155,12 +156,11 @@ def arguments() -> argparse.Namespace:
 
 
 def fetch(names: Sequence[str]) -> None:
-    """Have the peers among them. Raises CalledProcessError, or plane.packages.Missing, where they cannot be had."""
-    if {"netavark", "cni"} & set(names):
-        peers.fetch()
-    if "docker-proxy" in names:
-        packages.fetch(["docker-proxy"])
-        packages.program("docker-proxy")
+    """Have the peers among them. Raises OSError, or plane.packages.Missing, where they cannot be had."""
+    peers.fetch_all(names)
+    packages.fetch(names)
+    for name in set(packages.DOCKER_PROXIES) & set(names):
+        packages.program(name)
 
 
 def main() -> None:

@@ -170,8 +170,5 @@ def enter(name: str, directory: Path) -> Contestant:
     match name:
         case "moorage":
             return Moorage(directory)
-        case "netavark":
-            return Peer(name, peers.Netavark(directory))
-        case "cni":
-            return Peer(name, peers.Cni(directory))
-    raise ValueError(name)
+        case _:
+            return Peer(name, peers.enter(name, directory))

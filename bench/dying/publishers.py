@@ -88,10 +88,9 @@ class Moorage:
 class DockerProxy:
     """A process for each port, as dockerd starts them, which alone would start them again."""
 
-    name = "docker-proxy"
-
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         """Connect a container."""
+        self.name = name
         self._exit = ExitStack()
         self.stage = self._exit.enter_context(Stage(self.name))
         self._inside = self.stage.bridge()
@@ -104,7 +103,7 @@ class DockerProxy:
 
     def publish(self, ports: Iterable[int]) -> None:
         """Start one for each port."""
-        self._pids += [docker_port(self.stage.host, "tcp", self._inside, port) for port in ports]
+        self._pids += [docker_port(self.name, self.stage.host, "tcp", self._inside, port) for port in ports]
 
     def kill(self) -> None:
         """Kill them."""
@@ -125,6 +124,5 @@ def publisher(name: str, directory: Path) -> Publisher:
     match name:
         case "moorage" | "moorage-kernel":
             return Moorage(directory, kernel=name == "moorage-kernel")
-        case "docker-proxy":
-            return DockerProxy()
-    raise ValueError(name)
+        case _:
+            return DockerProxy(name)

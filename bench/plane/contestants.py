@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from generations import NEWER, generation
 from service import Service
 
 from moorage import Client
@@ -24,6 +25,7 @@ from plane.say import say
 PORT = 7000
 SUBNET = "10.98.0.1/16"
 LOOPBACK = "127.0.0.1"
+NETAVARKS = ("netavark", NEWER.named("netavark"))
 FEW = rules.runs(PORT, 2)
 """The measured ports and no others."""
 
@@ -147,9 +149,9 @@ def ruled(name: str, published: Sequence[Run], called: str) -> Builder:
     """A peer that publishes these ports by rules."""
 
     def build(setting: Setting) -> Iterator[Contestant]:
-        if name == "netavark":
+        if name.startswith("netavark"):
             stage = setting.stage(name)
-            rules.netavark(stage, setting.home(stage), published)
+            rules.netavark(stage, setting.home(stage), published, generation(name))
             setting.load.serve(stage.container, PORT)
         else:
             stage = setting.plain(name)
@@ -172,7 +174,7 @@ def filled(published: int) -> Builder:
 def crowded(level: int) -> dict[str, Builder]:
     """Those with so many ports published, by name. netavark takes a second for 40, so it stops early."""
     published = rules.runs(PORT, level)
-    peers = ["iptables", *(["netavark"] if level <= 1_000 else [])]
+    peers = ["iptables", *(NETAVARKS if level <= 1_000 else [])]
     return {"moorage-kernel": filled(level)} | {
         name: ruled(name, published, f"{name}, {level:,}") for name in peers
     }
@@ -185,7 +187,7 @@ BUILDERS: dict[str, Builder] = {
     "moorage-proxy": agent_proxy,
     "moorage-memory": agent_memory,
     **{name: proxy(name) for name in proxies.PROXIES},
-    **{name: ruled(name, FEW, name) for name in ("iptables", "netavark")},
+    **{name: ruled(name, FEW, name) for name in ("iptables", *NETAVARKS)},
 }
 
 

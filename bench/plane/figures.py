@@ -10,7 +10,9 @@ from typing import Literal, Self
 
 from results import Better, Figure
 
-REFERENCES = ("docker-proxy", "direct", "routed", "iptables")
+from plane.packages import DOCKER_PROXIES
+
+REFERENCES = (*DOCKER_PROXIES, "direct", "routed", "iptables")
 """What ratios are told against, where it took part."""
 
 

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+
+from generations import (
+    DOCKER_PROXY,
+    NEWER,
+    SUITE,
+    download,
+    fetch_newer,
+    generation,
+    is_newer_there,
+    newer_version,
+    run,
+    unpack,
+)
 
 ROOT = Path(__file__).resolve().parents[2] / ".peers" / "dataplane"
 PACKAGES = {
@@ -18,13 +30,16 @@ PACKAGES = {
 }
 """Each program's package, and the libraries that a small system lacks."""
 PROGRAMS = {
-    "docker-proxy": "usr/sbin/docker-proxy",
+    "docker-proxy": DOCKER_PROXY,
     "haproxy": "usr/sbin/haproxy",
     "nginx": "usr/sbin/nginx",
     "socat": "usr/bin/socat",
 }
 VERSION = "version"
 STREAM_MODULE = "usr/lib/nginx/modules/ngx_stream_module.so"
+
+
+DOCKER_PROXIES = ("docker-proxy", NEWER.named("docker-proxy"))
 
 
 class Missing(Exception):
@@ -34,18 +49,22 @@ class Missing(Exception):
 def fetch(names: Iterable[str]) -> None:
     """Download and unpack the peers of these names that are not there yet, as far as they can be had."""
     ROOT.mkdir(parents=True, exist_ok=True)
+    if any(generation(name) is NEWER for name in names):
+        with suppress(OSError):
+            fetch_newer()
     for name in names:
         if name in PACKAGES and not (ROOT / name).is_dir():
-            with (
-                suppress(OSError, subprocess.CalledProcessError),
-                tempfile.TemporaryDirectory(dir=ROOT) as scratch,
-            ):
+            with suppress(OSError), tempfile.TemporaryDirectory(dir=ROOT) as scratch:
                 _unpack(name, Path(scratch))
                 _keep(Path(scratch) / "root", ROOT / name)
 
 
 def home(name: str) -> Path:
     """Where the packages of `name` are unpacked. Raises Missing."""
+    if generation(name) is NEWER:
+        if not is_newer_there():
+            raise Missing(f"{name} is left out: the suite {SUITE} could not be had")
+        return NEWER.root
     if not (ROOT / name).is_dir():
         packages = " ".join(PACKAGES[name])
         raise Missing(f"{name} is left out: apt-get download {packages} did not work")
@@ -55,17 +74,13 @@ def home(name: str) -> Path:
 def _unpack(name: str, scratch: Path) -> None:
     root = scratch / "root"
     root.mkdir()
-    argv = ["apt-get", "-q", "download", *PACKAGES[name]]
-    subprocess.run(argv, cwd=scratch, check=True, capture_output=True)
+    download(PACKAGES[name], scratch, ())
     # the whole of docker.io is 150 MB, of which a proxy needs 2
     wanted = f"./{PROGRAMS[name]}" if name == "docker-proxy" else "./usr"
     for package in scratch.glob("*.deb"):
-        archive = subprocess.run(
-            ["dpkg", "--fsys-tarfile", package], check=True, stdout=subprocess.PIPE
-        ).stdout
-        subprocess.run(["tar", "-x", "-C", root, wanted], input=archive, check=True)
-    described = ["dpkg-deb", "-f", str(next(scratch.glob(f"{PACKAGES[name][0]}_*.deb"))), "Version"]
-    version = subprocess.run(described, check=True, capture_output=True, text=True).stdout
+        unpack(package, root, wanted)
+    package = next(scratch.glob(f"{PACKAGES[name][0]}_*.deb"))
+    version = run(["dpkg-deb", "-f", str(package), "Version"], scratch)
     (root / VERSION).write_text(version.strip())
 
 
@@ -79,7 +94,7 @@ def _keep(unpacked: Path, place: Path) -> None:
 
 def program(name: str) -> str:
     """The path of a peer's program. Raises Missing."""
-    return str(home(name) / PROGRAMS[name])
+    return str(home(name) / PROGRAMS[name.removesuffix(NEWER.suffix)])
 
 
 def environment(name: str) -> dict[str, str]:
@@ -90,6 +105,7 @@ def environment(name: str) -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """The versions of Debian's packages that are there, by contestant."""
-    return {
-        name: (ROOT / name / VERSION).read_text() for name in PACKAGES if (ROOT / name / VERSION).exists()
-    }
+    own = {name: (ROOT / name / VERSION).read_text() for name in PACKAGES if (ROOT / name / VERSION).exists()}
+    packages = {"netavark": "netavark", "docker-proxy": "docker.io"}
+    newer = {NEWER.named(name): newer_version(package) for name, package in packages.items()}
+    return own | (newer if is_newer_there() else {})

@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from generations import NEWER
+
 from plane.figures import KINDS, Numbers
 
 if TYPE_CHECKING:
@@ -79,7 +81,8 @@ def _colour(name: str) -> str:
 def _lines(axis: Axes, numbers: Numbers, case: str) -> None:
     """Contestants here are called `NAME, PORTS`."""
     named = [name.split(", ") for name in numbers.contestants(case)]
-    for peer, style in (("moorage", "o-"), ("iptables", "s--"), ("netavark", "^:")):
+    styles = (("moorage", "o-"), ("iptables", "s--"), ("netavark", "^:"), (NEWER.named("netavark"), "v:"))
+    for peer, style in styles:
         points = sorted(
             (int(ports.replace(",", "")), _main(numbers, case, f"{name}, {ports}"))
             for name, ports in named

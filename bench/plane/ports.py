@@ -15,7 +15,7 @@ from moorage import Client
 from plane import processes, proxies, rules
 from plane.contestants import FEW, Setting
 from plane.figures import Numbers
-from plane.packages import Missing, environment, program
+from plane.packages import DOCKER_PROXIES, Missing, environment, program
 from plane.place import INSIDE, Place
 from plane.rules import Run
 from plane.say import say
@@ -61,10 +61,10 @@ def _agent(setting: Setting, specs: list[str]) -> Publish:
     return publish
 
 
-def docker_proxy(setting: Setting, count: int) -> Publish:
+def docker_proxy(name: str, setting: Setting, count: int) -> Publish:
     """A process for each, one after the other as dockerd starts them; its rules are not counted."""
-    stage = setting.plain("docker-proxy")
-    return lambda: [proxies.docker_port(stage.host, "tcp", INSIDE, FIRST + at) for at in range(count)]
+    stage = setting.plain(name)
+    return lambda: [proxies.docker_port(name, stage.host, "tcp", INSIDE, FIRST + at) for at in range(count)]
 
 
 def haproxy(setting: Setting, count: int) -> Publish:
@@ -99,7 +99,7 @@ def iptables(setting: Setting, count: int) -> Publish:
 PUBLISHERS: dict[str, tuple[Callable[[Setting, int], Publish], int]] = {
     "moorage-kernel": (agent_singly, 10_000),
     "moorage-range": (agent_range, 10_000),
-    "docker-proxy": (docker_proxy, 1_000),
+    **{name: (partial(docker_proxy, name), 1_000) for name in DOCKER_PROXIES},
     "haproxy": (haproxy, 10_000),
     "iptables": (iptables, 10_000),
 }

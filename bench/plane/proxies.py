@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plane.packages import STREAM_MODULE, Missing, environment, program
+from plane.packages import DOCKER_PROXIES, STREAM_MODULE, Missing, environment, program
 from plane.packages import home as unpacked
 from plane.place import Place
 
@@ -54,21 +54,25 @@ class Proxy:
     """Connections at a time."""
 
 
-def docker_proxy(place: Place, home: Path, inside: str, port: int) -> Proxy:  # noqa: ARG001 - keeps no files
-    """A process for each protocol, as dockerd starts them; each says on descriptor 3 that it listens."""
-    return Proxy([docker_port(place, proto, inside, port) for proto in ("tcp", "udp")], udp=True)
+def docker_proxy(name: str) -> Callable[[Place, Path, str, int], Proxy]:
+    """That of this name: a process for each protocol, as dockerd starts them."""
+
+    def start(place: Place, home: Path, inside: str, port: int) -> Proxy:  # noqa: ARG001 - keeps no files
+        return Proxy([docker_port(name, place, proto, inside, port) for proto in ("tcp", "udp")], udp=True)
+
+    return start
 
 
-def docker_port(place: Place, proto: str, inside: str, port: int) -> int:
-    """Publish one port; the pid."""
+def docker_port(name: str, place: Place, proto: str, inside: str, port: int) -> int:
+    """Publish one port by the docker-proxy of this name, which says on descriptor 3 that it listens; the pid."""
     ports = ("-host-port", str(port), "-container-ip", inside, "-container-port", str(port))
-    argv = [program("docker-proxy"), "-proto", proto, "-host-ip", "127.0.0.1", *ports]
+    argv = [program(name), "-proto", proto, "-host-ip", "127.0.0.1", *ports]
     process = place.start(
         ["sh", "-c", 'exec "$@" 3>&1', "sh", *argv], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     assert process.stdout is not None
     if process.stdout.read(2) != b"0\n":
-        raise Missing(f"docker-proxy did not start: {process.stdout.read()!r}")
+        raise Missing(f"{name} did not start: {process.stdout.read()!r}")
     return process.pid
 
 
@@ -103,7 +107,7 @@ def socat(place: Place, home: Path, inside: str, port: int) -> Proxy:  # noqa: A
 
 
 PROXIES: dict[str, Callable[[Place, Path, str, int], Proxy]] = {
-    "docker-proxy": docker_proxy,
+    **{name: docker_proxy(name) for name in DOCKER_PROXIES},
     "haproxy": haproxy,
     "nginx": nginx,
     "socat": socat,

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from generations import OWN, Generation
+
 import peers
 from plane.packages import Missing
 from plane.place import BRIDGE, GATEWAY, INSIDE, PREFIX, Stage
 
 FIRST = 10_000
 """The first of the ports that only fill; those for TCP and UDP have the same numbers."""
-NETAVARK = peers.ROOT / "usr/lib/podman/netavark"
 
 
 @dataclass(frozen=True)
@@ -78,21 +79,22 @@ _FILTER = (
 
 def iptables(stage: Stage, published: Sequence[Run]) -> None:
     """Write all rules at once. Raises Missing."""
-    require()
-    stage.host.run("iptables-restore", text=docker_rules(published), env=peers.environment())
+    require(OWN)
+    stage.host.run("iptables-restore", text=docker_rules(published), env=OWN.environment())
 
 
-def netavark(stage: Stage, home: Path, published: Sequence[Run]) -> None:
+def netavark(stage: Stage, home: Path, published: Sequence[Run], generation: Generation) -> None:
     """Connect the container and publish its ports, as podman does. Raises Missing."""
-    require()
-    argv = (str(NETAVARK), "--config", str(home), "setup", str(stage.container.path))
-    stage.host.run(*argv, text=json.dumps(_options(published)), env=peers.environment())
+    require(generation)
+    argv = (str(generation.path(peers.NETAVARK)), "--config", str(home), "setup", str(stage.container.path))
+    stage.host.run(*argv, text=json.dumps(_options(published)), env=generation.environment())
 
 
-def require() -> None:
+def require(generation: Generation) -> None:
     """Raises Missing where they were not unpacked."""
-    if not NETAVARK.exists():
-        raise Missing("iptables and netavark are left out: apt-get download did not work")
+    if not generation.path(peers.NETAVARK).exists():
+        names = f"iptables and netavark{generation.suffix}"
+        raise Missing(f"{names} are left out: apt-get download did not work")
 
 
 def _options(published: Sequence[Run]) -> dict[str, object]:

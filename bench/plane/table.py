@@ -18,19 +18,23 @@ def table(numbers: Numbers) -> str:
 def _paragraph(numbers: Numbers, case: str) -> Iterator[str]:
     kinds, names = numbers.kinds(case), numbers.contestants(case)
     known = [reference for reference in REFERENCES if reference in names]
-    titles = [f"{kind} {KINDS[kind].unit}" for kind in kinds]
+    first, *more = [f"{kind} {KINDS[kind].unit}" for kind in kinds]
+    titles = [first, "spread", *(f"x {each}" for each in known), *more]
     yield ""
-    yield _line(case, [titles[0], "spread", *(f"x {each}" for each in known), *titles[1:]])
+    yield _line(case, titles, titles)
     for name in names:
         main = numbers.values[case, name, kinds[0]]
         quotients = [numbers.ratios(case, name, reference) for reference in known]
         others = [_cell(numbers.values.get((case, name, kind), ()), KINDS[kind].form) for kind in kinds[1:]]
         ratios = [_cell(each, ".2f") for each in quotients]
-        yield _line(name, [_cell(main, KINDS[kinds[0]].form), f"{spread(main):.0%}", *ratios, *others])
+        yield _line(
+            name, [_cell(main, KINDS[kinds[0]].form), f"{spread(main):.0%}", *ratios, *others], titles
+        )
 
 
-def _line(title: str, cells: Sequence[str]) -> str:
-    return f"{title:{NAME}}" + "".join(f" {cell:>{CELL}}" for cell in cells)
+def _line(name: str, cells: Sequence[str], titles: Sequence[str]) -> str:
+    widths = (max(CELL, len(title)) for title in titles)
+    return f"{name:{NAME}}" + "".join(f" {cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
 
 
 def _cell(values: Sequence[float], form: str) -> str:

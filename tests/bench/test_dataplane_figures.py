@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bench.programs import BENCH, load, load_part
 
 results = load("results")
+load("generations")
 figures = load_part("figures")
 cases = load_part("cases")
 packages = load_part("packages")

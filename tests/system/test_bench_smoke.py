@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ pytestmark = pytest.mark.system
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 PEERS = BENCH.parent / ".peers"
+GENERATIONS = ["", "-forky"]
+"""What the names of peers end with."""
 
 
 def run(tmp_path: Path, program: str, *arguments: str) -> Any:
@@ -24,6 +27,15 @@ def run(tmp_path: Path, program: str, *arguments: str) -> Any:
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout
     return json.loads(output.read_text())
+
+
+def needed(generation: str) -> None:
+    """Skip, by name, where the peers were not unpacked."""
+    proxy = "forky/usr/sbin/docker-proxy" if generation else "dataplane/docker-proxy"
+    place = "forky/" if generation else ""
+    for program in (f"{place}usr/lib/cni/portmap", f"{place}usr/lib/podman/netavark", proxy):
+        if not (PEERS / program).exists():
+            pytest.skip(f"{program} is not unpacked in .peers: python bench/fetch.py fetches it")
 
 
 def test_control_measures_every_fill(tmp_path: Path) -> None:
@@ -61,15 +73,40 @@ def test_reliability_counts_what_is_left(tmp_path: Path) -> None:
     assert figures["3 ports/pss/moorage"] > 0
 
 
-def test_reliability_of_peers_is_measured(tmp_path: Path) -> None:
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_reliability_of_peers_is_measured(tmp_path: Path, generation: str) -> None:
     """The plugins and netavark go through the same history as the agent, and docker-proxy the same trials."""
-    for program in ("usr/lib/cni/portmap", "usr/lib/podman/netavark", "dataplane/docker-proxy"):
-        if not (PEERS / program).exists():
-            pytest.skip(f"{program} is not unpacked in .peers: python bench/fetch.py fetches it")
-    told = run(tmp_path, "reliability.py", "--only", "moorage", "netavark", "cni", "docker-proxy")
+    needed(generation)
+    netavark, cni, proxy = (f"{name}{generation}" for name in ("netavark", "cni", "docker-proxy"))
+    told = run(tmp_path, "reliability.py", "--only", "moorage", netavark, cni, proxy)
     figures = {each["name"]: each for each in told["figures"]}
-    for name in ("moorage", "netavark", "cni"):
+    for name in ("moorage", netavark, cni):
         assert figures[f"3 ended/rules left/{name}"]["unit"] == "count"
-    assert figures["3 ports/processes/docker-proxy"]["median"] == 3
-    assert figures["3 ports/pss/moorage to docker-proxy"]["relative_to"] == "docker-proxy"
-    assert {"netavark", "cni", "docker-proxy"} < told["versions"].keys()
+    assert figures[f"3 ports/processes/{proxy}"]["median"] == 3
+    assert figures[f"3 ports/pss/moorage to {proxy}"]["relative_to"] == proxy
+    assert {netavark, cni, proxy} < told["versions"].keys()
+    assert "unknown" not in told["versions"].values()
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_control_of_peers_is_measured(tmp_path: Path, generation: str) -> None:
+    """Connecting containers is measured for netavark and the plugins as well."""
+    needed(generation)
+    names = [f"netavark{generation}", f"cni{generation}"]
+    told = run(tmp_path, "control.py", "--only", "moorage", *names)
+    figures = {each["name"]: each["median"] for each in told["figures"]}
+    assert all(figures[f"2 attached/set-up/{name}"] > 0 for name in names)
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="the load generator needs a C compiler (cc)")
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_traffic_of_peers_is_measured(tmp_path: Path, generation: str) -> None:
+    """Every byte through docker-proxy and through netavark's rules is checked, and nothing is left out."""
+    needed(generation)
+    names = [f"docker-proxy{generation}", f"netavark{generation}"]
+    cases = ["connect, 1", "new UDP flows"]
+    told = run(tmp_path, "dataplane.py", "--contestants", *names, "--only", *cases)
+    figures = {each["name"]: each["median"] for each in told["figures"]}
+    for name in names:
+        assert figures[f"connect, 1/requests/{name}"] > 0
+    assert figures[f"new UDP flows/requests/{names[1]}, 10"] > 0
