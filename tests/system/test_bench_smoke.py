@@ -78,14 +78,24 @@ def test_reliability_of_peers_is_measured(tmp_path: Path, generation: str) -> No
     """The plugins and netavark go through the same history as the agent, and docker-proxy the same trials."""
     needed(generation)
     netavark, cni, proxy = (f"{name}{generation}" for name in ("netavark", "cni", "docker-proxy"))
-    told = run(tmp_path, "reliability.py", "--only", "moorage", netavark, cni, proxy)
+    told = run(tmp_path, "reliability.py", "--only", netavark, cni, proxy)
     figures = {each["name"]: each for each in told["figures"]}
-    for name in ("moorage", netavark, cni):
+    for name in (netavark, cni):
         assert figures[f"3 ended/rules left/{name}"]["unit"] == "count"
     assert figures[f"3 ports/processes/{proxy}"]["median"] == 3
-    assert figures[f"3 ports/pss/moorage to {proxy}"]["relative_to"] == proxy
     assert {netavark, cni, proxy} < told["versions"].keys()
     assert "unknown" not in told["versions"].values()
+
+
+def test_the_agents_share_is_told_of_either_docker_proxy(tmp_path: Path) -> None:
+    """What ports and idle connections take is a ratio as well, to each docker-proxy that took part."""
+    proxies = [f"docker-proxy{generation}" for generation in GENERATIONS]
+    values = {("3 ports/pss", name): [2.0] for name in ("moorage", *proxies)}
+    told = f"import json, reliability; print([figure.name for figure in reliability._ratios({values!r})])"
+    done = subprocess.run(
+        [sys.executable, "-c", told], cwd=BENCH, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert all(f"moorage to {name}'" in done.stdout for name in proxies)
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
