@@ -45,7 +45,11 @@ def _revision(revision: str) -> Iterator[str]:
 
 
 def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    argv = ["git", *arguments]
+    try:
+        done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        _give_up("neither a path nor a revision: git, which knows the revisions, is not installed")
     if done.returncode:
         _give_up(f"neither a path nor a revision: {done.stderr.strip()}")
     return done.stdout

@@ -1,4 +1,4 @@
-# Sourced by bin/test and bin/demo: makes .venv, installs or names what is missing, and gives `run_privately`.
+# Sourced by bin/test and bin/demo: `set_up` installs or names what is missing and makes .venv, `run_privately` runs.
 # shellcheck shell=bash
 set -euo pipefail
 
@@ -19,11 +19,13 @@ find_python() {
     done
 }
 
-missing_packages() {
+# What nothing goes without, as Debian's packages.
+needed_packages() {
     local python
     python=$(find_python)
     command -v ip >/dev/null || echo iproute2
     command -v unshare >/dev/null && command -v flock >/dev/null || echo util-linux
+    command -v mount >/dev/null || echo mount
     if [ -z "$python" ]; then
         echo python3 python3-venv libnftables1
         return
@@ -32,21 +34,48 @@ missing_packages() {
     "$python" -c 'import ctypes; ctypes.CDLL("libnftables.so.1")' 2>/dev/null || echo libnftables1
 }
 
-# Installs Debian packages; fails where that needs another user or another system.
+# What some tests are skipped without: a compiler, and a JavaScript client with what fetches and runs it.
+wanted_packages() {
+    command -v cc >/dev/null || echo gcc libc6-dev
+    command -v node >/dev/null || echo nodejs
+    [ -d .peers/node_modules/msgpack5rpc ] || command -v npm >/dev/null || echo npm
+}
+
+# What machines are made with for bin/test --bare; debootstrap itself is unpacked beside the project.
+bare_packages() {
+    [ -n "$(find_python)" ] || echo python3
+    command -v git >/dev/null || echo git
+    command -v wget >/dev/null || echo wget
+}
+
+# Installs Debian packages; fails where that needs another user or another system, or they cannot be had.
 install_some() {
     [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
     say "installing $*"
-    apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >&2
+    apt-get -qq update >&2 || say "going on with the lists of packages that are here"
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >/dev/null
 }
 
+# The one command that makes this machine fit, for whoever may give it.
+advice() {
+    command -v apt-get >/dev/null || { echo "install what Debian calls: $*"; return; }
+    local update=
+    compgen -G '/var/lib/apt/lists/*Packages*' >/dev/null || update='apt-get update && '
+    echo "as root, run: ${update}apt-get install --no-install-recommends $*"
+}
+
+# install_packages FUNCTION...: what these name. All is named at once, but only what is needed ends the program.
 install_packages() {
-    local packages
-    read -r -d '' -a packages < <(missing_packages) || true
-    [ ${#packages[@]} -gt 0 ] || return 0
-    command -v apt-get >/dev/null || die "install what Debian calls: ${packages[*]}"
-    install_some "${packages[@]}" || die "missing on this machine; run: sudo apt-get install ${packages[*]}"
-    [ -n "$(find_python)" ] || die "Python 3.11 or later is needed, and this system packages an older one"
+    local needed missing each
+    read -r -d '' -a needed < <(needed_packages) || true
+    read -r -d '' -a missing < <(for each in "$@"; do "$each"; done) || true
+    [ ${#missing[@]} -gt 0 ] || return 0
+    install_some "${missing[@]}" && return
+    if [ ${#needed[@]} -eq 0 ]; then
+        say "tests will be skipped; to have them all, $(advice "${missing[@]}")"
+    elif ! install_some "${needed[@]}"; then
+        die "this machine lacks what is needed; $(advice "${missing[@]}")"
+    fi
 }
 
 # What the venv was made from. It holds the clone's path, as a venv does not survive being moved.
@@ -95,9 +124,14 @@ run_privately() {
         exec "$@"' sh "$@"
 }
 
+# set_up FUNCTION...: all that has to be there before anything runs, among it the packages that these name.
+set_up() {
+    install_packages "$@"
+    [ -n "$(find_python)" ] || die "Python 3.11 or later is needed, and this system packages an older one"
+    exec 9<"$root"
+    flock 9 # two at once would both fill .venv
+    make_venv
+    exec 9<&-
+}
+
 PATH=$PATH:/usr/sbin:/sbin # ip, on a Debian of old for users
-install_packages
-exec 9<"$root"
-flock 9 # two at once would both fill .venv
-make_venv
-exec 9<&-

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -88,7 +90,7 @@ def test_first_process_of_a_container_is_not_the_container(agent: AgentProcess) 
     client.allocate("other", netns=lab.container("other"))
     lab.remove("other")
     until(lambda: {each.id for each in client.list()} == {"web"}, SOON)
-    lab.run("host", ["kill", str(child)])
+    os.kill(child, signal.SIGTERM)
     until(lambda: client.list() == [], SOON)
 
 
