@@ -5,8 +5,11 @@ from __future__ import annotations
 import selectors
 import socket
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
+
+EVERY = ("0.0.0.0", "::")  # noqa: S104 - on purpose
 
 
 class Answer(NamedTuple):
@@ -34,13 +37,13 @@ def ask(connected: socket.socket, payload: bytes = b"hello") -> Answer:
 class EchoServer:
     """Answers `PEER PORT NAME LINE` to each line (TCP) or datagram (UDP), from a thread of its own."""
 
-    def __init__(self, name: str, proto: str, port: int) -> None:
+    def __init__(self, name: str, proto: str, port: int, addresses: Sequence[str] = EVERY) -> None:
         self._name = name
         self._selector = selectors.DefaultSelector()
         self._wake, self._woken = socket.socketpair()
         self._selector.register(self._woken, selectors.EVENT_READ, None)
-        for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104 - on purpose
-            self._listen(family, address, proto, port)
+        for address in addresses:
+            self._listen(socket.AF_INET6 if ":" in address else socket.AF_INET, address, proto, port)
         self._thread = threading.Thread(target=self._serve, name=f"echo {name} {proto}/{port}")
         self._thread.start()
 

@@ -18,7 +18,7 @@ from itertools import count
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from echo_server import Answer, EchoServer, ask
+from echo_server import EVERY, Answer, EchoServer, ask
 from moorage.kernel.linux import netns as namespaces
 
 HOST, OUTSIDE = "10.77.0.1", "10.77.0.2"
@@ -148,9 +148,9 @@ class Lab:
             return False
         return True
 
-    def echo_server(self, name: str, proto: str, port: int) -> EchoServer:
-        """Serve `port` on every address of the namespace, both families, until closed or the lab's end."""
-        server = self.call(name, EchoServer, name, proto, port)
+    def echo_server(self, name: str, proto: str, port: int, addresses: Sequence[str] = EVERY) -> EchoServer:
+        """Serve `port` on these addresses of the namespace, until closed or the lab's end."""
+        server = self.call(name, EchoServer, name, proto, port, addresses)
         self._exit.callback(server.close)
         return server
 

@@ -5,10 +5,12 @@ import pytest
 from moorage.kernel.linux.conntrack import _dumps
 from moorage.kernel.linux.ctnetlink import Entry
 from moorage.kernel.linux.flows import Wanted, ends, is_stray
+from moorage.kernel.linux.local import Local
 from moorage.kernel.protocol import Flow
 
 TCP, UDP = 6, 17
 WEB, HOST, ELSEWHERE = "10.0.42.2", "192.0.2.1", "198.51.100.9"
+LOCAL = Local(frozenset({HOST}))
 ANY = Flow("tcp", "", 8080, 8080, (WEB,))
 ONE = ANY._replace(host_ip=HOST)
 
@@ -50,7 +52,7 @@ def entry(proto: int, target: str, answers: str) -> Entry:
 )
 def test_only_connections_of_the_mapping_end(flow: Flow, found: Entry, ended: bool) -> None:
     """An entry ends when it went through the mapping, or to it before it was there, and no other does."""
-    assert ends(flow, found, {HOST}) is ended
+    assert ends(flow, found, LOCAL) is ended
 
 
 @pytest.mark.parametrize(
@@ -64,6 +66,8 @@ def test_only_connections_of_the_mapping_end(flow: Flow, found: Entry, ended: bo
         ([], entry(TCP, HOST, HOST), False),
         ([], entry(TCP, HOST, ELSEWHERE), False),
         ([], entry(TCP, ELSEWHERE, WEB), False),
+        ([ANY], entry(TCP, ELSEWHERE, WEB), True),
+        ([ONE], entry(TCP, ELSEWHERE, WEB), False),
     ],
     ids=[
         "unpublished",
@@ -74,13 +78,15 @@ def test_only_connections_of_the_mapping_end(flow: Flow, found: Entry, ended: bo
         "to a socket of the host",
         "translated by others elsewhere",
         "led to the container by others",
+        "to an address that the host has lost",
+        "led by others from another address than the mapping's",
     ],
 )
 def test_strays_are_what_no_mapping_leads_to_a_container(
     flows: list[Flow], found: Entry, stray: bool
 ) -> None:
     """What goes from a host address to a container is a stray unless a mapping leads it there."""
-    assert is_stray(found, flows, [ip_network("10.0.42.0/24")], {HOST}) is stray
+    assert is_stray(found, flows, [ip_network("10.0.42.0/24")], LOCAL) is stray
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import socket
 import struct
 from collections.abc import Iterator, Sequence
+from ipaddress import ip_network
 from itertools import count
 from typing import NamedTuple
 
@@ -11,7 +12,8 @@ import pytest
 from lab import HOST, HOST6, OUTSIDE, OUTSIDE6, Lab
 from moorage.kernel.linux.conntrack import Conntrack
 from moorage.kernel.linux.ctnetlink import GET, Entry
-from moorage.kernel.linux.flows import PROTOCOLS, ends
+from moorage.kernel.linux.flows import PROTOCOLS, Moved, ends
+from moorage.kernel.linux.local import Local
 from moorage.kernel.linux.nfnetlink import Netlink, attribute, generic, nested
 from moorage.kernel.protocol import Flow
 
@@ -103,7 +105,7 @@ def flush(flows: Sequence[Flow], *, filters: bool) -> set[bytes]:
 
 
 def expected(flows: Sequence[Flow]) -> set[bytes]:
-    local = {HOST, HOST6, "127.0.0.1", "::1"}
+    local = Local(frozenset({HOST, HOST6, "127.0.0.1", "::1"}))
     with Netlink() as netlink:
         entries = [Entry.parsed(each) for each in netlink.dump(GET, generic(0))]
     return {
@@ -129,3 +131,34 @@ def test_what_ends_is_what_is_meant(lab: Lab, flow: Flow, filters: bool) -> None
 
     wanted, left = lab.call("host", tried)
     assert left == wanted
+
+
+@pytest.mark.parametrize("filters", [True, False])
+@pytest.mark.parametrize(
+    ("gone", "come"),
+    [
+        (Local(frozenset({HOST, HOST6})), Local()),
+        (Local(), Local(frozenset({ELSEWHERE, ELSEWHERE6}))),
+        (Local(frozenset({HOST})), Local(frozenset({HOST}))),
+        (Local(subnets=frozenset({ip_network("198.51.100.0/24")})), Local()),
+    ],
+    ids=["left", "came", "left and came", "a subnet"],
+)
+def test_what_ends_with_an_address_is_what_is_meant(
+    lab: Lab, gone: Local, come: Local, filters: bool
+) -> None:
+    """Of an address that moved, what was led from it ends, and datagrams to it; by filters as by reading."""
+    moved = Moved.by(gone, come, [WEB, WEB6])
+
+    def tried() -> tuple[set[bytes], set[bytes]]:
+        fill(list(every()))
+        with Netlink() as netlink:
+            entries = [Entry.parsed(each) for each in netlink.dump(GET, generic(0))]
+            table = Conntrack(netlink)
+            table.filters = filters
+            table.follow(gone, come, [WEB, WEB6])
+        return {each.identity for each in entries if not moved.covers(each)}, present()
+
+    wanted, left = lab.call("host", tried)
+    assert left == wanted
+    assert len(left) < len(list(every()))

@@ -43,6 +43,11 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class Follow:
+    """An address left the host or came to it: end the connections that it has no more to do with."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reload:
     """Make everything as the journal has it."""
 
@@ -107,7 +112,7 @@ class PortMapper(ThreadActor):
         context = self._context
         self._firewall = context.kernel.open_firewall(loopback=context.config.loopback)
         await self._reload()
-        self._firewall.watch(self._wake)
+        self._firewall.watch(self._wake, self._tell_moved)
         self.actor_ref.tell(EndStrays())  # 1 s with 40,000 connections, for which nobody needs to wait
 
     async def end(self) -> None:
@@ -120,6 +125,8 @@ class PortMapper(ThreadActor):
         match message:
             case Look():
                 await self._consider()
+            case Follow():
+                self.firewall.follow_addresses()
             case Reload():
                 await self._reload()
             case EndStrays():
@@ -282,6 +289,11 @@ class PortMapper(ThreadActor):
         if not self._looking:
             self._looking = True
             self._tell_look()
+
+    def _tell_moved(self) -> None:
+        """Called by the watcher's thread: at once, so that no newer connection ends with the former ones."""
+        if not self.actor_stopped.is_set():
+            self.actor_ref.tell(Follow())
 
     def _tell_look(self) -> None:
         if not self.actor_stopped.is_set():

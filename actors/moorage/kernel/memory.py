@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from moorage.errors import Code, Refused
-from moorage.kernel.comparison import Key, differences
 from moorage.kernel.linux import holder, reserved
+from moorage.kernel.linux.ruleset import describe
 from moorage.kernel.protocol import (
     Bridge,
     Element,
@@ -30,6 +30,8 @@ from moorage.values import Interface, Network
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _IPV6 = Path("/proc/net/if_inet6")
+
+Key = tuple[str, tuple[str | int, ...]]
 
 
 class _Unshared:
@@ -121,7 +123,7 @@ class MemoryKernel:
         """Hold exactly `elements`; a sentence for each difference."""
         wanted = {(element.container, element.key): element for element in elements}
         with self._lock:
-            wrong = differences(self.table, wanted) if self.installed else ["table inet moorage was missing"]
+            wrong = _differences(self.table, wanted) if self.installed else ["table inet moorage was missing"]
             self.table, self.installed = wanted, True
         return wrong
 
@@ -151,7 +153,7 @@ class _Watching:
         self._kernel = kernel
         self._wakers: list[Callable[[], None]] = []
 
-    def watch(self, wake: Callable[[], None]) -> None:
+    def watch(self, wake: Callable[[], None], moved: Callable[[], None] | None = None) -> None:  # noqa: ARG002 - nothing does
         """Call `wake` at each `MemoryKernel.disturb`, until `close`."""
         self._kernel.subscribe(wake)
         self._wakers.append(wake)
@@ -258,6 +260,9 @@ class MemoryFirewall(_Watching):
         """See `Firewall.flush_flows`; remembered in `MemoryKernel.flushed`."""
         self._kernel.flushed.extend(flows)
 
+    def follow_addresses(self) -> None:
+        """See `Firewall.follow_addresses`; a dict tracks no connections."""
+
     def end_strays(self, mapped: Collection[Flow], subnets: Collection[str]) -> None:
         """See `Firewall.end_strays`; a dict tracks no connections."""
 
@@ -288,3 +293,18 @@ class MemoryFirewall(_Watching):
 def _unsupported(netns: str | None) -> NoReturn:
     text = f'the kernel is "memory" and has no network namespaces: {netns} needs one with kernel = "linux"'
     raise Refused(Code.UNSUPPORTED, text)
+
+
+def _differences(present: Mapping[Key, Element], wanted: Mapping[Key, Element]) -> list[str]:
+    keys = sorted(present.keys() | wanted.keys(), key=repr)
+    return [
+        f"element {describe(wanted.get(key) or present[key])} {_what(present.get(key), wanted.get(key))}"
+        for key in keys
+        if present.get(key) != wanted.get(key)
+    ]
+
+
+def _what(present: Element | None, wanted: Element | None) -> str:
+    if wanted is None:
+        return "was not ours"
+    return "was missing" if present is None else "had another value"

@@ -174,10 +174,16 @@ class Firewall(Protocol):
     def flush_flows(self, flows: Collection[Flow]) -> None:
         """Forget the conntrack entries of these mappings, so that new ones are translated and old ones end."""
 
+    def follow_addresses(self) -> None:
+        """Forget the conntrack entries to addresses that left the host or came to it since the last call.
+
+        Cheap where there are none.
+        """
+
     def end_strays(self, mapped: Collection[Flow], subnets: Collection[str]) -> None:
         """Forget the conntrack entries that lead from host addresses into `subnets` through none of `mapped`.
 
-        Where the proxy carries 127.0.0.1, nothing leads from there.
+        Where the proxy carries 127.0.0.1, nothing leads from there; and nothing from an address that is not the host's.
         """
 
     def keep_forwarding(self, bridges: Collection[Forwarded]) -> Kept:
@@ -197,8 +203,11 @@ class Firewall(Protocol):
     def ephemeral(self) -> range:
         """The ports of `ip_local_port_range`."""
 
-    def watch(self, wake: Callable[[], None]) -> None:
-        """Call `wake` (from any thread, often) whenever somebody changed nftables or reserved ports, until `close`."""
+    def watch(self, wake: Callable[[], None], moved: Callable[[], None]) -> None:
+        """Call `wake` (from any thread, often) whenever somebody changed nftables or reserved ports, until `close`.
+
+        And `moved` whenever an address left the host or came to it.
+        """
 
     def remove(self) -> None:
         """Remove the table and what `keep_forwarding` put elsewhere. Nothing to remove is no error."""

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import errno
 import socket
-import struct
 from collections.abc import Collection, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from ipaddress import ip_network
 from itertools import islice, product
 from pathlib import Path
 
 from moorage.errors import Code, Refused
+from moorage.kernel.linux import local
 from moorage.kernel.linux.ctnetlink import DELETE, GET, Entry, Match
-from moorage.kernel.linux.flows import PROTOCOLS, Wanted, ends, families, is_stray, matches
-from moorage.kernel.linux.nfnetlink import Netlink, address, attributes, generic
+from moorage.kernel.linux.flows import PROTOCOLS, Moved, Wanted, ends, families, is_stray, matches
+from moorage.kernel.linux.local import Local
+from moorage.kernel.linux.nfnetlink import Netlink, generic
 from moorage.kernel.protocol import Flow
 
 _COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
-_GETADDR = 22  # RTM_GETADDR
-_LOCAL = 2  # IFA_LOCAL
-_ADDRESS = 1  # IFA_ADDRESS
 _PER_WALK = 1000
 """Entries that are read in the time in which a dump walks the table once: 9 ms with 262,144 buckets."""
 _PER_DUMP = 64
@@ -42,12 +40,8 @@ class Conntrack:
         """Delete the entries of `flows`. Raises Refused (denied)."""
         if not flows or not _count():
             return
-        try:
+        with _denied():
             self._flush(flows)
-        except PermissionError as error:
-            raise Refused(
-                Code.DENIED, "ending connections needs CAP_NET_ADMIN: run the agent as root"
-            ) from error
 
     def end_strays(self, mapped: Collection[Flow], subnets: Collection[str], *, loopback: bool) -> None:
         """Delete what leads from this host into `subnets` through none of `mapped`. Raises Refused (denied).
@@ -56,36 +50,62 @@ class Conntrack:
         """
         if not _count():
             return
-        wanted, networks, local = Wanted(mapped), list(map(ip_network, subnets)), _local_addresses()
+        wanted, networks, now = Wanted(mapped), list(map(ip_network, subnets)), local.read()
         for entry in self._read([generic(socket.AF_UNSPEC)]):
-            if is_stray(entry, wanted.of(entry.proto, entry.port), networks, local, loopback=loopback):
+            if is_stray(entry, wanted.of(entry.proto, entry.port), networks, now, loopback=loopback):
+                self._delete(entry)
+
+    def follow(self, gone: Local, come: Local, backends: Collection[str]) -> None:
+        """Delete what went to addresses that have left the host, or have come to it.
+
+        Of translated entries those alone that lead to one of `backends`. Raises Refused (denied).
+        """
+        moved = Moved.by(gone, come, backends)
+        if not moved.versions() or not _count():
+            return
+        with _denied():
+            self._end(moved)
+
+    def _end(self, moved: Moved) -> None:
+        """Delete by filters what the kernel finds so, where that pays, and the rest by reading it."""
+        found, versions = list(moved.matches()), moved.versions()
+        quick = [match for match in found if match.family == socket.AF_INET]
+        whole = any(subnet.version == 4 for subnet in moved.subnets)
+        if len(quick) <= _PER_DUMP and not whole and self._filter(quick):
+            versions.discard(socket.AF_INET)
+        for entry in self._read([generic(version) for version in sorted(versions)]):
+            if moved.covers(entry):
                 self._delete(entry)
 
     def _flush(self, flows: Collection[Flow]) -> None:
-        local, entries = _local_addresses(), _count()
+        now, entries = local.read(), _count()
         versions = {family for flow in flows for family in families(flow)}
-        if socket.AF_INET in versions and self._prune(flows, local, entries):
+        if socket.AF_INET in versions and self._prune(flows, now, entries):
             versions.remove(socket.AF_INET)
-        self._search(flows, local, _dumps(flows, sorted(versions), entries))
+        self._search(flows, now, _dumps(flows, sorted(versions), entries))
 
-    def _prune(self, flows: Collection[Flow], local: Collection[str], entries: int) -> bool:
+    def _prune(self, flows: Collection[Flow], now: Local, entries: int) -> bool:
         """Delete the IPv4 entries of `flows` by filters; False where the kernel cannot, or it does not pay."""
-        most = _PER_DUMP * len(_dumps(flows, [socket.AF_INET], entries)) if self.filters else 0
-        found = list(islice(matches(flows, local), most + 1))
+        most = 0 if now.subnets else _PER_DUMP * len(_dumps(flows, [socket.AF_INET], entries))
+        found = list(islice(matches(flows, now), most + 1)) if self.filters else []
+        return self.filters and len(found) <= most and self._filter(found)
+
+    def _filter(self, found: Collection[Match]) -> bool:
+        """Delete by filters; False where the kernel cannot."""
         try:
-            for match in found if len(found) <= most else ():
+            for match in found if self.filters else ():
                 self._netlink.ask(DELETE, match.packed())
         except OSError as error:
             if error.errno not in _UNKNOWN:
                 raise
             self.filters = False
-        return self.filters and len(found) <= most
+        return self.filters
 
-    def _search(self, flows: Collection[Flow], local: Collection[str], dumps: Collection[bytes]) -> None:
+    def _search(self, flows: Collection[Flow], now: Local, dumps: Collection[bytes]) -> None:
         """Read what may be of `flows`, and delete what is, one by one."""
         wanted = Wanted(flows)
         for entry in self._read(dumps):
-            if any(ends(flow, entry, local) for flow in wanted.of(entry.proto, entry.port)):
+            if any(ends(flow, entry, now) for flow in wanted.of(entry.proto, entry.port)):
                 self._delete(entry)
 
     def _read(self, dumps: Collection[bytes]) -> Iterator[Entry]:
@@ -95,6 +115,14 @@ class Conntrack:
     def _delete(self, entry: Entry) -> None:
         with suppress(FileNotFoundError):
             self._netlink.ask(DELETE, generic(entry.family) + entry.identity)
+
+
+@contextmanager
+def _denied() -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        raise Refused(Code.DENIED, "ending connections needs CAP_NET_ADMIN: run the agent as root") from error
 
 
 def _count() -> int:
@@ -116,10 +144,3 @@ def _dumps(flows: Collection[Flow], versions: Collection[int], entries: int) -> 
     if len(protos) * len(versions) <= worth:
         return [Match(family, proto).packed() for proto, family in product(protos, versions)]
     return [generic(*versions) if len(versions) == 1 else generic(socket.AF_UNSPEC)]
-
-
-def _local_addresses() -> frozenset[str]:
-    with Netlink(socket.NETLINK_ROUTE) as route:
-        bodies = route.dump(_GETADDR, struct.pack("=BBBBI", 0, 0, 0, 0, 0))
-    fields = [dict(attributes(body[8:])) for body in bodies]
-    return frozenset(address(field.get(_LOCAL) or field[_ADDRESS]) for field in fields)

@@ -19,8 +19,8 @@ _TARGETS = {socket.AF_INET: 2, socket.AF_INET6: 4}
 _ORIGINAL_FLAGS, _REPLY_FLAGS = 1, 2
 # net/netfilter/nf_internals.h: what of a tuple a filter looks at
 _BY_SOURCE, _BY_TARGET, _BY_PROTO, _BY_TARGET_PORT = 1 << 0, 1 << 1, 1 << 3, 1 << 5
-_TRANSLATED = struct.pack("!I", 1 << 5)
-"""IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h: it was led to another address than it was sent to."""
+# linux/netfilter/nf_conntrack_common.h
+_MASQUERADED, _TRANSLATED = 1 << 4, 1 << 5  # IPS_SRC_NAT, IPS_DST_NAT
 
 
 class Entry(NamedTuple):
@@ -31,66 +31,109 @@ class Entry(NamedTuple):
     port: int
     answers: str
     translated: bool
+    """Whether it was led to another address than it was sent to."""
     family: int
     identity: bytes
+    source: str = ""
+    back_port: int = 0
+    """The port that answers go to, which is not its own where it was masqueraded."""
+    masqueraded: bool = False
 
     @classmethod
     def parsed(cls, body: bytes) -> Self:
         """The entry in a message of the kernel."""
-        fields = dict(attributes(body[4:]))
+        fields, version = dict(attributes(body[4:])), socket.AddressFamily(body[0])
         identity = nested(_ORIGINAL, fields[_ORIGINAL])
         identity += b"".join(attribute(kind, fields[kind]) for kind in (_ID, _ZONE) if kind in fields)
         original, reply = (dict(attributes(fields[kind])) for kind in (_ORIGINAL, _REPLY))
-        proto, family = dict(attributes(original[_PROTO])), body[0]
+        there, back = (dict(attributes(half[_PROTO])) for half in (original, reply))
+        ends, answers = (dict(attributes(half[_IP])) for half in (original, reply))
         return cls(
-            proto[_NUMBER][0],
-            address(dict(attributes(original[_IP]))[_TARGETS[socket.AddressFamily(family)]]),
-            int.from_bytes(proto.get(_TARGET_PORT, b""), "big"),
-            address(dict(attributes(reply[_IP]))[_SOURCES[socket.AddressFamily(family)]]),
-            bool(fields[_STATUS][3] & _TRANSLATED[3]),
-            family,
-            identity,
+            proto=there[_NUMBER][0],
+            target=address(ends[_TARGETS[version]]),
+            port=int.from_bytes(there.get(_TARGET_PORT, b""), "big"),
+            answers=address(answers[_SOURCES[version]]),
+            translated=bool(fields[_STATUS][3] & _TRANSLATED),
+            family=body[0],
+            identity=identity,
+            source=address(ends[_SOURCES[version]]),
+            back_port=int.from_bytes(back.get(_TARGET_PORT, b""), "big"),
+            masqueraded=bool(fields[_STATUS][3] & _MASQUERADED),
         )
 
 
 class Match(NamedTuple):
-    """What entries have in common. None is anything."""
+    """What entries have in common. None is anything; a port is one of a protocol.
+
+    The kernel's filters take an IPv6 address for all that it is not (Linux 6.18).
+    """
 
     family: int
-    proto: int
+    proto: int | None = None
     port: int | None = None
     target: str | None = None
     source: str | None = None
     answers: str | None = None
-    translated: bool = False
-    """Only those that are; False is both."""
+    back_port: int | None = None
+    translated: bool | None = None
+    masqueraded: bool | None = None
+
+    def covers(self, entry: Entry) -> bool:
+        """Whether `entry` is one of them."""
+        return all(
+            wanted is None or wanted == found
+            for wanted, found in (
+                (self.family, entry.family),
+                (self.proto, entry.proto),
+                (self.port, entry.port),
+                (self.target, entry.target),
+                (self.source, entry.source),
+                (self.answers, entry.answers),
+                (self.back_port, entry.back_port),
+                (self.translated, entry.translated),
+                (self.masqueraded, entry.masqueraded),
+            )
+        )
 
     def packed(self) -> bytes:
         """The body of a message that asks for them, or deletes them."""
-        body = generic(self.family) + nested(_ORIGINAL, *self._addresses(), self._ports())
-        flags = [attribute(_ORIGINAL_FLAGS, struct.pack("=I", self._flags()))]
-        if self.answers is not None:
-            body += nested(_REPLY, nested(_IP, self._address(_SOURCES, self.answers)))
-            flags.append(attribute(_REPLY_FLAGS, struct.pack("=I", _BY_SOURCE)))
-        if self.translated:
-            body += attribute(_STATUS, _TRANSLATED) + attribute(_STATUS_MASK, _TRANSLATED)
-        return body + nested(_FILTER, *flags)
+        original = (
+            (_BY_SOURCE, self._addresses(_SOURCES, self.source)),
+            (_BY_TARGET, self._addresses(_TARGETS, self.target)),
+        )
+        reply = ((_BY_SOURCE, self._addresses(_SOURCES, self.answers)),)
+        there, back = self._half(original, self.port), self._half(reply, self.back_port)
+        flags = [
+            attribute(kind, struct.pack("=I", looked_at))
+            for kind, (looked_at, _) in ((_ORIGINAL_FLAGS, there), (_REPLY_FLAGS, back))
+            if looked_at
+        ]
+        body = generic(self.family) + nested(_ORIGINAL, there[1]) + nested(_REPLY, back[1])
+        return body + self._status() + nested(_FILTER, *flags)
 
-    def _flags(self) -> int:
-        flags = _BY_PROTO
-        flags |= _BY_SOURCE if self.source is not None else 0
-        flags |= _BY_TARGET if self.target is not None else 0
-        return flags | (_BY_TARGET_PORT if self.port is not None else 0)
+    def _half(self, addresses: tuple[tuple[int, bytes], ...], port: int | None) -> tuple[int, bytes]:
+        """What a filter looks at in one direction, and what it shall find there."""
+        looked_at = sum(flag for flag, packed in addresses if packed)
+        found = [packed for _, packed in addresses if packed]
+        parts = nested(_IP, *found) if found else b""
+        if self.proto is not None:
+            looked_at |= _BY_PROTO | (_BY_TARGET_PORT if port is not None else 0)
+            numbers = attribute(_NUMBER, bytes([self.proto])) + attribute(
+                _TARGET_PORT, struct.pack("!H", port or 0)
+            )
+            parts += nested(_PROTO, numbers)
+        return looked_at, parts
 
-    def _addresses(self) -> list[bytes]:
-        ends = ((_SOURCES, self.source), (_TARGETS, self.target))
-        parts = [self._address(kinds, end) for kinds, end in ends if end is not None]
-        return [nested(_IP, *parts)] if parts else []
-
-    def _ports(self) -> bytes:
-        port = struct.pack("!H", self.port or 0)
-        return nested(_PROTO, attribute(_NUMBER, bytes([self.proto])), attribute(_TARGET_PORT, port))
-
-    def _address(self, kinds: dict[socket.AddressFamily, int], text: str) -> bytes:
+    def _addresses(self, kinds: dict[socket.AddressFamily, int], text: str | None) -> bytes:
+        if text is None:
+            return b""
         family = socket.AddressFamily(self.family)
         return attribute(kinds[family], socket.inet_pton(family, text))
+
+    def _status(self) -> bytes:
+        bits = ((_TRANSLATED, self.translated), (_MASQUERADED, self.masqueraded))
+        mask = sum(bit for bit, wanted in bits if wanted is not None)
+        value = sum(bit for bit, wanted in bits if wanted)
+        if not mask:
+            return b""
+        return attribute(_STATUS, struct.pack("!I", value)) + attribute(_STATUS_MASK, struct.pack("!I", mask))

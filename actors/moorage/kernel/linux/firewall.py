@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 from moorage.errors import Code, Refused
-from moorage.kernel.linux import audit, definitions, elements, generation, reserved, ruleset
+from moorage.kernel.linux import audit, definitions, elements, generation, local, reserved, ruleset
 from moorage.kernel.linux.connect.hook import ConnectHook, remove_former
 from moorage.kernel.linux.conntrack import Conntrack
 from moorage.kernel.linux.definitions import Listing
@@ -13,7 +14,7 @@ from moorage.kernel.linux.forward import Forwarding
 from moorage.kernel.linux.nfnetlink import Netlink
 from moorage.kernel.linux.nftables import FORBIDDEN, Nftables, NftablesError, TooLongError
 from moorage.kernel.protocol import Element, Flow, Forwarded, Kept
-from moorage.model.elements import astray
+from moorage.model.elements import astray, is_published
 
 Key = tuple[str, tuple[str | int, ...]]
 Elements = Collection[Element]
@@ -40,7 +41,12 @@ class LinuxFirewall:
         self._generation = -1
         self._reserved = reserved.text()
         self._watchers: list[generation.Watcher] = []
-        self._hook = self._open_hook(loopback)
+        self._news: local.News | None = None
+        self._hook: ConnectHook | None = None
+        self._local = local.read()
+        with self._closing():
+            self._news = local.News()
+            self._hook = _open_hook(loopback)
 
     def install(self, elements: Collection[Element]) -> list[str]:
         """See `Firewall.install`. Raises Refused (denied, unsupported)."""
@@ -87,6 +93,17 @@ class LinuxFirewall:
         if self._hook:
             self._hook.end(flows)
 
+    def follow_addresses(self) -> None:
+        """See `Firewall.follow_addresses`. Raises Refused (denied)."""
+        if self._news is None or not (changes := self._news.take()):
+            return
+        before, self._local = self._local, local.read()
+        gone, come = changes.gone, changes.come
+        if changes.missed:
+            gone, come = gone | (before - self._local), come | (self._local - before)
+        backends = {str(each.value[0]) for each in self._elements.values() if is_published(each)}
+        self._conntrack.follow(gone, come, backends)
+
     def end_strays(self, mapped: Collection[Flow], subnets: Collection[str]) -> None:
         """See `Firewall.end_strays`. Raises Refused (denied)."""
         self._conntrack.end_strays(mapped, subnets, loopback=_LOOPBACK not in self._own)
@@ -110,9 +127,9 @@ class LinuxFirewall:
         """See `Firewall.ephemeral`."""
         return reserved.ephemeral()
 
-    def watch(self, wake: Callable[[], None]) -> None:
+    def watch(self, wake: Callable[[], None], moved: Callable[[], None]) -> None:
         """See `Firewall.watch`; legacy iptables and reserved ports send no event: looked at every second."""
-        self._watchers.append(generation.Watcher(wake, self._unheard))
+        self._watchers.append(generation.Watcher(wake, moved, self._unheard))
 
     def remove(self) -> None:
         """See `Firewall.remove`. Raises Refused (denied)."""
@@ -128,23 +145,22 @@ class LinuxFirewall:
             self._watchers.pop().close()
         if self._hook:
             self._hook.close()
+        if self._news:
+            self._news.close()
         self._netlink.close()
         self._nftables.close()
 
     def _unheard(self) -> bool:
         return self._forwarding.legacy_differs() or reserved.text() != self._reserved or self._detached()
 
-    def _open_hook(self, loopback: str) -> ConnectHook | None:
-        """What leads sockets as they connect, if that is wanted; what a former agent left of it goes if not."""
+    @contextmanager
+    def _closing(self) -> Iterator[None]:
+        """Give back what is open where more cannot be had."""
         try:
-            if loopback == "connect":
-                return ConnectHook()
-            remove_former()
+            yield
         except BaseException:
-            self._netlink.close()
-            self._nftables.close()
+            self.close()
             raise
-        return None
 
     def _detached(self) -> bool:
         return self._hook is not None and not self._hook.intact()
@@ -202,6 +218,14 @@ class LinuxFirewall:
 
 def _key(element: Element) -> Key:
     return element.container, element.key
+
+
+def _open_hook(loopback: str) -> ConnectHook | None:
+    """What leads sockets as they connect, if that is wanted; what a former agent left of it goes if not."""
+    if loopback == "connect":
+        return ConnectHook()
+    remove_former()
+    return None
 
 
 def _open() -> Netlink:

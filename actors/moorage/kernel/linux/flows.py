@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Collection, Iterable, Iterator
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import ip_address
+from itertools import product
+from typing import NamedTuple, Self
 
 from moorage.kernel.linux.ctnetlink import Entry, Match
+from moorage.kernel.linux.local import Local, Network
 from moorage.kernel.protocol import Flow
 
 PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
+_DATAGRAMS = (socket.IPPROTO_UDP, socket.IPPROTO_SCTP)
+"""What has no socket of the host at its end that would tell of it."""
 _LOOPBACK = "127.0.0.1"
+_LINK_LOCAL = ("fe8", "fe9", "fea", "feb")
+"""How the text of such an address begins."""
 _ANY = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - how mappings on every address are written
-
-Network = IPv4Network | IPv6Network
 
 
 class Wanted:
@@ -44,7 +49,7 @@ def is_led(flow: Flow, target: str, to: str) -> bool:
     return to in flow.backends and flow.host_ip in {*_ANY, target}
 
 
-def ends(flow: Flow, entry: Entry, local: Collection[str]) -> bool:
+def ends(flow: Flow, entry: Entry, local: Local) -> bool:
     """Whether `entry`, whose protocol and port are the flow's, is one of its connections.
 
     Those translated to a backend are. So is everything else that went to a host address of the mapping, but
@@ -54,31 +59,78 @@ def ends(flow: Flow, entry: Entry, local: Collection[str]) -> bool:
         return False
     if entry.translated and entry.answers in flow.backends:
         return True
-    return _is_local(entry.target, local) and (entry.translated or entry.proto != socket.IPPROTO_TCP)
+    return entry.target in local and (entry.translated or entry.proto != socket.IPPROTO_TCP)
 
 
 def is_stray(
     entry: Entry,
     flows: Iterable[Flow],
     subnets: Iterable[Network],
-    local: Collection[str],
+    local: Local,
     *,
     loopback: bool = True,
 ) -> bool:
     """Whether `entry` leads from an address of this host into `subnets`, and none of `flows`, its port's, does.
 
-    With `loopback` False none does from 127/8.
+    With `loopback` False none does from 127/8. What one of them led from an address that the host has lost is a stray
+    too; what others lead from elsewhere is not.
     """
-    if not entry.translated or not _is_local(entry.target, local):
+    if not entry.translated:
         return False
     leads = loopback or not entry.target.startswith("127.")
-    if leads and any(is_led(flow, entry.target, entry.answers) for flow in flows):
+    led = leads and any(is_led(flow, entry.target, entry.answers) for flow in flows)
+    if led is (entry.target in local):
         return False
     answers = ip_address(entry.answers)
     return any(answers in subnet for subnet in subnets)
 
 
-def matches(flows: Collection[Flow], local: Collection[str]) -> Iterator[Match]:
+class Moved(NamedTuple):
+    """What ends when addresses leave the host, or come to it.
+
+    Datagrams that went to another host, or will, and what was led from an address that is gone to a backend.
+    """
+
+    gone: frozenset[str]
+    come: frozenset[str]
+    subnets: frozenset[Network]
+    """Those that are local as a whole, and left or came."""
+    backends: frozenset[str]
+
+    @classmethod
+    def by(cls, gone: Local, come: Local, backends: Iterable[str]) -> Self:
+        """When these did; link-local addresses, of which each container's link has one, are never translated."""
+        left, new = (
+            frozenset(text for text in each.addresses if not text.startswith(_LINK_LOCAL))
+            for each in (gone, come)
+        )
+        return cls(left, new, gone.subnets | come.subnets, frozenset(backends))
+
+    def versions(self) -> set[int]:
+        """The address families of what left or came."""
+        return set(map(_family, (*self.gone, *self.come, *map(str, self.subnets))))
+
+    def matches(self) -> Iterator[Match]:
+        """The entries, but for those of `subnets`."""
+        for address, proto in product(sorted(self.gone | self.come), _DATAGRAMS):
+            yield Match(_family(address), proto, target=address, translated=False)
+        for address, backend in product(sorted(self.gone), sorted(self.backends)):
+            if _family(address) == _family(backend):
+                yield Match(_family(address), target=address, answers=backend, translated=True)
+
+    def covers(self, entry: Entry) -> bool:
+        """Whether `entry` is one of them."""
+        if entry.translated:
+            return entry.answers in self.backends and (entry.target in self.gone or self._is_within(entry))
+        if entry.proto not in _DATAGRAMS:
+            return False
+        return entry.target in self.gone or entry.target in self.come or self._is_within(entry)
+
+    def _is_within(self, entry: Entry) -> bool:
+        return bool(self.subnets) and any(ip_address(entry.target) in subnet for subnet in self.subnets)
+
+
+def matches(flows: Collection[Flow], local: Local) -> Iterator[Match]:
     """The IPv4 entries that `ends` names. The kernel's filters take IPv6 addresses for the ones they are not.
 
     Missing is what went from one address in 127/8 to another with 127.0.0.1 on neither side.
@@ -89,14 +141,14 @@ def matches(flows: Collection[Flow], local: Collection[str]) -> Iterator[Match]:
             yield from _of_port(Match(socket.AF_INET, PROTOCOLS[flow.proto], port, target), flow, local)
 
 
-def _of_port(every: Match, flow: Flow, local: Collection[str]) -> Iterator[Match]:
+def _of_port(every: Match, flow: Flow, local: Local) -> Iterator[Match]:
     for backend in _ipv4(flow.backends):
         yield every._replace(answers=backend, translated=True)
-    to_host = every._replace(translated=every.proto == socket.IPPROTO_TCP)
+    to_host = every._replace(translated=True if every.proto == socket.IPPROTO_TCP else None)
     if every.target is None:
         yield to_host._replace(source=_LOOPBACK)
-        yield from (to_host._replace(target=address) for address in _ipv4(local))
-    elif _is_local(every.target, local):
+        yield from (to_host._replace(target=address) for address in _ipv4(local.addresses))
+    elif every.target in local:
         yield to_host
 
 
@@ -112,7 +164,3 @@ def families(flow: Flow) -> set[int]:
 
 def _family(address: str) -> int:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
-
-
-def _is_local(address: str, local: Collection[str]) -> bool:
-    return address in local or address.startswith("127.")

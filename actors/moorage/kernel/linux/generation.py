@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from moorage.kernel.linux.local import News
 from moorage.kernel.linux.nfnetlink import Netlink, attributes, generic, messages
 
 # linux/netfilter/nf_tables.h, nfnetlink.h
@@ -26,13 +27,25 @@ def read(netlink: Netlink) -> int:
 
 
 class Watcher:
-    """A thread that calls `wake` at each new generation, and when `poll`, asked every second, is true."""
+    """A thread that calls `wake` at each new generation, and when `poll`, asked every second, is true.
 
-    def __init__(self, wake: Callable[[], None], poll: Callable[[], bool], *, seconds: float = 1.0) -> None:
+    It calls `moved` when an address of the host has left or come.
+    """
+
+    def __init__(
+        self,
+        wake: Callable[[], None],
+        moved: Callable[[], None],
+        poll: Callable[[], bool],
+        *,
+        seconds: float = 1.0,
+    ) -> None:
         """Subscribe in the calling thread, so that nothing after this is missed, and start the thread."""
         self._wake = wake
+        self._moved = moved
         self._poll = poll
         self._seconds = seconds
+        self._news = News()
         self._netlink = Netlink(groups=_NFTABLES_GROUP)
         self._netlink.socket.setblocking(False)
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
@@ -46,6 +59,7 @@ class Watcher:
         os.eventfd_write(self._stop, 1)
         self._thread.join()
         self._netlink.close()
+        self._news.close()
         os.close(self._stop)
         self._stop = -1
 
@@ -53,10 +67,13 @@ class Watcher:
         with selectors.DefaultSelector() as selector:
             selector.register(self._stop, selectors.EVENT_READ)
             selector.register(self._netlink.socket, selectors.EVENT_READ)
+            selector.register(self._news, selectors.EVENT_READ)
             while True:
                 ready = {key.fileobj for key, _ in selector.select(self._seconds)}
                 if self._stop in ready:
                     return
+                if self._news.take():
+                    self._moved()
                 if self._heard() if ready else self._poll():
                     self._wake()
 
