@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 
+from moorage.printable import printable
+
 
 class Code(StrEnum):
     """Why a request was refused; the word before the colon on the wire."""
@@ -32,11 +34,13 @@ class Refused(MoorageError):
 
     `code` is one of `Code`; `text` is a sentence for the person reading it: what was asked, what stands
     in the way, who holds it and what can be done. `holders` are the ids of the interfaces that hold it, as far
-    as they are known: the agent looks whether they still live before it gives the refusal.
+    as they are known: the agent looks whether they still live before it gives the refusal. Whatever `text` quotes, it
+    is one line that a terminal shows as it is.
     """
 
     def __init__(self, code: Code | str, text: str, holders: Iterable[str] = ()) -> None:
         """Keep `code` (a member of `Code`, or its word), the sentence `text`, and who holds what was asked for."""
+        text = printable(text)
         super().__init__(code, text)
         self.code = Code(code)
         self.text = text
@@ -52,3 +56,7 @@ class Unreachable(MoorageError):
 
 class Fault(MoorageError):
     """Something broke; whether the request was done is unknown, and the same request may be sent again."""
+
+    def __init__(self, text: str = "") -> None:
+        """Keep the sentence `text`, made one line."""
+        super().__init__(printable(text))

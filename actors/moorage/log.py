@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, TextIO
 
 import structlog
+
+from moorage.printable import printable, printable_lines
 
 _PLAIN = structlog.wrap_logger(
     logging.getLogger("moorage"),
@@ -75,9 +77,18 @@ def set_up_logging(level: str) -> None:
 
 def _rendering(*, terminal: bool) -> list[Any]:
     if terminal:
-        return [structlog.dev.ConsoleRenderer()]
+        console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        return [structlog.processors.format_exc_info, _for_terminal, console]
     encode = json.JSONEncoder(default=repr).encode
     return [structlog.processors.format_exc_info, partial(_render, encode)]
+
+
+def _for_terminal(_logger: Any, _level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A terminal obeys escape sequences, and fields quote what others wrote; what is no text is shown by `repr`."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = printable_lines(value) if key == "exception" else printable(value)
+    return event
 
 
 def _render(encode: Callable[[Any], str], _logger: Any, _level: str, event: Mapping[str, Any]) -> str:

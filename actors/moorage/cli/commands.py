@@ -14,6 +14,7 @@ from moorage.cli.progress import waiting
 from moorage.cli.settings import inspection
 from moorage.client import Client
 from moorage.model.port_spec import parse_port_spec
+from moorage.printable import printable
 from moorage.rpc.wire import interface_to_wire, network_to_wire, status_to_wire
 from moorage.values import Interface
 
@@ -81,7 +82,7 @@ def release(client: Client, options: Namespace) -> Iterator[Answer]:
     for each in options.ids:
         released = client.release(each)
         done = "released" if released else "was not there"
-        yield Answer({"id": each, "released": released.released}, f"{text.printable(each)} {done}")
+        yield Answer({"id": each, "released": released.released}, f"{printable(each)} {done}")
 
 
 def ps(client: Client, options: Namespace) -> Iterator[Answer]:
@@ -125,7 +126,7 @@ def remove_network(client: Client, options: Namespace) -> Iterator[Answer]:
     """Remove a network that has no interfaces."""
     removed = client.remove_network(options.name, request=options.request)
     done = "removed" if removed else "was not there"
-    yield Answer({"name": options.name, "removed": removed.removed}, f"{text.printable(options.name)} {done}")
+    yield Answer({"name": options.name, "removed": removed.removed}, f"{printable(options.name)} {done}")
 
 
 def tree(client: Client, _options: Namespace) -> Iterator[Answer]:
@@ -160,7 +161,7 @@ def run_events(options: Namespace) -> int:
 def _patiently(answers: Iterable[Answer], path: str) -> Iterator[Answer]:
     each = iter(answers)
     while True:
-        with waiting(f"moorage: waiting for the agent at {text.printable(path)} …"):
+        with waiting(f"moorage: waiting for the agent at {printable(path)} …"):
             answer = next(each, None)
         if answer is None:
             return

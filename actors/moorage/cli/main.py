@@ -9,8 +9,8 @@ from enum import IntEnum
 
 from moorage.cli.output import abandon, prepare_streams
 from moorage.cli.parser import make_parser
-from moorage.cli.text import printable
 from moorage.errors import MoorageError, Refused, Unreachable
+from moorage.printable import printable, printable_lines
 
 
 class Exit(IntEnum):
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except Exception:  # noqa: BLE001 - a bug is a fault; Python's own exit code for it would say "refused"
-        traceback.print_exc()
+        print(printable_lines(traceback.format_exc()), end="", file=sys.stderr)
         return Exit.FAULT
     return code
 

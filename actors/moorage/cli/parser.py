@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from argparse import SUPPRESS, ArgumentError, ArgumentParser, Namespace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from moorage.cli import commands, local
+from moorage.printable import printable
 from moorage.version import VERSION
 
 if TYPE_CHECKING:
@@ -36,9 +37,17 @@ _OF_NETWORKS = {
 }
 
 
+class Parser(ArgumentParser):
+    """One whose complaints quote what was typed, and do not obey it."""
+
+    def error(self, message: str) -> NoReturn:
+        """See ArgumentParser.error."""
+        super().error(printable(message))
+
+
 def make_parser() -> ArgumentParser:
     """Return the parser; what it parses has `run`, a function of the options that gives an exit code."""
-    parser = ArgumentParser(
+    parser: ArgumentParser = Parser(
         prog="moorage", description="Addresses and published ports for containers.", allow_abbrev=False
     )
     parser.add_argument("--socket", metavar="PATH", help=_SOCKET)

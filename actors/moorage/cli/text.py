@@ -6,13 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from moorage.model.port_spec import format_ports
+from moorage.printable import printable
 from moorage.rpc.wire import value_from_wire
 from moorage.values import ActorInfo, Interface, Mapping, Network, Status, Step
-
-
-def printable(text: str) -> str:
-    """Return `text` on one line and without what a terminal would obey."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

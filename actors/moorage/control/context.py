@@ -14,6 +14,7 @@ from moorage.config import Config
 from moorage.control.plane import Plane
 from moorage.inheritance import Inheritance
 from moorage.kernel.protocol import Claim, Kernel
+from moorage.printable import printable
 from moorage.store.lock import Lock
 from moorage.supervision.directory import Address, Directory
 from moorage.supervision.loop import EventLoop
@@ -47,7 +48,7 @@ class Warnings:
 
     def say(self, owner: str, sentences: Iterable[str]) -> list[str]:
         """Put `sentences` in the place of what `owner` said before; gives those that are new, for the log."""
-        said = tuple(dict.fromkeys(sentences))
+        said = tuple(dict.fromkeys(map(printable, sentences)))
         with self._lock:
             before = self._said.pop(owner, ())
             if said:

@@ -18,6 +18,7 @@ from moorage.control.requests import key_of, pack_reply, unpack_reply
 from moorage.errors import Code, MoorageError, Refused
 from moorage.kernel.protocol import Bridge, Occupied
 from moorage.log import Log
+from moorage.model.link_names import LONGEST
 from moorage.model.subnets import CANDIDATES, check_free, choose, parse_subnet
 from moorage.rpc.checks import MTU6_MIN
 from moorage.rpc.wire import network_to_wire
@@ -35,9 +36,6 @@ from moorage.supervision.messages import Halt, Start
 from moorage.values import ALWAYS, Network
 
 log = Log()
-
-IFNAMSIZ = 15
-"""Bytes of a link's name (linux/if.h, less the final zero)."""
 
 MTU = 1500
 """Bytes of the largest packet in a bridge of ours unless somebody asks for another: Ethernet's."""
@@ -242,6 +240,6 @@ def _is_as_asked(existing: Network, asked: Mapping[str, str]) -> bool:
 def _bridge_name(name: str) -> str:
     """`mg-NAME`, or a hash of the name where that is too long for a link."""
     plain = f"mg-{name}"
-    if len(plain) <= IFNAMSIZ:
+    if len(plain) <= LONGEST:
         return plain
     return f"mg-{hashlib.blake2b(name.encode(), digest_size=6).hexdigest()}"

@@ -8,6 +8,7 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from moorage.kernel.protocol import Element, Flow
+from moorage.model.link_names import can_be_said
 from moorage.values import ANY, Mapping, Network
 
 _ANY6 = "::"
@@ -100,16 +101,22 @@ def _singles(mapping: Mapping) -> Iterator[tuple[str, str | int, tuple[int, ...]
 
 
 def _network(network: Network) -> Iterator[Element]:
+    yield Element("masq4", (network.subnet,))
+    if network.subnet6 is not None:
+        yield Element("masq6", (network.subnet6,))
+    if can_be_said(network.bridge):  # else its containers are cut off
+        yield from _bridge(network)
+
+
+def _bridge(network: Network) -> Iterator[Element]:
     bridge = network.bridge
     yield Element("bridges", (bridge,))
     yield Element("samebr", (bridge, bridge))
     if network.internal:
         yield Element("internal", (bridge,))
     yield Element("net4if", (network.subnet, bridge))
-    yield Element("masq4", (network.subnet,))
     if network.subnet6 is not None:
         yield Element("net6if", (network.subnet6, bridge))
-        yield Element("masq6", (network.subnet6,))
 
 
 def _targets(mapping: Mapping, ip: str, ipv6: str | None) -> Iterator[tuple[str, tuple[str, ...], str]]:

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final, NoReturn
 
 from moorage.errors import Code, Refused
+from moorage.model.link_names import WANTED, is_link_name
 
 Check = Callable[[str, Any], Any]
 """Takes the key and its value, returns the value to go on with. Raises Refused (invalid, limit)."""
@@ -28,7 +29,6 @@ MTU_MAX: Final = 65535
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_LINK = re.compile(r"[!-~]{1,15}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _PREFIX = re.compile(r"[0-9]{1,3}")
 _PORT = re.compile(r"0*([1-9][0-9]{0,4})(/(tcp|udp|sctp))?")
@@ -68,10 +68,9 @@ def network_name(key: str, value: Any) -> str:
 
 
 def link_name(key: str, value: Any) -> str:
-    """A name the kernel takes for a link (`dev_valid_name`); '%' would be a pattern to it."""
-    wanted = "a link's name: 1 to 15 ASCII characters without space, '/', ':' and '%', not '.' or '..'"
-    name = _matching(_LINK, key, value, wanted)
-    return invalid(key, value, wanted) if name in {".", ".."} or set(name) & set("/:%") else name
+    """A name for a bridge, or for a link in a container."""
+    name = text(key, value)
+    return name if is_link_name(name) else invalid(key, name, WANTED)
 
 
 def mac(key: str, value: Any) -> str:

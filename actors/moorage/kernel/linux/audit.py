@@ -36,8 +36,13 @@ def rewrite(wanted: Collection[Element], present: Collection[Element]) -> list[s
 
 
 def adjust(wanted: Collection[Element], present: Collection[Element]) -> list[str]:
-    """Remove the elements that should not be there and add those that are missing."""
+    """Remove the elements that should not be there and add those that are missing.
+
+    Where one of them has a name that cannot be said, the table is replaced.
+    """
     ours, there = set(wanted), set(present)
+    if not all(map(ruleset.can_say, there - ours)):
+        return rebuild(wanted)
     return ruleset.change(sorted(ours - there, key=repr), sorted(there - ours, key=_order))
 
 

@@ -10,7 +10,7 @@ from socket import AF_INET, AF_INET6
 
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import sysctl
-from moorage.kernel.linux.names import LINK_LOCAL, alias, bridge_mac, check_link_name, link_local
+from moorage.kernel.linux.names import LINK_LOCAL, alias, bridge_mac, is_port, link_local
 from moorage.kernel.linux.readiness import await_addresses
 from moorage.kernel.linux.repairs import Repairs
 from moorage.kernel.linux.router import Router
@@ -18,6 +18,7 @@ from moorage.kernel.linux.rtdump import Link
 from moorage.kernel.linux.rtnetlink import IFA_F_NODAD, OURS, Rtnetlink, ignoring, refusing
 from moorage.kernel.linux.sysctl import Sysctls
 from moorage.model.forwarding import SWITCHES
+from moorage.model.link_names import can_be_said
 from moorage.values import Network
 
 _MAIN = 254  # RT_TABLE_MAIN
@@ -47,8 +48,15 @@ class Bridges:
         self._made: set[str] = set()
 
     def find(self, name: str) -> Link | None:
-        """The bridge of that name; raises Refused (invalid) for a bad name or another kind of link."""
-        check_link_name(name)
+        """The bridge of that name; raises Refused: invalid for another kind of link, unsupported for a name of former
+        versions that no rule can say.
+        """
+        if not can_be_said(name):
+            raise Refused(
+                Code.UNSUPPORTED,
+                f"no rule can name the bridge {name!r}, and nothing would guard it: release the interfaces of its "
+                "network, remove it, and make another on another bridge",
+            )
         link = self._reader.link(name)
         if link is not None and link.kind != "bridge":
             kind = f"a {link.kind}" if link.kind else "a link of another kind"
@@ -66,6 +74,8 @@ class Bridges:
                 Code.UNSUPPORTED,
                 f"network {network.name} asks for {network.subnet6}, but this host has no IPv6",
             )
+        if not can_be_said(network.bridge):
+            self._shut(network.bridge)
         found = self.find(network.bridge)
         with refusing(f"set up the bridge {network.bridge}"):
             if found is None:
@@ -86,6 +96,14 @@ class Bridges:
                 self._ip.link("del", index=link.ifindex)
             else:
                 self._take_back(link.ifindex)
+
+    def _shut(self, bridge: str) -> None:
+        """Set the ports of ours down in a bridge that rules cannot guard."""
+        links = {link.name: link for link in self._reader.links()}
+        with refusing(f"set down the ports of the bridge {bridge!r}"):
+            for port in links.values():
+                if bridge in links and port.master == links[bridge].ifindex and is_port(port) and port.up:
+                    self._ip.link("set", index=port.ifindex, state="down")
 
     def _remake(self, network: Network) -> list[str]:
         """The first time is no repair."""

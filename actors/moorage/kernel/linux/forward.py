@@ -6,7 +6,17 @@ import socket
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from moorage.kernel.linux import nft_rules, ruleset
-from moorage.kernel.linux.forward_rules import CHAIN, Chain, Todo, obstacles, pairs, repaired, todo
+from moorage.kernel.linux.forward_rules import (
+    CHAIN,
+    Chain,
+    Todo,
+    obstacles,
+    pairs,
+    passing,
+    repaired,
+    stopped,
+    todo,
+)
 from moorage.kernel.linux.legacy import LegacyForwarding
 from moorage.kernel.linux.nfnetlink import Netlink
 from moorage.kernel.linux.nftables import NftablesError
@@ -59,11 +69,12 @@ class Forwarding:
         present = any((each.family, each.table, each.name) == (family, "filter", CHAIN) for each in chains)
         if forward is None and not present:
             return Kept()
-        wanted = sorted(each.bridge for each in bridges) if forward is not None and forward.drops else []
+        concerned = bridges if forward is not None and forward.drops else ()
+        warnings = stopped(where, concerned)
         try:
-            return Kept((), repaired(self._put(family, wanted, present=present), where))
+            return Kept(warnings, repaired(self._put(family, passing(concerned), present=present), where))
         except NftablesError as error:
-            return Kept([f"chain FORWARD of {where} could not be changed: {error}"])
+            return Kept([f"chain FORWARD of {where} could not be changed: {error}", *warnings])
 
     def _put(self, family: str, wanted: Sequence[str], *, present: bool) -> Todo:
         forward = self._rules(family, "filter", "FORWARD")
@@ -104,7 +115,7 @@ def _removal(family: str) -> str:
 
 def _addition(family: str, bridges: Sequence[str]) -> str:
     rules = (
-        f'add rule {family} filter {CHAIN} {way} "{bridge}" counter accept\n'
+        f"add rule {family} filter {CHAIN} {way} {ruleset.quoted(bridge)} counter accept\n"
         for way, bridge in pairs(bridges)
     )
     return f"add chain {family} filter {CHAIN}\n{''.join(rules)}"

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from moorage.kernel.protocol import Forwarded
+from moorage.model.link_names import is_link_name
 from moorage.model.packet_filter import Condition, End, Packet, Rule, Verdict, Walk
 
 CHAIN = "MOORAGE"
@@ -26,6 +27,21 @@ class Todo(Enum):
     REMOVE = "remove"
     MAKE = "make"
     MOVE = "move"
+
+
+def passing(bridges: Collection[Forwarded]) -> list[str]:
+    """The bridges that a rule of iptables can name: those of former versions may be called `vpn+`, a pattern to it."""
+    return sorted(each.bridge for each in bridges if is_link_name(each.bridge))
+
+
+def stopped(where: str, bridges: Collection[Forwarded]) -> list[str]:
+    """Warnings of those that cannot be let through a FORWARD that drops."""
+    return [
+        f"FORWARD of {where} drops the traffic of the bridge {each.bridge!r}, which is not let through, as iptables "
+        "would take its name for a pattern: make its network anew on another bridge"
+        for each in sorted(bridges)
+        if not is_link_name(each.bridge)
+    ]
 
 
 def todo(forward: Sequence[Rule], ours: Sequence[Rule] | None, wanted: Sequence[str]) -> Todo:

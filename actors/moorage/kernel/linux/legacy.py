@@ -13,9 +13,20 @@ from collections.abc import Collection, Mapping, Sequence
 
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import legacy_table
-from moorage.kernel.linux.forward_rules import CHAIN, Chain, Todo, obstacles, pairs, repaired, todo
+from moorage.kernel.linux.forward_rules import (
+    CHAIN,
+    Chain,
+    Todo,
+    obstacles,
+    pairs,
+    passing,
+    repaired,
+    stopped,
+    todo,
+)
 from moorage.kernel.linux.legacy_table import Table
 from moorage.kernel.protocol import Forwarded, Kept
+from moorage.model.link_names import is_link_name
 
 _SECONDS = 10
 _FLAGS = {"iifname": "-i", "oifname": "-o"}
@@ -40,13 +51,15 @@ class LegacyForwarding:
             return Kept()
         chain = Chain(self._where, self._family.name, "FORWARD", drops=False, iptables=True)
         warnings = obstacles(chain, lambda name: table.chains.get(name, ()), bridges, indices)
+        concerned = bridges if table.drops else ()
+        warnings += stopped(self._where, concerned)
         try:
-            return Kept(warnings, self._put(table, sorted(each.bridge for each in bridges)))
+            return Kept(warnings, self._put(table, passing(concerned)))
         except Refused as refused:
             return Kept([refused.text, *warnings])
 
-    def _put(self, table: Table, bridges: Sequence[str]) -> list[str]:
-        forward, wanted = table.chains["FORWARD"], bridges if table.drops else ()
+    def _put(self, table: Table, wanted: Sequence[str]) -> list[str]:
+        forward = table.chains["FORWARD"]
         needed = todo(forward, table.chains.get(CHAIN), wanted)
         if needed is not Todo.NOTHING:
             jumps = sum(rule.leads_to(CHAIN) for rule in forward)
@@ -66,7 +79,13 @@ class LegacyForwarding:
 
 
 def _script(bridges: Sequence[str], jumps: int) -> str:
-    """What `iptables-restore --noflush` does in one step; naming the chain empties it."""
+    """What `iptables-restore --noflush` does in one step; naming the chain empties it.
+
+    Raises ValueError for a name that would be more than a name to it.
+    """
+    for bridge in bridges:
+        if not is_link_name(bridge):
+            raise ValueError(f"iptables cannot say {bridge!r}")
     lines = ["*filter", f":{CHAIN} - [0:0]", *[f"-D FORWARD -j {CHAIN}"] * jumps]
     if bridges:
         lines += [f"-A {CHAIN} {_FLAGS[way]} {bridge} -j ACCEPT" for way, bridge in pairs(bridges)]

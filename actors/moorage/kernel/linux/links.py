@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, MutableMapping
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import bridge, routes
 from moorage.kernel.linux.bridge import Bridges, fitted
-from moorage.kernel.linux.names import check_link_name, port_name
+from moorage.kernel.linux.names import port_name
 from moorage.kernel.linux.netns import find as find_namespace
 from moorage.kernel.linux.reconciliation import Audit, has_vanished
 from moorage.kernel.linux.repairs import Repairs
@@ -86,10 +86,8 @@ class LinuxLinks:
         """Make the veth pair of an interface whose `netns`, `netns_cookie` and `ifname` are set.
 
         Idempotent, all or nothing. Raises Refused: not_found for a namespace that is gone, exists for an
-        ifname taken there, address_in_use for the bridge's MAC, invalid for an ifname that cannot be,
-        unsupported for IPv6 switched off there, denied.
+        ifname taken there, address_in_use for the bridge's MAC, unsupported for IPv6 switched off there, denied.
         """
-        check_link_name(interface.ifname or "")
         bridge = self._bridge(network)
         _check_mac(interface, bridge)
         self._veths.ensure(interface, fitted(network, bridge), bridge)

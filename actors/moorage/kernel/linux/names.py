@@ -6,34 +6,19 @@ import base64
 import hashlib
 from ipaddress import IPv6Address, IPv6Network
 
-from moorage.errors import Code, Refused
 from moorage.kernel.linux.rtdump import Link
+from moorage.model.link_names import LONGEST
 
 ALIAS = "moorage:"
 """What the alias of every link that we made begins with; the id of the interface or the name of the network follows."""
 
 LINK_LOCAL = IPv6Network("fe80::/10")
 
-_LONGEST = 15  # IFNAMSIZ of linux/if.h, less its NUL
-_FORBIDDEN = "/:%"  # `%` would be expanded by the kernel, the others it refuses
-
-
-def check_link_name(name: str) -> None:
-    """Raise Refused (invalid) unless the kernel takes `name` for a link: 1 to 15 bytes, no space, no `/`."""
-    bad = [sign for sign in name if sign in _FORBIDDEN or sign.isspace() or not sign.isprintable()]
-    if bad:
-        raise Refused(Code.INVALID, f"{name!r} cannot name a link: {bad[0]!r} may not be in it")
-    if name in {"", ".", "..", "all", "default"} or len(name.encode()) > _LONGEST:
-        raise Refused(
-            Code.INVALID,
-            f"{name!r} cannot name a link: it must have 1 to {_LONGEST} bytes, and neither . .. all default",
-        )
-
 
 def port_name(interface_id: str) -> str:
     """The name of the host's end of an interface's veth pair: `mg` and 65 bits of a hash."""
     digest = hashlib.blake2b(interface_id.encode(), digest_size=10).digest()
-    return "mg" + base64.b32encode(digest).decode().lower()[: _LONGEST - 2]
+    return "mg" + base64.b32encode(digest).decode().lower()[: LONGEST - 2]
 
 
 def alias(owner: str) -> str:

@@ -77,8 +77,8 @@ class Nftables:
         output: bytes = library.nft_ctx_get_output_buffer(context)
         errors: bytes = library.nft_ctx_get_error_buffer(context)
         if failed:
-            raise _failure(errors.decode())
-        return output.decode()
+            raise _failure(errors.decode(errors="replace"))
+        return output.decode(errors="replace")
 
 
 def _uncounted(body: dict[str, Any]) -> dict[str, Any]:

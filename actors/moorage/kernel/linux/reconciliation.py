@@ -11,6 +11,7 @@ from moorage.kernel.linux.repairs import Repairs
 from moorage.kernel.linux.rtdump import Link, Reader
 from moorage.kernel.linux.veth import Veths, namespace_of, unfit_flags
 from moorage.kernel.protocol import Reconciled
+from moorage.model.link_names import can_be_said
 from moorage.values import Interface, Network
 
 Links = dict[str, Link]
@@ -41,7 +42,7 @@ class Audit:
         repaired = [sentence for sentences in done.values() for sentence in sentences]
         links = {link.name: link for link in self._reader.links()}
         self._seen &= {(link.alias.removeprefix(names.ALIAS), link.ifindex) for link in links.values()}
-        present = [network for network in networks if network.bridge in links]
+        present = [each for each in networks if each.bridge in links and can_be_said(each.bridge)]
         by_name = {network.name: fitted(network, links[network.bridge]) for network in present}
         vanished = []
         for interface in attached.values():

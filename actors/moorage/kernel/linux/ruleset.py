@@ -9,9 +9,11 @@ from functools import cache
 from importlib.resources import files
 
 from moorage.kernel.protocol import Element
+from moorage.model.link_names import can_be_said
 
 TABLE = "inet moorage"
 
+_PLAIN = re.compile(r"[0-9A-Za-z.:/_-]+")
 _PART = 1000
 """Elements in a command, some 60 KB of netlink: a send buffer takes 208 KiB by default."""
 
@@ -64,6 +66,21 @@ def change(add: Iterable[Element], remove: Iterable[Element]) -> list[str]:
     return lines + [_command("add", name, map(_whole, part)) for name, part in _grouped(add)]
 
 
+def quoted(name: str) -> str:
+    r"""A link's name in the language of nftables, where an asterisk at the end is a pattern. Raises ValueError."""
+    if not can_be_said(name):
+        raise ValueError(f"nftables cannot say {name!r}")
+    return f'"{name[:-1]}\\*"' if name.endswith("*") else f'"{name}"'
+
+
+def can_say(element: Element) -> bool:
+    """Whether it can be written as nftables reads it; one of ours always can."""
+    try:
+        return bool(_whole(element))
+    except ValueError:
+        return False
+
+
 def describe(element: Element) -> str:
     """`pub4_any tcp . 8080 : 10.0.42.2 . 80`, for people."""
     value = f" : {_join(element.value)}" if element.value else ""
@@ -93,11 +110,20 @@ def _key(element: Element) -> str:
 
 
 def _whole(element: Element) -> str:
-    return f"{_key(element)} : {_join(element.value)}" if element.value else _key(element)
+    types = containers()[element.container].value
+    value = " . ".join(map(_literal, types, element.value))
+    return f"{_key(element)} : {value}" if value else _key(element)
 
 
 def _literal(kind: str, part: str | int) -> str:
-    return f'"{part}"' if kind == "ifname" else str(part)
+    return quoted(str(part)) if kind == "ifname" else _plain(str(part))
+
+
+def _plain(part: str) -> str:
+    """An address, a prefix, a protocol or a port, or a range of them: what is written without quotes."""
+    if not _PLAIN.fullmatch(part):
+        raise ValueError(f"{part!r} is no part of an element")
+    return part
 
 
 def _join(parts: Iterable[str | int]) -> str:

@@ -87,7 +87,7 @@ class Attachment:
 
 def mount_point() -> str:
     """Where cgroup2 is mounted, the first time. Raises FileNotFoundError."""
-    for line in _MOUNTS.read_text().splitlines():
+    for line in _MOUNTS.read_text(errors="surrogateescape").splitlines():
         mount, _, source = line.partition(" - ")
         if source.startswith("cgroup2 "):
             return mount.split(" ")[4]
