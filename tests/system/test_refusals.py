@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agents import AgentProcess
+from agents import AgentProcess, until
 from lab import Lab
 
 pytestmark = pytest.mark.system
@@ -21,8 +21,10 @@ TIMEOUT = 30
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    """A host and the world outside it."""
+    """A host and the world outside it, once the kernel has told everybody that the link between them is up."""
     with Lab() as made:
+        until(lambda: "LOWER_UP" in made.run("host", ["ip", "-o", "link", "show", "eth0"]))
+        until(lambda: "linkdown" not in made.run("host", ["ip", "route"]))
         yield made
 
 
