@@ -125,6 +125,13 @@ def download(packages: Sequence[str], directory: Path, options: Sequence[str]) -
     run(["apt-get", "-q", *options, "download", *packages], directory)
 
 
+def with_libraries(packages: Sequence[str]) -> list[str]:
+    """These, and what they depend on and this system lacks, as its suite calls it. Raises OSError."""
+    tried = run(["apt-get", "-q", "--simulate", "--no-install-recommends", "install", *packages], PEERS)
+    lacking = [line.split(" ")[1] for line in tried.splitlines() if line.startswith("Inst ")]
+    return sorted({*packages, *lacking})
+
+
 def unpack(package: Path, root: Path, wanted: str) -> None:
     """Unpack what is `wanted` of a package, or `.` for all. Raises OSError."""
     root.mkdir(parents=True, exist_ok=True)

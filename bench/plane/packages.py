@@ -19,16 +19,17 @@ from generations import (
     newer_version,
     run,
     unpack,
+    with_libraries,
 )
 
 ROOT = Path(__file__).resolve().parents[2] / ".peers" / "dataplane"
 PACKAGES = {
     "docker-proxy": ("docker.io",),
-    "haproxy": ("haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1"),
+    "haproxy": ("haproxy",),
     "nginx": ("nginx", "libnginx-mod-stream"),
-    "socat": ("socat", "libwrap0"),
+    "socat": ("socat",),
 }
-"""Each program's package, and the libraries that a small system lacks."""
+"""Each program's packages."""
 PROGRAMS = {
     "docker-proxy": DOCKER_PROXY,
     "haproxy": "usr/sbin/haproxy",
@@ -74,8 +75,9 @@ def home(name: str) -> Path:
 def _unpack(name: str, scratch: Path) -> None:
     root = scratch / "root"
     root.mkdir()
-    download(PACKAGES[name], scratch, ())
-    # the whole of docker.io is 150 MB, of which a proxy needs 2
+    # the whole of docker.io is 150 MB, of which a proxy needs 2, and no library
+    needed = PACKAGES[name] if name == "docker-proxy" else with_libraries(PACKAGES[name])
+    download(needed, scratch, ())
     wanted = f"./{PROGRAMS[name]}" if name == "docker-proxy" else "./usr"
     for package in scratch.glob("*.deb"):
         unpack(package, root, wanted)
