@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -138,6 +139,33 @@ def test_what_a_rule_has_for_itself_is_a_part_of_it(at: Stand, other: Nftables, 
     before = read(at)
     other.run(f"delete table inet moorage\n{ruleset.rules()}{OWN.replace(old, new)}")
     assert differing(before, read(at)) == {"chain counted"}
+
+
+def test_a_table_that_comes_and_goes_is_read_whole_or_not_at_all(at: Stand, other: Nftables) -> None:
+    """Somebody who deletes the table and writes it again, all the time, is met at every moment of a look."""
+    other.run(OWN)
+    whole, over = read(at), threading.Event()
+
+    def replace() -> None:
+        try:
+            for _ in range(100):
+                other.run("delete table inet moorage")
+                other.run(f"{ruleset.rules()}{OWN}")
+        finally:
+            over.set()
+
+    def look() -> list[Listing | None]:
+        found = []
+        with Netlink() as netlink:
+            while not over.is_set():
+                found.append(definitions.read(netlink))
+        return found
+
+    somebody = threading.Thread(target=replace)
+    somebody.start()
+    found = at.lab.call("host", look)
+    somebody.join()
+    assert [each for each in found if each not in (None, whole)] == []
 
 
 def test_another_table_is_not_looked_at(at: Stand, other: Nftables) -> None:

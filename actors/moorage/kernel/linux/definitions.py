@@ -60,7 +60,10 @@ def read(netlink: Netlink) -> Listing | None:
     """The table's definitions, None where there is no table. Raises OSError."""
     for _ in range(_TRIES):
         before = generation.read(netlink)
-        found = _Reader(netlink).read()
+        try:
+            found = _Reader(netlink).read()
+        except FileNotFoundError:  # the table, or a set of it, went while we looked
+            found = None
         if generation.read(netlink) == before:
             break  # else it may be a mixture of two tables
     return found
@@ -74,11 +77,8 @@ class _Reader:
         self._name = ruleset.TABLE.partition(" ")[2].encode() + b"\0"
         self._own: dict[bytes, str] = {}
 
-    def read(self) -> Listing | None:
-        try:
-            (table,) = self._netlink.ask(_GETTABLE, generic(_INET) + attribute(_TABLE, self._name))
-        except FileNotFoundError:
-            return None
+    def read(self) -> Listing:
+        (table,) = self._netlink.ask(_GETTABLE, generic(_INET) + attribute(_TABLE, self._name))
         found = {f"table {_text(self._name)}": [_plain(dict(attributes(table[4:])), _TABLE_SET)]}
         found.update(self._sets())
         for chain in self._dump(_GETCHAIN):
