@@ -112,11 +112,11 @@ def newer_version(package: str) -> str:
 
 
 def link_tools(directory: Path) -> None:
-    """Names for iptables as the package's maintainer scripts make them: the nftables kind."""
+    """Names for iptables as the package's maintainer scripts make them: the nftables kind. At last nft's own."""
     directory.mkdir(exist_ok=True)
-    for tool in TOOLS:
+    for tool in (*TOOLS, "nft"):
         (directory / tool).unlink(missing_ok=True)
-        (directory / tool).symlink_to("../usr/sbin/xtables-nft-multi")
+        (directory / tool).symlink_to(f"../usr/sbin/{'nft' if tool == 'nft' else 'xtables-nft-multi'}")
 
 
 def download(packages: Sequence[str], directory: Path, options: Sequence[str]) -> None:
@@ -188,7 +188,6 @@ def _archive() -> str:
 def _settle(root: Path, patchelf: Path) -> None:
     """Make programs use the loader and libraries beside them, wherever they are called from."""
     link_tools(root / "bin")
-    (root / "bin/nft").symlink_to("../usr/sbin/nft")
     libraries = next((root / "usr/lib").glob("*-linux-gnu"))
     loader = next(libraries.glob("ld-linux-*.so.*"))
     used = NEWER.root / loader.relative_to(root)

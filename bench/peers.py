@@ -37,14 +37,14 @@ class Killed(Exception):
 
 def fetch() -> None:
     """Download and unpack the machine's own generation unless it is there. Raises OSError with what is in the way."""
-    if (ROOT / "bin").is_dir():
+    if (ROOT / "bin/nft").is_symlink():
         return
     downloads = ROOT / "downloads"
-    generations.download(PACKAGES, downloads, ())
+    # newer ones execute nft, whose libraries have other names in every suite
+    generations.download((*PACKAGES, *generations.with_libraries(["nftables"])), downloads, ())
     for package in downloads.glob("*.deb"):
         generations.unpack(package, ROOT, ".")
-    generations.link_tools(ROOT / "bin.new")
-    (ROOT / "bin.new").rename(ROOT / "bin")
+    generations.link_tools(ROOT / "bin")
 
 
 def fetch_all(names: Collection[str]) -> None:

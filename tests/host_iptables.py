@@ -7,6 +7,9 @@ import pytest
 import iptables
 from lab import Lab
 
+WAITING = ("-w", "10")
+"""Seconds for which the legacy kind waits while somebody else, the agent too, holds its lock."""
+
 
 class Iptables:
     """One kind of iptables in the host, both families."""
@@ -18,14 +21,16 @@ class Iptables:
     def run(self, arguments: str) -> str:
         """What both say, one after the other."""
         return "".join(
-            self._lab.run("host", [program, *arguments.split()], env=self._environment)
+            self._lab.run("host", [program, *WAITING, *arguments.split()], env=self._environment)
             for program in self._programs
         )
 
     def forward(self) -> list[list[str]]:
         """The rules of FORWARD without its policy, IPv4's and IPv6's."""
         return [
-            self._lab.run("host", [program, "-S", "FORWARD"], env=self._environment).splitlines()[1:]
+            self._lab.run("host", [program, *WAITING, "-S", "FORWARD"], env=self._environment).splitlines()[
+                1:
+            ]
             for program in self._programs
         ]
 
