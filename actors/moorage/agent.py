@@ -211,11 +211,19 @@ def _surroundings(config: Config, inheritance: Inheritance) -> Context:
     lock, claim = take(config, kernel)
     directory = Directory()
     proxies = Address(directory, "proxies")
-    plane = Plane(lambda _error: proxies.tell(Crash()))
+    plane = Plane(
+        on_death=lambda _error: proxies.tell(Crash()),
+        on_failure=lambda name: Address(directory, f"proxy:{name}").tell(Crash()),
+    )
     loop = EventLoop("moorage-loop").start()
     context = Context(config, kernel, directory, loop, plane, lock, claim, now(), inheritance)
+    plane.on_crowd = lambda name, sentence: _tell_crowd(context, name, sentence)
     directory.on_restart = lambda name, reason: context.emit("actor_restarted", actor=name, reason=reason)
     return context
+
+
+def _tell_crowd(context: Context, name: str, sentence: str) -> None:
+    context.warnings.say(f"proxy:{name}", [sentence] if sentence else [])
 
 
 def take(config: Config, kernel: Kernel) -> tuple[Lock, Claim]:

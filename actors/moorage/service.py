@@ -17,6 +17,7 @@ from types import FrameType
 from moorage.agent import START, STOP, Agent
 from moorage.config import Config
 from moorage.control.estate import Estate
+from moorage.descriptors import LOW
 from moorage.handover import Door, Links, Predecessor, Successor
 from moorage.inheritance import Inheritance
 from moorage.log import Log, set_up_logging
@@ -60,6 +61,7 @@ def run(config: Config, *, replacing: bool = False) -> int:
     sys.setswitchinterval(SWITCH)
     gc.set_threshold(YOUNG, 20, 50)
     _raise_descriptor_limit()
+    LOW.take()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     agent = Agent(replace(config, socket=config.socket_path))
     manager, stopping = Manager(), Stopping()

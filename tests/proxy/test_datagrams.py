@@ -14,7 +14,7 @@ from pyroute2 import IPRoute
 from moorage.proxy import switchboard
 from moorage.proxy.listeners import open_listeners
 from moorage.proxy.service import Backend
-from moorage.proxy.udp import DatagramClient
+from moorage.proxy.udp_client import DatagramClient
 from moorage.values import ANY
 from proxy.harness import PATIENCE, HandClock, Harness, echo_datagram
 

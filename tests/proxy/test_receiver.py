@@ -52,7 +52,7 @@ def test_nginx_reads_it(harness: Harness, receiver: int, target: str) -> None:
     """Another program, nginx, is told the client's address and port, and those it connected to, of either family."""
     sockets = open_listeners("tcp", ANY, 0, 1, dual=True)
     port = sockets[0].getsockname()[1]
-    harness.plane.serve("tcp", sockets, "127.0.0.1", [receiver], PROXY_V2)
+    harness.plane.serve("tcp", sockets, "127.0.0.1", [receiver], source=PROXY_V2)
     client = harness.connect((target, port))
     client.sendall(b"GET / HTTP/1.0\r\n\r\n")
     answer = b"".join(iter(lambda: client.recv(1 << 16), b"")).decode()

@@ -24,7 +24,7 @@ def announced(
     backend = harness.bind(socket.SOCK_STREAM, backend_ip)
     sockets = open_listeners("tcp", listen, 0, 1, dual=dual)
     address = sockets[0].getsockname()[:2]
-    token = harness.plane.serve("tcp", sockets, backend_ip, [backend.getsockname()[1]], PROXY_V2)
+    token = harness.plane.serve("tcp", sockets, backend_ip, [backend.getsockname()[1]], source=PROXY_V2)
     return Route(address, backend, token)
 
 
@@ -127,6 +127,6 @@ def test_refused_source(harness: Harness, proto: str, source: str) -> None:
     """What the proxy cannot show is refused, and the sockets stay the caller's."""
     sockets = open_listeners("tcp", "127.0.0.1", 0, 1, dual=False)
     with pytest.raises(Refused, match="unsupported"):
-        harness.plane.serve(proto, sockets, "127.0.0.1", [80], source)
+        harness.plane.serve(proto, sockets, "127.0.0.1", [80], source=source)
     assert sockets[0].fileno() >= 0
     sockets[0].close()

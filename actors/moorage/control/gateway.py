@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -74,7 +76,9 @@ class Gateway(LoopActor):
         inheritance = self._context.inheritance
         listener = self._listener = UnixListener(Path(str(self._context.config.socket)), inheritance.take)
         listener.admit(self._context.config.allow_uids, self._context.config.allow_gids)
-        self._acceptor = Acceptor(listener.socket, self._session)
+        self._acceptor = Acceptor(
+            listener.socket, self._session, trusts=_is_trusted, tell=self._tell_descriptors
+        )
         await inheritance.keep(listener.name, [listener.socket])
 
     async def end(self) -> None:
@@ -107,6 +111,9 @@ class Gateway(LoopActor):
             case _:
                 return await super().receive(message)
         return None
+
+    def _tell_descriptors(self, sentence: str) -> None:
+        self._context.warnings.say(f"{self.name}: descriptors", [sentence] if sentence else [])
 
     def _leave(self) -> bool:
         if self._listener is None:
@@ -154,3 +161,8 @@ class Gateway(LoopActor):
         else:
             join.queue.put(None)
             del self._queues[key]
+
+
+def _is_trusted(client: socket.socket) -> bool:
+    """Whether it is of root or the agent's own user."""
+    return peer_of(client).uid in {0, os.geteuid()}

@@ -5,23 +5,32 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from moorage.proxy.crowds import Tell
 from moorage.proxy.plane import DataPlane
 
 
 class Plane:
-    """Gives the data plane that runs. `on_death` is called when one died, on its thread."""
+    """Gives the data plane that runs. What it is made with is called on that plane's thread.
 
-    def __init__(self, on_death: Callable[[BaseException], None]) -> None:
+    `on_death` when it died, `on_failure` with the name of a mapping that it cannot serve after all.
+    """
+
+    def __init__(self, on_death: Callable[[BaseException], None], on_failure: Callable[[str], None]) -> None:
         """Run nothing yet."""
         self._lock = threading.Lock()
         self._on_death = on_death
+        self._on_failure = on_failure
+        self.on_crowd: Tell = _ignore
+        """Given the name of a mapping that refuses clients, and a sentence on why: an empty one when it is over."""
         self._running: DataPlane | None = None
 
     def current(self) -> DataPlane:
         """The data plane, started if there is none."""
         with self._lock:
             if self._running is None:
-                self._running = DataPlane(on_death=self._died)
+                self._running = DataPlane(
+                    on_death=self._died, on_failure=self._on_failure, on_crowd=self.on_crowd
+                )
                 self._running.start()
             return self._running
 
@@ -48,3 +57,7 @@ class Plane:
         with self._lock:
             self._running = None
         self._on_death(error)
+
+
+def _ignore(_name: str, _sentence: str) -> None:
+    return None

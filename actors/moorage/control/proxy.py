@@ -183,6 +183,7 @@ class Proxy(LoopActor):
 
     async def _open(self, link: int) -> list[socket.socket]:
         mapping = self._mapping
+        self._context.plane.current().check_room(mapping.proto, mapping.count)
         work = partial(
             open_listeners,
             mapping.proto,
@@ -203,7 +204,9 @@ class Proxy(LoopActor):
         ports = range(mapping.container_port, mapping.container_port + mapping.count)
         for link, sockets in opened.items():
             plane = self._context.plane.current()
-            token = plane.serve(mapping.proto, sockets, self._backend, ports, mapping.source)
+            token = plane.serve(
+                mapping.proto, sockets, self._backend, ports, source=mapping.source, name=mapping.name
+            )
             self._places[link] = Place(plane, token, sockets)
         await self._keep()
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from moorage.proxy.pipes import PipePool
     from moorage.proxy.reactor import Reactor
     from moorage.proxy.service import Backend, Service
+    from moorage.proxy.shares import Shares
+
+DESCRIPTORS = 2
+"""What a connection takes: its client's, and its backend's."""
 
 log = Log()
 
@@ -21,11 +25,12 @@ log = Log()
 class Relay:
     """What all stream connections of a data plane share."""
 
-    __slots__ = ("dials", "pipes", "reactor")
+    __slots__ = ("dials", "pipes", "reactor", "shares")
 
-    def __init__(self, reactor: Reactor, pipes: PipePool, dial_timeout: float) -> None:
+    def __init__(self, reactor: Reactor, shares: Shares, pipes: PipePool, dial_timeout: float) -> None:
         """`dial_timeout` is in seconds."""
         self.reactor = reactor
+        self.shares = shares
         self.pipes = pipes
         self.dials = reactor.timer(dial_timeout, Connection.give_up)
 
@@ -47,7 +52,7 @@ class Connection:
         self._service = service
         self._target = target
         self._greeting = greeting
-        self._sock = target.open()
+        self._sock = relay.shares.checked(target.open())
         self.spliced = target.protocol == socket.IPPROTO_TCP
         self._client = Endpoint(relay, self, client)
         self._server = Endpoint(relay, self, self._sock)
@@ -56,6 +61,7 @@ class Connection:
     def dial(self) -> None:
         """Join the service and connect to the backend; until then watch the client for a reset alone."""
         self._service.members.add(self)
+        self._service.hold(DESCRIPTORS)
         code = self._sock.connect_ex(self._target.address)
         if code == errno.EINPROGRESS:
             code = self._sock.connect_ex(self._target.address)  # a backend on this host has answered by now
@@ -101,6 +107,7 @@ class Connection:
         if self not in self._service.members:
             return
         self._service.members.discard(self)
+        self._service.hold(-DESCRIPTORS)
         self._relay.dials.cancel(self)
         self._client.close(reset=reset)
         self._server.close(reset=reset)

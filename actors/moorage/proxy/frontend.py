@@ -78,6 +78,11 @@ class Frontends:
         self._open[sock] = None
         return sock
 
+    def discard(self, sock: socket.socket) -> None:
+        """Close one that was not used yet; what had come by it is lost."""
+        del self._open[sock]
+        sock.close()
+
     def withdraw(self, sock: socket.socket) -> Iterator[tuple[bytes, Address]]:
         """Give the client back to the listener and close `sock`; what had come by it, and from whom."""
         del self._open[sock]

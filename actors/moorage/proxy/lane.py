@@ -12,7 +12,7 @@ from moorage.proxy.segments import runs, send_run
 
 if TYPE_CHECKING:
     from moorage.proxy.reactor import Reactor
-    from moorage.proxy.udp import DatagramClient
+    from moorage.proxy.udp_client import DatagramClient
 
 BATCH = 16
 """Datagrams read from a busy socket in one wake-up."""

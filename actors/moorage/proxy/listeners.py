@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import os
 import socket
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
+from moorage import descriptors
 from moorage.errors import Code, Refused
 from moorage.proxy.frontend import UDP_BUFFER, steer
 from moorage.proxy.pktinfo import tell_destination
@@ -136,6 +138,8 @@ def _open(proto: str, known: Bound, *, steered: bool) -> socket.socket:
     except OSError as error:
         _refuse(error, proto, known.address, known.port)
     try:
+        if sock.fileno() >= descriptors.for_ports():
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         _bind(sock, proto, known, steered=steered)
     except BaseException as error:
         sock.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 
+from moorage.proxy.shares import Shares
+
 PIPE_SIZE = 1 << 20
 """Bytes a pipe holds: the most an ordinary user may ask for (`fs.pipe-max-size`)."""
 _LEAST_SIZE = 1 << 16
@@ -22,6 +24,11 @@ class Pipe:
         """Open a pipe of `PIPE_SIZE`, or of what the system grants. Raises OSError."""
         self._reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.held = 0
+
+    @property
+    def number(self) -> int:
+        """The higher of its descriptors."""
+        return max(self._reader, self._writer)
 
     def grow(self) -> int:
         """Ask for `PIPE_SIZE` bytes, and return how many the pipe holds now."""
@@ -54,7 +61,9 @@ class PipePool:
     most = 64
     """Pipes that can be open, so that slow readers keep 64 MiB in them at most. Those who find none left copy."""
 
-    def __init__(self) -> None:
+    def __init__(self, shares: Shares | None = None) -> None:
+        """Take descriptors as `shares` allow."""
+        self._shares = Shares() if shares is None else shares
         self._idle: list[Pipe] = []
         self._open = 0
 
@@ -62,7 +71,7 @@ class PipePool:
         """An empty pipe; None where none worth having is left: copy then."""
         if self._idle:
             return self._idle.pop()
-        return self._make() if self._open < self.most else None
+        return self._make() if self._open < self.most and self._shares.plenty else None
 
     def give_back(self, pipe: Pipe) -> None:
         """Take a pipe back. One that still holds bytes is closed, as the next borrower would deliver them."""
@@ -82,7 +91,8 @@ class PipePool:
         except OSError:
             return None
         self._open += 1
-        if pipe.grow() >= _LEAST_SIZE:
+        self._shares.traffic += 2
+        if self._shares.keeps(pipe.number) and pipe.grow() >= _LEAST_SIZE:
             return pipe
         self._shut(pipe)
         return None
@@ -90,3 +100,4 @@ class PipePool:
     def _shut(self, pipe: Pipe) -> None:
         pipe.close()
         self._open -= 1
+        self._shares.traffic -= 2

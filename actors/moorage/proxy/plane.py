@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 from moorage.errors import Code, Refused
 from moorage.log import Log
 from moorage.proxy.connection import Relay
+from moorage.proxy.crowds import Crowds, Tell
 from moorage.proxy.pipes import PipePool
 from moorage.proxy.reactor import Reactor
 from moorage.proxy.service import Backend, Listener, Service, backends
+from moorage.proxy.shares import Shares
 from moorage.proxy.switchboard import Switchboard
 from moorage.proxy.tcp import Doorman, StreamListener
 from moorage.proxy.udp import DatagramListener
@@ -31,6 +33,8 @@ UDP_CLIENTS = 10_000
 DIAL_TIMEOUT = 10.0
 """Seconds a backend has to answer a connect: time for the SYN and, after 1, 3 and 7 s, three more."""
 
+ADVICE = "raise LimitNOFILE, or publish fewer ports or on a network without proxies"
+
 log = Log()
 
 
@@ -45,16 +49,26 @@ class DataPlane:
         dial_timeout: float = DIAL_TIMEOUT,
         clock: Callable[[], float] = time.monotonic,
         on_death: Callable[[BaseException], None] | None = None,
+        on_failure: Callable[[str], None] = lambda _name: None,
+        on_crowd: Tell = lambda _name, _sentence: None,
     ) -> None:
-        """Times are in seconds; `on_death` is called on the thread, should it die, with what it died of."""
+        """Times are in seconds. All that follows is called on the thread.
+
+        `on_death` when it dies, with what it died of; `on_failure` with the name of a mapping that cannot be served
+        after all; `on_crowd` with the name of one that refuses clients, and a sentence on why, which is empty when it
+        does no longer.
+        """
         self._reactor = Reactor(clock)
-        self._pipes = PipePool()
-        self._board = Switchboard(self._reactor, udp_idle, udp_clients)
-        relay = Relay(self._reactor, self._pipes, dial_timeout)
-        self._doorman = Doorman(self._reactor, relay, self._board.relieve)
+        self._shares = Shares()
+        self._pipes = PipePool(self._shares)
+        self._crowds = Crowds(self._reactor, on_crowd)
+        self._board = Switchboard(self._reactor, self._shares, self._crowds, udp_idle, udp_clients)
+        relay = Relay(self._reactor, self._shares, self._pipes, dial_timeout)
+        self._doorman = Doorman(self._reactor, relay, self._crowds, self._board.relieve)
         self._services: dict[int, Service] = {}
         self._tokens = itertools.count(1)
         self._on_death = on_death or (lambda _error: None)
+        self._on_failure = on_failure
         self._running = True
         self._thread = threading.Thread(target=self._run, name="moorage-data-plane", daemon=True)
 
@@ -67,19 +81,28 @@ class DataPlane:
         """Start the thread. What was served before is carried from now on."""
         self._thread.start()
 
+    def check_room(self, proto: str, count: int) -> None:
+        """Raise Refused (limit) where there is no descriptor for so many more listeners."""
+        if not self._shares.admits_listeners(count):
+            text = f"{count} more {proto} ports are more than the agent has descriptors for: {ADVICE}"
+            raise Refused(Code.LIMIT, text)
+
     def serve(
         self,
         proto: str,
         sockets: Sequence[socket.socket],
         backend_ip: str,
         backend_ports: Sequence[int],
+        *,
         source: str = GATEWAY,
+        name: str = "",
     ) -> int:
         """Carry clients of each of `sockets` to the backend port of the same place; the token is for `stop`.
 
         No sockets at all, as for SCTP on a kernel without it, carry nothing. The sockets, made by
         `open_listeners`, are the plane's from now on. `source` is "gateway": backends see this host, or for TCP
-        "proxy-v2": they are told who the client is by a header of the PROXY protocol before its first byte.
+        "proxy-v2": they are told who the client is by a header of the PROXY protocol before its first byte. `name` is
+        what users know the mapping by.
 
         Raises ValueError for what is no address or no pair, Refused: unsupported for another `source`, unavailable
         when the plane is closed or dead. Then the sockets are still the caller's.
@@ -87,8 +110,9 @@ class DataPlane:
         targets = backends(proto, backend_ip, backend_ports if sockets else (), source)
         pairs = list(zip(sockets, targets, strict=True))
         token = next(self._tokens)
-        if not self._reactor.post(partial(self._open, token, proto, pairs)):
+        if not self._reactor.post(partial(self._open, token, proto, pairs, name)):
             raise Refused(Code.UNAVAILABLE, "the data plane is not running; try again")
+        self._shares.add_listeners(len(pairs))
         return token
 
     def stop(self, token: int) -> Future[None]:
@@ -139,23 +163,25 @@ class DataPlane:
         """Close all there is; calls that are still queued are answered."""
         self._reactor.refuse()
         for token in list(self._services):
-            self._services.pop(token).close()
+            self._close(self._services.pop(token))
         self._doorman.close()
         self._pipes.close()
         self._reactor.close()
 
-    def _open(self, token: int, proto: str, pairs: list[tuple[socket.socket, Backend]]) -> None:
-        service = Service()
+    def _open(self, token: int, proto: str, pairs: list[tuple[socket.socket, Backend]], name: str) -> None:
+        service = Service(self._shares, name)
         try:
             for sock, backend in pairs:
                 service.listeners.append(self._listener(proto, service, sock, backend))
             for listener in service.listeners:
                 listener.start()
         except Exception:
-            log.exception("proxy_not_served", token=token)
+            log.exception("proxy_not_served", token=token, port=name)
             service.close()
             for sock, _ in pairs:
                 sock.close()
+            self._shares.add_listeners(-len(pairs))
+            self._on_failure(name)
         else:
             self._services[token] = service
 
@@ -167,7 +193,14 @@ class DataPlane:
     def _stop(self, token: int) -> None:
         service = self._services.pop(token, None)
         if service is not None:
-            service.close()
+            self._close(service)
+
+    def _close(self, service: Service) -> None:
+        count = len(service.listeners)
+        service.close()
+        self._shares.add_listeners(-count)
+        self._board.forget(service)
+        self._crowds.forget(service)
 
     def _disconnect(self, token: int) -> None:
         service = self._services.get(token)

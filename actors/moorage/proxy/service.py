@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol
 
 from moorage.errors import Code, Refused
 from moorage.proxy import congestion
+from moorage.proxy.guests import Guests
+from moorage.proxy.shares import Shares
 from moorage.values import GATEWAY, PROXY_V2
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -101,13 +103,24 @@ class Member(Protocol):
 
 
 class Service:
-    """One mapping's traffic."""
+    """One mapping's traffic. `name` is `tcp/0.0.0.0:8080`, as users know it."""
 
-    __slots__ = ("listeners", "members")
+    __slots__ = ("_shares", "guests", "listeners", "members", "name", "used")
 
-    def __init__(self) -> None:
+    def __init__(self, shares: Shares, name: str) -> None:
+        self._shares = shares
+        self.name = name
         self.listeners: list[Listener] = []
         self.members: set[Member] = set()
+        self.guests = Guests()
+        """Those members that are clients of UDP."""
+        self.used = 0
+        """Descriptors of its members."""
+
+    def hold(self, count: int) -> None:
+        """Its members have so many descriptors more, or less."""
+        self.used += count
+        self._shares.traffic += count
 
     def close(self) -> None:
         """Close the listeners and reset all they carry."""

@@ -9,10 +9,9 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from moorage.log import Log
 from moorage.proxy.appetite import Appetite
 from moorage.proxy.congestion import Pace
-from moorage.proxy.connection import Connection
+from moorage.proxy.connection import DESCRIPTORS, Connection
 from moorage.proxy.endpoint import abort
 from moorage.proxy.header import encode
 from moorage.proxy.service import EXHAUSTED, tune_tcp
@@ -20,6 +19,7 @@ from moorage.values import PROXY_V2
 
 if TYPE_CHECKING:
     from moorage.proxy.connection import Relay
+    from moorage.proxy.crowds import Crowds
     from moorage.proxy.header import Name
     from moorage.proxy.reactor import Reactor
     from moorage.proxy.service import Backend, Service
@@ -44,15 +44,15 @@ _CLIENT_GONE = frozenset(
 )
 """What accept(2) says of a client that is already lost; the next one may be well."""
 
-log = Log()
-
 
 class Doorman:
     """What all stream listeners of a data plane share: a spare descriptor, and the rest without one."""
 
-    __slots__ = ("_spare", "reactor", "relay", "relieve", "resting")
+    __slots__ = ("_crowds", "_spare", "reactor", "relay", "relieve", "resting")
 
-    def __init__(self, reactor: Reactor, relay: Relay, relieve: Callable[[], bool]) -> None:
+    def __init__(
+        self, reactor: Reactor, relay: Relay, crowds: Crowds, relieve: Callable[[Service], bool]
+    ) -> None:
         """`relieve` gives back a descriptor that others can do without, and says whether there was one.
 
         Raises OSError when there is no descriptor to spare.
@@ -60,8 +60,24 @@ class Doorman:
         self.relieve = relieve
         self.reactor = reactor
         self.relay = relay
+        self._crowds = crowds
         self.resting = reactor.timer(_REST, StreamListener.start)
         self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def admits(self, service: Service) -> bool:
+        """Whether `service` may have one more connection; if need be, UDP clients of a port that has more make room."""
+        shares = self.relay.shares
+        while not shares.admits(service.used, DESCRIPTORS):
+            if not self.relieve(service):
+                self._crowds.share_met(service, gives_way=False)
+                return False
+        return True
+
+    def explain(self, service: Service, error: OSError) -> None:
+        """Say once that there are no descriptors. Raises `error` if it says something else."""
+        if error.errno not in EXHAUSTED:
+            raise error
+        self._crowds.exhausted(service, error.strerror)
 
     def turn_away(self, listener: socket.socket) -> None:
         """Reset the first waiting client, with the spare descriptor: it would go unanswered otherwise."""
@@ -136,6 +152,9 @@ class StreamListener:
         self._rest()
 
     def _join(self, client: socket.socket, address: Name) -> bool:
+        if not self._doorman.admits(self._service):
+            abort(client)
+            return True
         client.setblocking(False)
         if self._pace is not None:
             self._pace.settle(client, address)
@@ -143,7 +162,7 @@ class StreamListener:
             connection = self._connection(client, self._greeting(client, address))
         except OSError as error:
             abort(client)
-            self._explain(error)
+            self._doorman.explain(self._service, error)
             return False
         try:
             connection.dial()
@@ -154,10 +173,12 @@ class StreamListener:
 
     def _connection(self, client: socket.socket, greeting: bytes) -> Connection:
         doorman = self._doorman
+        if not doorman.relay.shares.keeps(client.fileno()):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         try:
             return Connection(doorman.relay, self._service, self._backend, client, greeting)
         except OSError as error:
-            if error.errno not in EXHAUSTED or not doorman.relieve():
+            if error.errno not in EXHAUSTED or not doorman.relieve(self._service):
                 raise
         return Connection(doorman.relay, self._service, self._backend, client, greeting)
 
@@ -171,16 +192,11 @@ class StreamListener:
     def _missed(self, error: OSError) -> None:
         if error.errno in _CLIENT_GONE:
             return
-        if error.errno in EXHAUSTED and self._doorman.relieve():
+        if error.errno in EXHAUSTED and self._doorman.relieve(self._service):
             return  # and accept again, as the client still waits
-        self._explain(error)
+        self._doorman.explain(self._service, error)
         self._doorman.turn_away(self._sock)
         self._rest()
-
-    def _explain(self, error: OSError) -> None:
-        if error.errno not in EXHAUSTED:
-            raise error
-        log.warning("descriptors_exhausted", backend=self._backend.address, reason=error.strerror)
 
     def _rest(self) -> None:
         self._doorman.reactor.forget(self._sock.fileno())

@@ -1,19 +1,18 @@
-"""UDP listeners, and a connected socket for each client so that replies find their way back."""
+"""UDP listeners, which have a client for everybody who sends to them, so that replies find their way back."""
 
 from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from moorage.log import Log
 from moorage.proxy.appetite import Appetite
-from moorage.proxy.frontend import DATAGRAM_SIZE, UDP_BUFFER, Frontends, answers_from, held
-from moorage.proxy.lane import BATCH, Lane
-from moorage.proxy.pace import Pace
+from moorage.proxy.frontend import DATAGRAM_SIZE, UDP_BUFFER, Frontends, answers_from
+from moorage.proxy.lane import BATCH
 from moorage.proxy.pktinfo import destination, is_nobody, source, tell_destination
+from moorage.proxy.udp_client import DatagramClient
 
 if TYPE_CHECKING:
     from moorage.proxy.frontend import Address
@@ -111,7 +110,7 @@ class DatagramListener:
         """A socket that carries `address` alone, where answers would leave it from the address `asked`."""
         if asked and not self._answers_from(asked, address):
             return None
-        return self._board.open_frontend(self.frontends, address)
+        return self._board.open_frontend(self._service, self.frontends, address)
 
     def _answers_from(self, asked: bytes, address: Address) -> bool:
         with suppress(OSError):
@@ -158,139 +157,8 @@ class DatagramListener:
         return client
 
     def _welcome(self, key: tuple[Address, bytes], control: Control | None) -> DatagramClient | None:
-        if is_nobody(key[0][0]) or (sock := self._board.open(self._backend)) is None:
+        if is_nobody(key[0][0]) or (sock := self._board.open(self._service, self._backend)) is None:
             return None
         client = DatagramClient(self._board, self._service, self, sock, key=key, control=control)
         self._clients[key] = client
         return client
-
-
-class DatagramClient:
-    """One client of a listener, and the connected socket that stands for it at the backend."""
-
-    needs_listener = True
-    __slots__ = (
-        "_appetite",
-        "_board",
-        "_control",
-        "_front",
-        "_listener",
-        "_service",
-        "_sock",
-        "_waits",
-        "key",
-        "pace",
-        "used",
-    )
-
-    def __init__(
-        self,
-        board: Switchboard,
-        service: Service,
-        listener: DatagramListener,
-        sock: socket.socket,
-        *,
-        key: tuple[Address, bytes],
-        control: Control | None,
-    ) -> None:
-        """Own the connected `sock`; `control` makes replies leave from the address the client sent to."""
-        self._board = board
-        self._service = service
-        self._listener = listener
-        self._sock = sock
-        self._front: socket.socket | None = None
-        self._waits = False
-        self._control = control
-        self._appetite = Appetite(BATCH)
-        self.key = key
-        self.pace = Pace()
-        self.used = board.reactor.now
-        board.reactor.register(sock.fileno(), self, select.EPOLLIN)
-        board.clients.add(self)
-        service.members.add(self)
-
-    def send(self, data: bytes) -> None:
-        """Send to the backend. What it cannot take is lost, as UDP has it."""
-        self.used = self._board.reactor.now
-        try:
-            self._sock.send(data)
-        except OSError:
-            self.send_again(self._sock.send, data)
-
-    def send_again(self, send: Callable[[bytes], int], data: bytes) -> None:
-        """A refusal was the answer to an earlier datagram; this one has not been sent."""
-        try:
-            send(data)
-        except OSError as error:
-            log.debug("datagram_dropped", client=self.key[0][0], reason=error.strerror)
-
-    def ready(self, events: int) -> None:  # noqa: ARG002 - reading tells errors and datagrams apart
-        """Carry a few datagrams to the client."""
-        for found in range(self._appetite.limit):
-            try:
-                data = self._sock.recv(DATAGRAM_SIZE)
-            except BlockingIOError:
-                self._appetite.dry(found)
-                return
-            except OSError:
-                continue  # the backend refused a datagram; it may take the next
-            self.used = self._board.reactor.now
-            self._listener.reply(data, self.key[0], self._control)
-        self._appetite.fed()
-
-    def fail(self) -> None:
-        """Forget the client after a bug."""
-        self.reset()
-
-    def advance(self) -> bool:
-        """Take a socket of its own on the client's side; whether it has got one now, which is to be admitted."""
-        if self._front is not None or self not in self._service.members:
-            return False
-        self._front = front = self._listener.open_frontend(*self.key)
-        if front is None:
-            return False
-        reactor = self._board.reactor
-        reactor.modify(self._sock.fileno(), Lane(reactor, self, self._sock, front), select.EPOLLIN)
-        self._board.busy.add(self)
-        self._waits = True
-        return True
-
-    def admit(self) -> None:
-        """Begin to read from that socket, if it is still there."""
-        if self._waits and self._front is not None:
-            self._waits = False
-            self._sort(held(self._front))
-            reactor = self._board.reactor
-            lane = Lane(reactor, self, self._front, self._sock)
-            reactor.register(self._front.fileno(), lane, select.EPOLLIN)
-
-    def retreat(self) -> None:
-        """Give that socket back; what had come by it is still carried."""
-        front, self._front = self._front, None
-        if front is None:
-            return
-        self._waits = False
-        reactor = self._board.reactor
-        self._board.busy.cancel(self)
-        reactor.forget(front.fileno())
-        reactor.modify(self._sock.fileno(), self, select.EPOLLIN)
-        self._sort(self._listener.frontends.withdraw(front))
-
-    def _sort(self, found: Iterable[tuple[bytes, Address]]) -> None:
-        own, asked = self.key
-        for data, address in found:
-            if address == own:
-                self.send(data)
-            else:
-                self._listener.hand_over(data, (address, asked), self._control)
-
-    def reset(self) -> None:
-        """Forget the client; a second time changes nothing."""
-        if self not in self._service.members:
-            return
-        self.retreat()
-        self._service.members.discard(self)
-        self._board.clients.cancel(self)
-        self._listener.forget(self)
-        self._board.reactor.forget(self._sock.fileno())
-        self._sock.close()

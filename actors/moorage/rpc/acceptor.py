@@ -1,6 +1,9 @@
 """Accepting clients on asyncio's loop, also when descriptors run out.
 
 asyncio's own accept loop tries as often as the backlog is long, and logs each: 512 tracebacks a second.
+
+Clients have descriptors up to a bound (`moorage.descriptors`), and those who are trusted beyond it: who has the others
+does not keep them out.
 """
 
 from __future__ import annotations
@@ -12,12 +15,15 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
+from moorage import descriptors
 from moorage.log import Log
 
 BATCH = 16
 """Clients accepted in one turn of the loop."""
 REST = 0.1
 """Seconds until the next attempt when there is no descriptor."""
+QUIET = 10.0
+"""Seconds after the last client that was turned away for want of a descriptor, after which that is over."""
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 log = Log()
@@ -26,11 +32,26 @@ log = Log()
 class Acceptor:
     """Makes a protocol for each client of a listening socket, which stays the caller's, until `close`."""
 
-    def __init__(self, sock: socket.socket, protocol: Callable[[], asyncio.Protocol]) -> None:
-        """Begin, on the running loop."""
+    def __init__(
+        self,
+        sock: socket.socket,
+        protocol: Callable[[], asyncio.Protocol],
+        *,
+        trusts: Callable[[socket.socket], bool] = lambda _client: False,
+        tell: Callable[[str], None] = lambda _sentence: None,
+    ) -> None:
+        """Begin, on the running loop.
+
+        `tell` is given a sentence when clients begin to be turned away for want of descriptors, and an empty one when
+        that is over.
+        """
         self._loop = asyncio.get_running_loop()
         self._socket = sock
         self._protocol = protocol
+        self._trusts = trusts
+        self._tell = tell
+        self._refused = 0
+        self._quiet: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[object]] = set()
         self._rest: asyncio.TimerHandle | None = None
         self._spare = -1
@@ -42,6 +63,9 @@ class Acceptor:
         self._loop.remove_reader(self._socket)
         if self._rest is not None:
             self._rest.cancel()
+        if self._quiet is not None:
+            self._quiet.cancel()
+            self._tell("")
         self._give_spare()
         if self._tasks:
             await asyncio.wait(self._tasks)
@@ -59,7 +83,17 @@ class Acceptor:
                 if error.errno in EXHAUSTED:
                     self._pause(error)
                 return
-            self._join(client)
+            if self._is_admitted(client):
+                self._join(client)
+            else:
+                client.close()
+                self._count("they have their share")
+
+    def _is_admitted(self, client: socket.socket) -> bool:
+        number = client.fileno()
+        if number < descriptors.for_clients():
+            return True
+        return number < descriptors.for_clients(trusted=True) and self._trusts(client)
 
     def _join(self, client: socket.socket) -> None:
         client.setblocking(False)
@@ -69,13 +103,30 @@ class Acceptor:
 
     def _pause(self, error: OSError) -> None:
         """Close the first that waits, with the spare descriptor, so that it need not wait in vain."""
-        log.warning("descriptors_exhausted", reason=error.strerror)
+        self._count(error.strerror or "there are none")
         self._give_spare()
         with suppress(OSError):  # another thread may have taken the descriptor
             self._socket.accept()[0].close()
         self._take_spare()
         self._loop.remove_reader(self._socket)
         self._rest = self._loop.call_later(REST, self._begin)
+
+    def _count(self, reason: str) -> None:
+        """Say once that clients are turned away, until none has been for a while."""
+        if not self._refused:
+            log.warning("descriptors_exhausted", reason=reason)
+            self._tell(
+                f"clients of the socket are turned away for want of descriptors ({reason}): raise LimitNOFILE"
+            )
+        self._refused += 1
+        if self._quiet is not None:
+            self._quiet.cancel()
+        self._quiet = self._loop.call_later(QUIET, self._over)
+
+    def _over(self) -> None:
+        log.info("descriptors_there_again", refused=self._refused)
+        self._refused, self._quiet = 0, None
+        self._tell("")
 
     def _take_spare(self) -> None:
         if self._spare < 0:

@@ -9,6 +9,7 @@ import os
 from functools import cache
 from typing import Any
 
+from moorage.descriptors import LOW, Spare
 from moorage.errors import Code, MoorageError, Refused
 
 # nftables/libnftables.h
@@ -35,13 +36,19 @@ class TooLongError(NftablesError):
 class Nftables:
     """One context of libnftables, for the thread that made it.
 
-    Raises Refused (unsupported) where the library is missing.
+    The library ends the process where it cannot open a socket, which it does for a new context and to look up the links
+    that a command names; and where the context's socket has a number that select(2) does not take. So it is called with
+    descriptors to spare, or not at all.
+
+    Raises Refused: unsupported where the library is missing, limit without descriptors.
     """
 
     def __init__(self) -> None:
         """Make a context whose output and errors are kept instead of printed."""
         self._library = _library()
-        self._context = ctypes.c_void_p(self._library.nft_ctx_new(0))
+        self._spare = Spare(3, least=3)
+        with LOW.lent():
+            self._context = ctypes.c_void_p(self._library.nft_ctx_new(0))
         self._library.nft_ctx_buffer_output(self._context)
         self._library.nft_ctx_buffer_error(self._context)
 
@@ -49,7 +56,7 @@ class Nftables:
         """Do all `commands` in one transaction, or none.
 
         Raises NftablesError with the library's words, TooLongError when it was too much for one transaction,
-        Refused (denied) without the right to change nftables.
+        Refused: denied without the right to change nftables, limit without descriptors.
         """
         self._command(commands, 0)
 
@@ -69,11 +76,13 @@ class Nftables:
         if self._context:
             self._library.nft_ctx_free(self._context)
             self._context = ctypes.c_void_p()
+            self._spare.close()
 
     def _command(self, commands: str, flags: int) -> str:
         library, context = self._library, self._context
         library.nft_ctx_output_set_flags(context, flags)
-        failed = library.nft_run_cmd_from_buffer(context, commands.encode())
+        with self._spare.lent():
+            failed = library.nft_run_cmd_from_buffer(context, commands.encode())
         output: bytes = library.nft_ctx_get_output_buffer(context)
         errors: bytes = library.nft_ctx_get_error_buffer(context)
         if failed:
