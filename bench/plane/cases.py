@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 CROWD = 10_000
-SPARE = 2_000
-"""Descriptors that a proxy needs beside two for each connection: more than any of them takes."""
+SHARE = 0.15
+"""Connections at one port for each descriptor of a proxy: moorage has none with more than it leaves to all others."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ FLOWS = (Case("new TCP flows", "once"), Case("new UDP flows", "flows"))
 
 
 def crowds() -> tuple[Case, ...]:
-    """Idle connections, as many as this user's limit of descriptors leaves a proxy."""
+    """Idle connections, as many as this user's limit of descriptors leaves one port of each proxy."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    most = CROWD if limit == resource.RLIM_INFINITY else min(CROWD, (limit - SPARE) // 2)
+    most = CROWD if limit == resource.RLIM_INFINITY else min(CROWD, int(limit * SHARE))
     levels = [*(level for level in (0, 100, 1_000, 3_000) if level < most), most]
     return tuple(Case(f"idle, {level} connections", "idle", level, group="loopback") for level in levels)
 

@@ -25,8 +25,8 @@ pytestmark = pytest.mark.system
 LONG = bool(os.environ.get("MOORAGE_SOAK_MINUTES"))
 """Whether there is time for the large numbers."""
 REQUESTS = 1_000_000 if LONG else 100_000
-CROWD = min(10_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 2 - 500) if LONG else 1000
-"""Clients of one port; each takes two descriptors of the agent, and two of this process."""
+CROWD = min(10_000 if LONG else 1000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] * 3 // 25)
+"""Clients of one port, less than its share; each takes two descriptors of the agent, and two of this process."""
 INTERFACES = 300
 NOTICED = 2.0
 """Seconds that an answer may take while somebody else does his worst, on two shared cores."""

@@ -112,8 +112,9 @@ class Switchboard:
 
     def _make_room(self, service: Service) -> bool:
         """End a client for one of `service`: one of the port that has most; its own, if that is it."""
+        oldest = self.clients.oldest()  # which also lets go of those that made room before
         full = self._fullest_port(service)
-        return _end(full.guests.last() if len(full.guests) > 1 else self.clients.oldest())
+        return _end(full.guests.last() if len(full.guests) > 1 else oldest)
 
     def _note(self, service: Service) -> None:
         self._ports[service] = None

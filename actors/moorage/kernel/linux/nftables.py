@@ -47,8 +47,13 @@ class Nftables:
         """Make a context whose output and errors are kept instead of printed."""
         self._library = _library()
         self._spare = Spare(3, least=3)
-        with LOW.lent():
-            self._context = ctypes.c_void_p(self._library.nft_ctx_new(0))
+        try:
+            self._spare.take()
+            with LOW.lent():
+                self._context = ctypes.c_void_p(self._library.nft_ctx_new(0))
+        except BaseException:
+            self._spare.close()
+            raise
         self._library.nft_ctx_buffer_output(self._context)
         self._library.nft_ctx_buffer_error(self._context)
 
