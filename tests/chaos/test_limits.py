@@ -148,7 +148,7 @@ def test_gateway_without_descriptors(tmp_path: Path) -> None:
         resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (used + 5, used + 5))
         before = cpu(agent.pid)
         waiting = [connect(agent, stack) for _ in range(20)]
-        until(lambda: descriptors(agent.pid) >= used + 5)
+        until(lambda: agent.log("descriptors_exhausted"))
         began = time.monotonic()
         until(lambda: time.monotonic() - began > 1.5)
         assert cpu(agent.pid) - before < 0.5
@@ -157,6 +157,7 @@ def test_gateway_without_descriptors(tmp_path: Path) -> None:
             each.close()
         with Client(agent.socket) as client:
             assert client.hello()
+        assert len(agent.log("descriptors_exhausted")) == 1
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,8 @@ def test_it_is_held_and_given_back(agent: Agent) -> None:
 
 def test_an_address_that_is_nowhere(agent: Agent) -> None:
     """It is invalid, and leaves nothing."""
-    agent.list()
+    agent.allocate("other", ports=["8081:80"])  # which starts the data plane
+    agent.release("other")
     address("del")
     before = descriptors()
     with pytest.raises(Refused, match=rf"invalid: {ADDRESS} is not an address of this host"):
