@@ -24,15 +24,15 @@ def complete(present: Listing) -> bool:
     } == ruleset.names()
 
 
-def rebuild(elements: Collection[Element]) -> list[str]:
-    """Replace the table, whatever it is, by ours: a packet meets the old one or the new one."""
+def rebuild(rules: str, elements: Collection[Element]) -> list[str]:
+    """Replace the table, whatever it is, by one of these: a packet meets the old one or the new one."""
     table = f"table {ruleset.TABLE}\n"
-    return [f"{table}delete {table}{ruleset.rules()}", *ruleset.change(elements, ())]
+    return [f"{table}delete {table}{rules}", *ruleset.change(elements, ())]
 
 
-def rewrite(wanted: Collection[Element], present: Collection[Element]) -> list[str]:
+def rewrite(rules: str, wanted: Collection[Element], present: Collection[Element]) -> list[str]:
     """Replace the rules and adjust the elements, in a table whose sets and chains are ours."""
-    return [f"flush table {ruleset.TABLE}\n{ruleset.rules()}", *adjust(wanted, present)]
+    return [f"flush table {ruleset.TABLE}\n{rules}", *adjust(wanted, present)]
 
 
 def adjust(wanted: Collection[Element], present: Collection[Element]) -> list[str]:

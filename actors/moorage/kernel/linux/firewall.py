@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from moorage.errors import Code, Refused
-from moorage.kernel.linux import audit, definitions, elements, generation, local, reserved, ruleset
+from moorage.kernel.linux import audit, definitions, elements, generation, local, lookups, reserved, ruleset
 from moorage.kernel.linux.connect.hook import ConnectHook, remove_former
 from moorage.kernel.linux.conntrack import Conntrack
 from moorage.kernel.linux.definitions import Listing
@@ -31,6 +31,7 @@ class LinuxFirewall:
 
     def __init__(self, *, loopback: str) -> None:
         """Open sockets in the calling thread. Raises Refused (unsupported, denied)."""
+        self._looks_up = True  # until the kernel has refused to say whether a map has a key
         self._own = frozenset({_LOOPBACK} if loopback == "proxy" else ())
         self._nftables = Nftables()
         self._netlink = _open()
@@ -170,31 +171,42 @@ class LinuxFirewall:
         return listing, set() if listing is None else elements.read(self._netlink)
 
     def _repair(self, before: Listing | None, wanted: Elements, present: Elements) -> None:
-        if before is not None and before == self._reference:
-            self._attempt(audit.adjust(wanted, present), wanted)
-        elif before is not None and self._only_rules_differ(before):
-            self._attempt(audit.rewrite(wanted, present), wanted)
-        else:
-            self._rebuild(wanted)
+        try:
+            if before is not None and before == self._reference:
+                self._run(audit.adjust(wanted, present))
+                return
+            if before is not None and self._only_rules_differ(before):
+                self._write(audit.rewrite(self._rules(), wanted, present))
+                return
+        except NftablesError:
+            pass  # another version may have used the same names with other types
+        self._rebuild(wanted)
 
     def _only_rules_differ(self, before: Listing) -> bool:
         if self._reference is None:
             return audit.complete(before)
         return audit.structure(before) == audit.structure(self._reference)
 
-    def _attempt(self, commands: list[str], wanted: Elements) -> None:
-        """Run `commands`, or replace all: another version may have used the same names with other types."""
-        try:
-            self._run(commands)
-        except NftablesError:
-            self._rebuild(wanted)
-
     def _rebuild(self, wanted: Elements) -> None:
         try:
-            self._run(audit.rebuild(wanted))
+            self._write(audit.rebuild(self._rules(), wanted))
         except NftablesError as error:
+            if self._looks_up:
+                self._looks_up = False
+                self._rebuild(wanted)
+                return
             text = f"the kernel did not take the nftables table {ruleset.TABLE}, nothing was changed: {error}"
             raise Refused(Code.UNSUPPORTED, text) from error
+
+    def _rules(self) -> str:
+        return ruleset.rules() if self._looks_up else lookups.without(ruleset.rules())
+
+    def _write(self, commands: Sequence[str]) -> None:
+        """Run commands that write all rules anew."""
+        self._run(commands)
+        if not self._looks_up:
+            lookups.append(self._netlink)
+            self._know_generation()
 
     def _run(self, commands: Sequence[str]) -> None:
         """Run one transaction; only where the kernel takes no message so long, one for each command."""
@@ -211,6 +223,9 @@ class LinuxFirewall:
     def _transact(self, commands: str) -> None:
         """Run a transaction; where it is the only one since we last looked, the generation stays known."""
         self._nftables.run(commands)
+        self._know_generation()
+
+    def _know_generation(self) -> None:
         now = generation.read(self._netlink)
         if (now - self._generation) % (1 << 32) <= 1:
             self._generation = now

@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +15,7 @@ NETFILTER = 12
 SOCK_DIAG = 4
 ERROR = 2
 DONE = 3
+_NFTABLES, _BATCH_BEGIN, _BATCH_END = 10, 0x10, 0x11  # linux/netfilter/nfnetlink.h
 REQUEST = 0x01
 ACK = 0x04
 _DUMP = 0x300
@@ -118,6 +119,21 @@ class Netlink:
                 continue
         raise InterruptedError(errno.EINTR, "the kernel's tables changed faster than they could be read")
 
+    def transact(self, requests: Sequence[tuple[int, int, bytes]]) -> None:
+        """Do all of these requests to nftables (type, flags, body), or none. Raises OSError."""
+        subsystem = struct.pack("=BBH", 0, 0, socket.htons(_NFTABLES))
+        batch, awaited = [message(_BATCH_BEGIN, REQUEST, 0, subsystem)], set()
+        for kind, flags, body in requests:
+            self._sequence += 1
+            awaited.add(self._sequence)
+            batch.append(message(kind, REQUEST | ACK | flags, self._sequence, body))
+        self.socket.send(b"".join((*batch, message(_BATCH_END, REQUEST, 0, subsystem))))
+        while awaited:
+            for kind, _, sequence, body in messages(self.socket.recv(_BUFFER)):
+                if kind == ERROR and sequence in {0, *awaited}:
+                    _check(body, interrupted=False)
+                    awaited.discard(sequence)
+
     def _send(self, kind: int, flags: int, body: bytes) -> None:
         self._sequence += 1
         self.socket.send(message(kind, flags, self._sequence, body))
@@ -130,12 +146,12 @@ class Netlink:
                     continue
                 interrupted = interrupted or bool(flags & _INTERRUPTED)
                 if kind in {ERROR, DONE}:
-                    _check(body, interrupted)
+                    _check(body, interrupted=interrupted)
                     return
                 yield body
 
 
-def _check(body: bytes, interrupted: bool) -> None:
+def _check(body: bytes, *, interrupted: bool) -> None:
     number = -int(struct.unpack_from("=i", body)[0]) if len(body) >= 4 else 0
     if number:
         raise OSError(number, os.strerror(number))
