@@ -13,10 +13,10 @@ from host_iptables import Iptables, needed
 from host_links import NETWORK as HOST_NETWORK
 from host_links import HostLinks
 from lab import Lab
-from moorage.kernel.linux import elements, ruleset
+from moorage.kernel.linux import audit, elements, ruleset
 from moorage.kernel.linux.forward import Forwarding
 from moorage.kernel.linux.legacy import _script
-from moorage.kernel.linux.nfnetlink import Netlink
+from moorage.kernel.linux.nfnetlink import Netlink, attribute, generic, nested
 from moorage.kernel.linux.nftables import Nftables
 from moorage.kernel.protocol import Element, Forwarded
 from moorage.model.elements import network_elements
@@ -69,10 +69,20 @@ def test_an_element_that_cannot_be_said_goes_with_the_table(at: Stand) -> None:
     wanted = network_elements(NETWORK)
     strange = Element("bridges", ('a"b',))
     assert ruleset.can_say(strange) is False
-    from moorage.kernel.linux import audit
+    assert not audit.can_adjust(wanted, {*wanted, strange})
+    assert audit.can_adjust({*wanted, strange}, wanted)
+    at.lab.call("host", add, strange)
+    assert at.firewall.install(wanted) == ['element bridges a"b was not ours']
+    assert at.firewall.install(wanted) == []
 
-    assert audit.adjust(wanted, {*wanted, strange}) == audit.rebuild(wanted)
-    assert audit.adjust(wanted, wanted) == []
+
+def add(element: Element) -> None:
+    """Add an element to a set by netlink, whatever its name."""
+    key = str(element.key[0]).encode().ljust(16, b"\0")
+    entry = nested(1, nested(1, attribute(1, key)))
+    with Netlink() as netlink:
+        table, name = attribute(1, b"moorage\0"), attribute(2, element.container.encode() + b"\0")
+        netlink.transact([(10 << 8 | 12, 0x400, generic(1) + table + name + nested(3, entry))])
 
 
 @pytest.mark.parametrize("kind", ["nft", "legacy"])

@@ -203,6 +203,7 @@ def test_the_proxy_serves_an_address_that_came_back(at: Installation) -> None:
         assert first_answer(at, "outside", (FLOATING6, 8605), "tcp") == "lone"
     assert not at.lab.can_reach("host", (FLOATING6, 8605), timeout=0.3)
     with holding(at, "host"):
+        assert first_answer(at, "host", (FLOATING6, 8605), "tcp") == "lone"
         assert at.lab.connect("host", (FLOATING6, 8605)).peer == GATEWAY["10.0.42.2"]
         at.client.unpublish("lone", [f"[{FLOATING6}]:8605:80"])
 

@@ -35,14 +35,14 @@ def rewrite(rules: str, wanted: Collection[Element], present: Collection[Element
     return [f"flush table {ruleset.TABLE}\n{rules}", *adjust(wanted, present)]
 
 
-def adjust(wanted: Collection[Element], present: Collection[Element]) -> list[str]:
-    """Remove the elements that should not be there and add those that are missing.
+def can_adjust(wanted: Collection[Element], present: Collection[Element]) -> bool:
+    """Whether there is none to be removed that has a name that cannot be said; then the table is to be replaced."""
+    return all(map(ruleset.can_say, set(present) - set(wanted)))
 
-    Where one of them has a name that cannot be said, the table is replaced.
-    """
+
+def adjust(wanted: Collection[Element], present: Collection[Element]) -> list[str]:
+    """Remove the elements that should not be there, which `can_adjust`, and add those that are missing."""
     ours, there = set(wanted), set(present)
-    if not all(map(ruleset.can_say, there - ours)):
-        return rebuild(wanted)
     return ruleset.change(sorted(ours - there, key=repr), sorted(there - ours, key=_order))
 
 

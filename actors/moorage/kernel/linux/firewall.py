@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import audit, definitions, elements, generation, local, lookups, reserved, ruleset
@@ -171,16 +171,18 @@ class LinuxFirewall:
         return listing, set() if listing is None else elements.read(self._netlink)
 
     def _repair(self, before: Listing | None, wanted: Elements, present: Elements) -> None:
+        if before is None or not audit.can_adjust(wanted, present):
+            self._rebuild(wanted)
+            return
         try:
-            if before is not None and before == self._reference:
+            if before == self._reference:
                 self._run(audit.adjust(wanted, present))
-                return
-            if before is not None and self._only_rules_differ(before):
+            elif self._only_rules_differ(before):
                 self._write(audit.rewrite(self._rules(), wanted, present))
-                return
+            else:
+                self._rebuild(wanted)
         except NftablesError:
-            pass  # another version may have used the same names with other types
-        self._rebuild(wanted)
+            self._rebuild(wanted)  # another version may have used the same names with other types
 
     def _only_rules_differ(self, before: Listing) -> bool:
         if self._reference is None:
@@ -188,13 +190,16 @@ class LinuxFirewall:
         return audit.structure(before) == audit.structure(self._reference)
 
     def _rebuild(self, wanted: Elements) -> None:
+        """Replace all. A kernel that says of no map whether it has a key gets the rules that ask for values."""
         try:
             self._write(audit.rebuild(self._rules(), wanted))
         except NftablesError as error:
             if self._looks_up:
                 self._looks_up = False
-                self._rebuild(wanted)
-                return
+                with suppress(NftablesError):
+                    self._write(audit.rebuild(self._rules(), wanted))
+                    return
+                self._looks_up = True
             text = f"the kernel did not take the nftables table {ruleset.TABLE}, nothing was changed: {error}"
             raise Refused(Code.UNSUPPORTED, text) from error
 
