@@ -101,11 +101,11 @@ def _uncounted(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _failure(text: str) -> MoorageError:
-    # The library has no error numbers; it quotes strerror.
-    if os.strerror(errno.EPERM) in text:
+    # The library has no error numbers; it quotes strerror, and under that line the command, which may say anything.
+    said = text.strip().partition("\n")[0]
+    if os.strerror(errno.EPERM) in said:
         return Refused(Code.DENIED, FORBIDDEN)
-    kind = TooLongError if os.strerror(errno.EMSGSIZE) in text else NftablesError
-    return kind(text.strip().partition("\n")[0])
+    return (TooLongError if os.strerror(errno.EMSGSIZE) in said else NftablesError)(said)
 
 
 @cache
