@@ -80,7 +80,9 @@ def _apt(reach: Reach) -> None:
 
 def _pip(reach: Reach) -> None:
     sections: dict[str, dict[str, str]] = {}
-    for line in _said([sys.executable, "-m", "pip", "config", "list"]).splitlines():
+    pythons = (sys.executable, str(Path(__file__).parents[2] / ".venv/bin/python"))  # not every one has pip
+    listed = next(filter(None, (_said([python, "-m", "pip", "config", "list"]) for python in pythons)), "")
+    for line in listed.splitlines():
         name, _, value = line.partition("=")
         section, _, key = name.rpartition(".")
         if key in {"cert", "require-virtualenv", "user", "target", "prefix", "cache-dir"}:
