@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from moorage.agent import open_kernel, take
 from moorage.config import Config
-from moorage.control.recovery import open_store
-from moorage.kernel.protocol import Kernel, Survey
+from moorage.control.recovery import maker_of, open_store
+from moorage.kernel.protocol import TABLE, Kernel, Made, Maker, Survey
 from moorage.log import Log
 from moorage.rpc.listener import remove_leftovers
-from moorage.store import Store
+from moorage.store import Store, id_in
 from moorage.values import Network
 
 log = Log()
@@ -19,20 +20,17 @@ log = Log()
 def remove_all(config: Config) -> None:
     """Take away rules, links and reserved ports, put back sysctls, and erase socket and state.
 
-    Where the state is lost or damaged, what is recognisably ours goes: the table, the links whose alias says so,
-    and the bridges that the table names and that have the MAC we give. Raises Refused: exists while an agent
-    runs on that state or in this network namespace.
+    What goes is what this state made, and what no state claims: where the state is lost or damaged the table, the
+    links whose alias says that they are ours, and the bridges that the table names and that have the MAC we give. What
+    another state made stays while that lies in its folder. Raises Refused: exists while an agent runs on that state or
+    in this network namespace.
     """
     kernel = open_kernel(config)
     lock, claim = take(config, kernel)
     try:
         store = open_store(config, kernel, lock, log)
         try:
-            shown = kernel.survey(config.bridge)
-            former = {**shown.sysctls, **store.sysctls()}
-            _put_back(config, kernel, former)
-            _remove_rules(config, kernel, store)
-            _remove_links(config, kernel, _networks(store, shown))
+            _remove(config, kernel, store)
             remove_leftovers(config.socket_path)
             store.erase()
         finally:
@@ -42,10 +40,39 @@ def remove_all(config: Config) -> None:
         lock.release()
 
 
-def _networks(store: Store, shown: Survey) -> list[Network]:
+def _remove(config: Config, kernel: Kernel, store: Store) -> None:
+    made, ours = kernel.made(), maker_of(store, config)
+    others = {each.maker for each in made if each.maker.id not in {"", ours.id}}
+    claimed = {each.id for each in others if _is_claimed(each, ours)}
+    left = [each for each in made if each.maker.id in claimed]
+    for maker in others:
+        if maker.id in claimed:
+            log.warning("left_to_its_state", state=maker.id, folder=maker.folder, what=_names(left, maker))
+    unclaimed = {each.id for each in others} - claimed
+    shown = kernel.survey(config.bridge, {"", ours.id, *unclaimed})
+    if not left:  # what another state made may need what was set
+        _put_back(config, kernel, {**shown.sysctls, **store.sysctls()})
+    _remove_rules(config, kernel, store, shared=any(each.what == TABLE for each in left))
+    _remove_links(config, kernel, ours, _networks(store, shown, {each.what for each in left}), unclaimed)
+
+
+def _is_claimed(maker: Maker, ours: Maker) -> bool:
+    """Whether a state of that id lies in its folder; where that cannot be read, it is taken to."""
+    if not maker.folder or maker.is_of(ours.folder):
+        return False
+    return maker.folder.startswith("#") or id_in(Path(maker.folder)) in {maker.id, None}
+
+
+def _names(made: Sequence[Made], maker: Maker) -> list[str]:
+    return sorted(each.what for each in made if each.maker.id == maker.id)
+
+
+def _networks(store: Store, shown: Survey, left: Collection[str]) -> list[Network]:
+    """What is recorded, and what the kernel shows besides, but for the bridges that are left to another state."""
     recorded = store.networks()
     known = {network.bridge for network in recorded}
-    return recorded + [each for each in shown.networks if each.bridge not in known]
+    networks = recorded + [each for each in shown.networks if each.bridge not in known]
+    return [each for each in networks if each.bridge not in left]
 
 
 def _put_back(config: Config, kernel: Kernel, former: dict[str, str]) -> None:
@@ -57,18 +84,22 @@ def _put_back(config: Config, kernel: Kernel, former: dict[str, str]) -> None:
         links.close()
 
 
-def _remove_rules(config: Config, kernel: Kernel, store: Store) -> None:
+def _remove_rules(config: Config, kernel: Kernel, store: Store, *, shared: bool) -> None:
+    """The table, unless it is another state's, and what goes with it."""
     firewall = kernel.open_firewall(loopback=config.loopback)
     try:
         firewall.write_reserved((), store.reserved())
-        firewall.keep_forwarding(())
-        firewall.remove()
+        if not shared:
+            firewall.keep_forwarding(())
+            firewall.remove()
     finally:
         firewall.close()
 
 
-def _remove_links(config: Config, kernel: Kernel, networks: Sequence[Network]) -> None:
-    links = kernel.open_links({}, loopback=config.loopback)
+def _remove_links(
+    config: Config, kernel: Kernel, maker: Maker, networks: Sequence[Network], others: Collection[str]
+) -> None:
+    links = kernel.open_links({}, loopback=config.loopback, maker=maker, others=others)
     try:
         links.reconcile((), ())
         for network in networks:

@@ -94,6 +94,9 @@ class Interface:
     netns_cookie: int = field(default=0, repr=False)
     """The cookie of the network namespace attached to, which the kernel gives to no other until it boots: a path and an
     inode are given again. 0 while not attached, and where it is not known. Not on the wire."""
+    attached: int = field(default=0, repr=False)
+    """When it was attached, in milliseconds of `control.context.uptime`; 0 while it is not. Its link says so too, by
+    which a state that is older than the link is found out. Not on the wire."""
 
 
 @dataclass(frozen=True, slots=True)

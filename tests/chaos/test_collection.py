@@ -15,7 +15,7 @@ import pytest
 from agents import AgentProcess, until
 from lab import HOST, Lab, end
 from moorage.kernel.linux.nftables import Nftables
-from moorage.store.records import seal_boot
+from moorage.store.records import seal_text
 
 pytestmark = pytest.mark.system
 
@@ -111,7 +111,7 @@ def test_boot_forgets_containers_and_keeps_networks(tmp_path: Path) -> None:
 def boot(agent: AgentProcess) -> None:
     """Leave state and kernel as another boot would: the kernel empty, the journal of the boot before."""
     with closing(sqlite3.connect(agent.state / "moorage.db", isolation_level=None)) as journal:
-        journal.execute("UPDATE meta SET value = ? WHERE key = 'boot'", (seal_boot("before"),))
+        journal.execute("UPDATE meta SET value = ? WHERE key = 'boot'", (seal_text("before"),))
     for bridge in ("moorage0", "mg-back"):
         agent.lab.run("host", ["ip", "link", "delete", bridge])
     nftables = agent.lab.call("host", Nftables)

@@ -108,6 +108,30 @@ def test_attached_containers_are_found_again(agent: AgentProcess, how: str) -> N
         client.release(id)
 
 
+def test_what_containers_show_is_not_believed(agent: AgentProcess) -> None:
+    """A container that took its neighbour's addresses and MAC has its own again after a rebuild, and not its ports."""
+    client, lab = agent.client, agent.lab
+    client.allocate("thief", netns=lab.container("thief"))
+    before = {each.id: known(each) for each in client.list() if each.netns}
+    victim, thief = before["web"], before["thief"]
+    for change in (
+        f"address del {thief.ip}/24 dev eth0",
+        "link set eth0 down",
+        f"link set eth0 address {victim.mac}",
+        "link set eth0 name eth7",
+        "link set eth7 up",
+        f"address add {victim.ip}/24 dev eth7",
+    ):
+        lab.run("thief", ["ip", *change.split()])
+    agent.kill()
+    lab.run("web", ["ip", "address", "flush", "dev", "eth0"])
+    zero_all(agent.state)
+    agent.start()
+    assert {each.id: known(each) for each in client.list() if each.netns} == before
+    lab.echo_server("web", "tcp", 80)
+    assert lab.connect("outside", (HOST, 8080)).server == "web"
+
+
 def ports(each: Interface) -> list[int]:
     return [mapping.host_port for mapping in each.ports]
 

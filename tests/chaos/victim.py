@@ -30,9 +30,10 @@ from moorage.control.port_mapper import host_ports, rules_of
 from moorage.errors import Refused
 from moorage.kernel.linux import reserved
 from moorage.kernel.linux.definitions import Listing
+from moorage.kernel.linux.elements import signature
 from moorage.kernel.linux.firewall import LinuxFirewall
-from moorage.kernel.linux.names import alias
-from moorage.kernel.protocol import Element
+from moorage.kernel.linux.marks import port_alias
+from moorage.kernel.protocol import Element, Maker
 from moorage.model.elements import network_elements
 from moorage.model.forwarding import forwarding_elements
 from moorage.store.store import Store
@@ -154,6 +155,7 @@ class Recorded:
     networks: list[Network]
     reserved: frozenset[int]
     sysctls: dict[str, str]
+    state: str
 
     def elements(self) -> frozenset[Element]:
         """What the table should hold."""
@@ -181,7 +183,8 @@ def recorded(state: Path) -> Recorded:
         except Refused as damaged:
             raise AssertionError(str(damaged)) from damaged
         with closing(store):
-            return Recorded(store.interfaces(), store.networks(), store.reserved(), store.sysctls())
+            known = store.interfaces(), store.networks(), store.reserved(), store.sysctls(), store.id
+            return Recorded(*known)
 
 
 def check_kernel(victim: Victim, journal: Recorded) -> None:
@@ -209,7 +212,7 @@ def _check_rules(victim: Victim, journal: Recorded) -> None:
         firewall.close()
     victim.rules = victim.rules or listing
     require(listing == victim.rules, f"the rules were {victim.rules} and are {listing}")
-    assert_same("table", present, journal.elements())
+    assert_same("table", present, journal.elements() | signature(journal.state))
 
 
 def _check_links(victim: Victim, journal: Recorded) -> None:
@@ -221,7 +224,11 @@ def _check_links(victim: Victim, journal: Recorded) -> None:
     assert_same("bridges", {each["ifname"] for each in bridges}, bridges_of(journal))
     assert_same("gateways", _addresses(bridges), gateways)
     attached = [each for each in journal.interfaces if each.netns is not None]
-    assert_same("veths", {each.get("ifalias") for each in ours}, {alias(each.id) for each in attached})
+    assert_same(
+        "veths",
+        {each.get("ifalias") for each in ours},
+        {port_alias(each, Maker(journal.state)) for each in attached},
+    )
     assert_same("links in containers", _inside(victim), {(each.netns, each.ifname) for each in attached})
     for each in attached:
         inside = [link for link in _links(victim, str(each.netns)) if link["ifname"] == each.ifname]

@@ -148,7 +148,7 @@ def test_a_name_of_fifteen_bytes_is_taken(links: HostLinks) -> None:
     """The longest name works through all operations."""
     long = replace(NETWORK, bridge="fifteen-bytes.1")
     links.ensure_network(long)
-    assert links.find_bridge("fifteen-bytes.1") == (["10.0.42.1/24"], 1500)
+    assert links.find_bridge("fifteen-bytes.1") == (["10.0.42.1/24"], 1500, True)
     links.remove_network(long)
     assert links.find_bridge("fifteen-bytes.1") is None
 
@@ -167,7 +167,7 @@ def test_the_addresses_of_a_bridge_keep_the_kernels_order(links: HostLinks) -> N
     """A bridge with several IPv4 addresses gives all of them, the primary one first, and no IPv6."""
     links.ensure_network(NETWORK)
     links.ip("address", "add", "192.168.9.1/24", "dev", "moorage0")
-    assert links.find_bridge("moorage0") == (["10.0.42.1/24", "192.168.9.1/24"], 1500)
+    assert links.find_bridge("moorage0") == (["10.0.42.1/24", "192.168.9.1/24"], 1500, True)
     assert links.find_bridge("absent") is None
 
 

@@ -100,7 +100,7 @@ def test_bridges_are_held_and_removed(kernel: MemoryKernel) -> None:
     links = kernel.open_links({}, loopback="kernel")
     assert links.find_bridge("moorage0") is None
     assert links.ensure_network(NETWORK) == ["bridge moorage0 was missing"]
-    assert links.find_bridge("moorage0") == (["10.0.42.1/24"], 1500)
+    assert links.find_bridge("moorage0") == (["10.0.42.1/24"], 1500, True)
     for _ in range(2):
         links.remove_network(NETWORK)
         assert links.find_bridge("moorage0") is None

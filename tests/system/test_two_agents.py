@@ -16,7 +16,7 @@ def test_the_second_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     """An agent on another state neither starts nor removes anything while one runs; with kernel "memory" it starts."""
     with Lab() as lab, AgentProcess(lab, _made(tmp_path / "first")) as first:
         first.client.allocate("web", netns=lab.container("web"), ports=["8080:80"])
-        second = AgentProcess(lab, _made(tmp_path / "second"), bridge="br9", subnet="10.99.0.1/24")
+        second = AgentProcess(lab, _made(tmp_path / "second"))
         for refused in (second.down(), second.refusal()):
             assert refused.returncode == 1
             assert f"another agent, pid {first.pid} (" in refused.stderr

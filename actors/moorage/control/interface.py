@@ -172,7 +172,9 @@ class InterfaceActor(LoopActor):
         interface = self._existing()
         if interface.netns is None:
             return await self._unchanged(key)
-        return await self._change(replace(interface, netns=None, ifname=None, netns_cookie=0), key)
+        return await self._change(
+            replace(interface, netns=None, ifname=None, netns_cookie=0, attached=0), key
+        )
 
     async def _publish(self, message: Publish) -> Any:
         interface, source = self._existing(), message.source

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from moorage.control.context import Context
-from moorage.control.recovery import open_store
+from moorage.control.recovery import claim_links, maker_of, open_store
 from moorage.errors import Code, Fault, Refused
 from moorage.store import Commit, Damaged, Outcome, RequestKey, Store, Untrusted, is_damage
 from moorage.supervision.actor import ThreadActor
@@ -111,6 +111,11 @@ class GetSysctls:
     """The former values of the sysctls that we changed, by path."""
 
 
+@dataclass(frozen=True, slots=True)
+class GetMaker:
+    """The `Maker` that what is made is marked with."""
+
+
 Query = (
     Recall,
     Open,
@@ -121,6 +126,7 @@ Query = (
     GetPorts,
     GetReserved,
     GetSysctls,
+    GetMaker,
 )
 
 
@@ -163,6 +169,12 @@ class Journal(ThreadActor):
             if first or not self.directory.abandoned:
                 raise
             raise JournalHangs("its former life hangs, and keeps the lock of the database") from locked
+        if first:
+            try:
+                claim_links(self._store, context.config, context.kernel, self.log)
+            except BaseException:
+                self._store.close()
+                raise
         for interface_id in self._store.forgotten:
             self.log.info("interface_forgotten", id=interface_id, reason="the host has booted since")
 
@@ -199,36 +211,39 @@ class Journal(ThreadActor):
         return outcomes
 
     def _query(self, query: Any) -> Any:
+        store = self._store
+        assert store is not None  # noqa: S101 - `begin` opened it
         try:
-            return self._read(query)
+            return (
+                maker_of(store, self._context.config) if isinstance(query, GetMaker) else _read(store, query)
+            )
         except Refused as refusal:
             return refusal
 
-    def _read(self, query: Any) -> Any:  # noqa: PLR0911 - one line for each query
-        store = self._store
-        assert store is not None  # noqa: S101 - `begin` opened it
-        match query:
-            case Open():
-                return _open(store, query)
-            case Recall(key):
-                return store.recall(key)
-            case GetInterfaces(network, ids):
-                return list[Interface](store.interfaces(network) if ids is None else store.some(ids))
-            case GetNetworks():
-                return list[Network](store.networks())
-            case GetNetwork(name):
-                return store.network(name)
-            case GetLeases(network):
-                return Leases(
-                    store.addresses(network), store.last_address(network), dict(store.quarantined(network))
-                )
-            case GetPorts(proto, first, last):
-                return TakenPorts(store.ports(proto), store.last_port(proto, first, last))
-            case GetReserved():
-                return store.reserved()
-            case GetSysctls():
-                return store.sysctls()
-        raise NotImplementedError(f"the journal does not know {query!r}")
+
+def _read(store: Store, query: Any) -> Any:  # noqa: PLR0911 - one line for each query
+    match query:
+        case Open():
+            return _open(store, query)
+        case Recall(key):
+            return store.recall(key)
+        case GetInterfaces(network, ids):
+            return list[Interface](store.interfaces(network) if ids is None else store.some(ids))
+        case GetNetworks():
+            return list[Network](store.networks())
+        case GetNetwork(name):
+            return store.network(name)
+        case GetLeases(network):
+            return Leases(
+                store.addresses(network), store.last_address(network), dict(store.quarantined(network))
+            )
+        case GetPorts(proto, first, last):
+            return TakenPorts(store.ports(proto), store.last_port(proto, first, last))
+        case GetReserved():
+            return store.reserved()
+        case GetSysctls():
+            return store.sysctls()
+    raise NotImplementedError(f"the journal does not know {query!r}")
 
 
 def _open(store: Store, query: Open) -> Opened:

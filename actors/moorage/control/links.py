@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from moorage.control.alarm import Alarm
 from moorage.control.context import Context
 from moorage.control.former import Former
-from moorage.control.journal import Append, GetInterfaces, GetNetworks, GetSysctls
+from moorage.control.journal import Append, GetInterfaces, GetMaker, GetNetworks, GetSysctls
 from moorage.control.persist import persist, persist_here
 from moorage.control.port_mapper import settle_forwarding
 from moorage.errors import Refused
@@ -139,8 +139,10 @@ class Links(ThreadActor):
     async def begin(self) -> None:
         """Open the links and make them as the journal has them."""
         loopback = self._context.config.loopback
-        former = Former(await persist(self.address("journal"), GetSysctls()), self._record)
-        self._kernel = self._context.kernel.open_links(former, loopback=loopback)
+        journal = self.address("journal")
+        former = Former(await persist(journal, GetSysctls()), self._record)
+        maker = await persist(journal, GetMaker())
+        self._kernel = self._context.kernel.open_links(former, loopback=loopback, maker=maker)
         if loopback == "proxy":
             _give_back_localnet(self._kernel, former)
         await self._reconcile()
@@ -233,6 +235,8 @@ class Links(ThreadActor):
         cookies = {each.id: each.netns_cookie for each in interfaces}
         for interface_id in found.vanished:
             self._tell_vanished(interface_id, cookies[interface_id])
+        for interface_id in found.swept:
+            self.log.warning("link_removed", id=interface_id, reason="no record knows it")
         for what in found.contested:
             self.log.warning("repairs_contested", what=what)
         if found.rest is not None:

@@ -147,6 +147,8 @@ class Networks:
         others: list[Network] = await self._address("journal").ask(GetNetworks())
         _check_names(name, bridge, others)
         found: Bridge | None = await self._address("links").ask(links.GetBridge(bridge))
+        if found is not None and found.ours:
+            found = None  # left by another state, or by what was cut short: `links` begins it anew
         occupied: list[Occupied] = await self._address("links").ask(links.GetOccupied())
         occupied = [each for each in occupied if each.device != bridge]
         occupied += [Occupied(each.subnet, f"network {each.name}", each.bridge) for each in others]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from moorage import values
-from moorage.control.context import now
+from moorage.control.context import now, uptime
 from moorage.control.ports import missing
 from moorage.kernel.protocol import Namespace
 from moorage.model.interfaces import mac_of, prefix_of
@@ -120,4 +120,10 @@ Operation = Allocate | Attach | Detach | Publish | Unpublish | Release
 
 def placed(interface: Interface, namespace: Namespace, ifname: str | None) -> Interface:
     """The interface, attached there."""
-    return replace(interface, netns=namespace.path, netns_cookie=namespace.cookie, ifname=ifname or IFNAME)
+    return replace(
+        interface,
+        netns=namespace.path,
+        netns_cookie=namespace.cookie,
+        ifname=ifname or IFNAME,
+        attached=int(uptime() * 1000),
+    )

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from moorage.control.alarm import Alarm
 from moorage.control.context import Context
 from moorage.control.desired import Desired
-from moorage.control.journal import Append, GetInterfaces, GetNetworks, GetReserved, GetSysctls
+from moorage.control.journal import Append, GetInterfaces, GetMaker, GetNetworks, GetReserved, GetSysctls
 from moorage.control.lookout import LATEST, Lookout, Part
 from moorage.control.persist import persist
 from moorage.errors import MoorageError
@@ -110,7 +110,9 @@ class PortMapper(ThreadActor):
     async def begin(self) -> None:
         """Open the firewall and make it as the journal has it."""
         context = self._context
-        self._firewall = context.kernel.open_firewall(loopback=context.config.loopback)
+        self._firewall = context.kernel.open_firewall(
+            loopback=context.config.loopback, maker=await persist(self.address("journal"), GetMaker())
+        )
         await self._reload()
         self._firewall.watch(self._wake, self._tell_moved)
         self.actor_ref.tell(EndStrays())  # 1 s with 40,000 connections, for which nobody needs to wait

@@ -15,11 +15,14 @@ from moorage.errors import Code, Refused
 from moorage.kernel.linux import holder, reserved
 from moorage.kernel.linux.ruleset import describe
 from moorage.kernel.protocol import (
+    NOBODY,
     Bridge,
     Element,
     Flow,
     Forwarded,
     Kept,
+    Made,
+    Maker,
     Namespace,
     Occupied,
     Reconciled,
@@ -61,6 +64,7 @@ class MemoryKernel:
         self.ipv6 = _IPV6.exists() if ipv6 is None else ipv6
         self.occupied = list(occupied)
         self.bridges: dict[str, Network] = {}
+        self.makers: dict[str, Maker] = {}
         self.table: dict[Key, Element] = {}
         self.installed = False
         self.generation = 0
@@ -80,11 +84,18 @@ class MemoryKernel:
         """See `Kernel.claim`."""
         return _Unshared()
 
-    def open_links(self, former: MutableMapping[str, str], *, loopback: str) -> MemoryLinks:  # noqa: ARG002 - no route_localnet
+    def open_links(
+        self,
+        former: MutableMapping[str, str],
+        *,
+        loopback: str,  # noqa: ARG002 - no route_localnet
+        maker: Maker = NOBODY,
+        others: Collection[str] = (),  # noqa: ARG002 - nothing of theirs is ever removed
+    ) -> MemoryLinks:
         """See `Kernel.open_links`."""
-        return MemoryLinks(self, former)
+        return MemoryLinks(self, former, maker)
 
-    def open_firewall(self, *, loopback: str) -> MemoryFirewall:  # noqa: ARG002 - the proxy carries everything
+    def open_firewall(self, *, loopback: str, maker: Maker = NOBODY) -> MemoryFirewall:  # noqa: ARG002 - as above
         """See `Kernel.open_firewall`."""
         return MemoryFirewall(self)
 
@@ -96,9 +107,16 @@ class MemoryKernel:
         """See `Kernel.holder`."""
         return holder.holder(proto, port)
 
-    def survey(self, default_bridge: str) -> Survey:  # noqa: ARG002 - networks are held with their names
+    def made(self) -> list[Made]:
+        """See `Kernel.made`: bridges alone, as nobody's interface is held."""
+        return [
+            Made(name, network.name, self.makers.get(name, NOBODY)) for name, network in self.bridges.items()
+        ]
+
+    def survey(self, default_bridge: str, makers: Collection[str]) -> Survey:  # noqa: ARG002 - networks are held with their names
         """See `Kernel.survey`: networks alone, as nobody's interface is held."""
-        return Survey(list(self.bridges.values()), (), former_sysctls(self.elements))
+        networks = [self.bridges[each.what] for each in self.made() if each.maker.id in makers]
+        return Survey(networks, (), former_sysctls(self.elements))
 
     def identify(self, interfaces: Collection[Interface]) -> Mapping[str, int]:  # noqa: ARG002 - none is attached
         """See `Kernel.identify`."""
@@ -167,10 +185,14 @@ class _Watching:
 class MemoryLinks(_Watching):
     """`moorage.kernel.protocol.Links` in a dict; without network namespaces, so nothing can be attached."""
 
-    def __init__(self, kernel: MemoryKernel, former: MutableMapping[str, str]) -> None:
-        """Look at `kernel`, which outlives this, and tell `former` of sysctls before they are changed."""
+    def __init__(self, kernel: MemoryKernel, former: MutableMapping[str, str], maker: Maker) -> None:
+        """Look at `kernel`, which outlives this, and tell `former` of sysctls before they are changed.
+
+        What is made is marked as `maker`'s.
+        """
         super().__init__(kernel)
         self._former = former
+        self._maker = maker
 
     def host_has_ipv6(self) -> bool:
         """See `Links.host_has_ipv6`."""
@@ -185,13 +207,16 @@ class MemoryLinks(_Watching):
         network = self._kernel.bridges.get(name)
         if network is None:
             return None
-        return Bridge([f"{network.gateway}/{network.subnet.partition('/')[2]}"], network.mtu)
+        addresses = [f"{network.gateway}/{network.subnet.partition('/')[2]}"]
+        return Bridge(addresses, network.mtu, name in self._kernel.makers)
 
     def ensure_network(self, network: Network) -> list[str]:
         """See `Links.ensure_network`."""
         self._forward(["ipv4", "ipv6"] if network.subnet6 else ["ipv4"])
         before = self._kernel.bridges.get(network.bridge)
         self._kernel.bridges[network.bridge] = network
+        if not network.adopted:
+            self._kernel.makers[network.bridge] = self._maker
         if before == network:
             return []
         return [f"bridge {network.bridge} {'was missing' if before is None else 'was of another network'}"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
@@ -47,6 +49,8 @@ class Bridge(NamedTuple):
 
     addresses: Sequence[str]
     mtu: int
+    ours: bool = False
+    """Whether it is one that an agent made, for whichever state."""
 
 
 class Namespace(NamedTuple):
@@ -54,6 +58,47 @@ class Namespace(NamedTuple):
 
     path: str
     cookie: int
+
+
+class Maker(NamedTuple):
+    """The state for which something of ours was made: its id, and the absolute path of its folder.
+
+    An id of "" is that of nobody known: an earlier version made it.
+    """
+
+    id: str
+    folder: str = ""
+    """Nothing where it is not known; `hashed_folder` where it found no room."""
+
+    def is_of(self, folder: str) -> bool:
+        """Whether this is the folder, as far as that can be known."""
+        return self.folder in {folder, hashed_folder(folder)}
+
+
+NOBODY = Maker("")
+
+
+def hashed_folder(folder: str) -> str:
+    """What stands for a folder where there is no room for it: `#` and 24 digits."""
+    return "#" + hashlib.blake2b(os.fsencode(folder), digest_size=12).hexdigest()
+
+
+class Made(NamedTuple):
+    """Something of ours in the kernel, whoever made it."""
+
+    what: str
+    """A link's name, or `TABLE`."""
+    owner: str
+    """The id of the interface, or the name of the network; "" of the table."""
+    maker: Maker
+    living: bool = False
+    """Whether it is the link of a container that is there."""
+    attached: int = 0
+    """`Interface.attached` of the container."""
+
+
+TABLE = "table inet moorage"
+"""What the table is called among what is `Made`."""
 
 
 class Reconciled(NamedTuple):
@@ -67,6 +112,8 @@ class Reconciled(NamedTuple):
     vanished: Sequence[str]
     contested: Sequence[str] = ()
     rest: float | None = None
+    swept: Sequence[str] = ()
+    """The ids of those whose links nobody had recorded, and that were removed."""
 
 
 class Kept(NamedTuple):
@@ -138,7 +185,10 @@ class Links(Protocol):
         """The ids of those that are attached, and whose namespace has ended. Changes nothing."""
 
     def reconcile(self, networks: Collection[Network], interfaces: Collection[Interface]) -> Reconciled:
-        """Put right all links, addresses, routes and sysctls of these, and remove veths of ours that none names."""
+        """Put right all links, addresses, routes and sysctls of these, and remove veths of ours that none names.
+
+        Ours are those of the maker that opened this, and of nobody known.
+        """
 
     def changed_unheard(self) -> bool:
         """Whether something differs from what was made of it of which `watch` does not tell. Cheap."""
@@ -236,17 +286,27 @@ class Kernel(Protocol):
     def claim(self) -> Claim:
         """Keep other agents out until it is released. Raises Refused (exists) when one is there, naming its process."""
 
-    def open_links(self, former: MutableMapping[str, str], *, loopback: str) -> Links:
+    def open_links(
+        self,
+        former: MutableMapping[str, str],
+        *,
+        loopback: str,
+        maker: Maker = NOBODY,
+        others: Collection[str] = (),
+    ) -> Links:
         """Open in the calling thread. `loopback` is as in `open_firewall`.
 
         `former` has what sysctls were before we changed them, by path under `/proc/sys`. It is told of a path before
         the first change to it, which waits until it has kept that, and may refuse; what was put back is deleted.
+
+        What is made is marked as `maker`'s; what the states of the ids `others` made is taken for our own, too.
         """
 
-    def open_firewall(self, *, loopback: str) -> Firewall:
+    def open_firewall(self, *, loopback: str, maker: Maker = NOBODY) -> Firewall:
         """Open in the calling thread; `loopback` says who carries 127.0.0.1: "kernel" (rules) or "proxy".
 
-        With "connect" TCP sockets are led to the container as they connect, and rules carry the rest.
+        With "connect" TCP sockets are led to the container as they connect, and rules carry the rest. The table is
+        marked as `maker`'s.
         """
 
     def reserved_ports(self) -> frozenset[int]:
@@ -255,8 +315,11 @@ class Kernel(Protocol):
     def holder(self, proto: str, port: int) -> str | None:
         """Who holds a host port in this network namespace: `pid 812 (nginx)`; None where the kernel does not tell."""
 
-    def survey(self, default_bridge: str) -> Survey:
-        """Read what is recognisably ours. `default_bridge` is that of the network `default`."""
+    def made(self) -> list[Made]:
+        """All links of ours, and the table, with whose they are. Cheap."""
+
+    def survey(self, default_bridge: str, makers: Collection[str]) -> Survey:
+        """Read what states of these ids made. `default_bridge` is that of the network `default`."""
 
     def identify(self, interfaces: Collection[Interface]) -> Mapping[str, int]:
         """The cookies of the namespaces that these are attached to, by id, as far as their veth pairs prove them."""

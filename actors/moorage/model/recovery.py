@@ -1,16 +1,58 @@
-"""Networks and published ports read back out of elements, for when nothing else remembers them. Pure."""
+"""What the kernel holds of ours: whose it is, and networks and published ports read back out of elements. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from ipaddress import ip_address, ip_network
 
-from moorage.kernel.protocol import Element
+from moorage.errors import Code, Refused
+from moorage.kernel.protocol import Element, Made
 from moorage.model.elements import is_published, ports_of
 from moorage.values import ANY, Mapping, Network
 
 _ANY6 = "::"
 _DEFAULT_MTU = 1500
+
+
+def lost_id(made: Collection[Made], folder: str) -> str:
+    """The id of the state that was in `folder`, or that made the links of all living containers; "" for none."""
+    living = {each.maker.id for each in made if each.living and each.maker.id}
+    here = {each.maker.id for each in made if each.maker.id and each.maker.is_of(folder)}
+    for ids in (living, living & here, here if not living else ()):
+        if len(ids) == 1:
+            return next(iter(ids))
+    return ""
+
+
+def another_states(made: Collection[Made], state: str, recorded: Collection[str]) -> Refused | None:
+    """The refusal where another state made the links of living containers.
+
+    Links that say nothing are of an earlier version, and ours where any is of `recorded`, the ids that are attached.
+    """
+    links = [each for each in made if each.living and each.maker.id != state]
+    strangers = [each for each in links if each.maker.id]
+    unsigned = [each for each in links if not each.maker.id]
+    if not strangers and not any(each.owner in recorded for each in unsigned):
+        strangers = unsigned
+    if not strangers:
+        return None
+    maker = strangers[0].maker
+    whose = (
+        f"the state {maker.id} in {maker.folder or 'a folder that is not known'}"
+        if maker.id
+        else "another state"
+    )
+    names = ", ".join(sorted(each.owner for each in strangers)[:3]) + ", …" * (len(strangers) > 3)
+    return Refused(
+        Code.EXISTS,
+        f"the links of {len(strangers)} living container{'s' * (len(strangers) > 1)} ({names}) were made for {whose}: "
+        "start with that state, or with an empty one, which takes them up",
+    )
+
+
+def has_newer(made: Collection[Made], state: str, attached: int) -> bool:
+    """Whether this state's link of a living container was made after all that it knows of."""
+    return any(each.living and each.maker.id == state and each.attached > attached for each in made)
 
 
 def network_of(

@@ -12,7 +12,7 @@ from moorage.values import ALWAYS, GATEWAY, Interface, Mapping, Network, Status
 
 T = TypeVar("T")
 
-_INTERNAL: Final = frozenset({"dual", "adopted", "netns_cookie"})
+_INTERNAL: Final = frozenset({"dual", "adopted", "netns_cookie", "attached"})
 """Fields that never leave the agent."""
 _CODES: Final = frozenset(Code)
 _FAULT: Final = 0

@@ -1,6 +1,7 @@
 """Durable state: SQLite in a directory of its own, one writer, many operations to a commit."""
 
 from moorage.store.failures import Untrusted, is_damage
+from moorage.store.identity import id_in
 from moorage.store.operations import (
     Already,
     Commit,
@@ -22,6 +23,7 @@ from moorage.store.operations import (
 from moorage.store.rebuild import Rebuilt, finish_rebuild, rebuild
 from moorage.store.records import Damaged
 from moorage.store.store import Store, lock_directory
+from moorage.store.takeover import Taken, take_up
 
 __all__ = [
     "Already",
@@ -42,10 +44,13 @@ __all__ = [
     "RequestKey",
     "Reserve",
     "Store",
+    "Taken",
     "Unreserve",
     "Untrusted",
     "finish_rebuild",
+    "id_in",
     "is_damage",
     "lock_directory",
     "rebuild",
+    "take_up",
 ]

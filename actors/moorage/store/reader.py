@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from moorage.store.records import Damaged, check, unpack_interface, unpack_network
+from moorage.store.records import Damaged, check, open_text, unpack_interface, unpack_network
 from moorage.store.schema import COLLIDES
 from moorage.values import Interface, Mapping, Network
 
@@ -17,6 +17,9 @@ HOLDERS = f"""
     AND ({COLLIDES.format(":host_ip")}) ORDER BY port LIMIT 1
 """  # noqa: S608 - made of constants
 
+
+BOOT, STATE, ATTACHED = "boot", "state", "attached"
+"""The keys of the table `meta`: what `Reader.meta` gives."""
 
 Row = tuple[str, bytes, int]
 """Of `interfaces`: id, body, checksum."""
@@ -35,6 +38,24 @@ class Reader:
 
     def _rows(self, query: str, values: tuple[object, ...] = ()) -> list[Any]:
         return self._connection.execute(query, values).fetchall()
+
+    def meta(self, key: str) -> str:
+        """The id of the boot, the id of this state, or when an interface was attached last (`Interface.attached`).
+
+        "" where nothing is kept.
+        """
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
+        return open_text(key, rows[0][0]) if rows else ""
+
+    @property
+    def attached(self) -> int:
+        """When an interface was attached last: `Interface.attached`, of those that are gone, too."""
+        return int(self.meta(ATTACHED) or 0)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is neither a network nor an interface."""
+        return not self._rows("SELECT 1 FROM networks UNION ALL SELECT 1 FROM interfaces LIMIT 1")
 
     def network(self, name: str) -> Network | None:
         """One network."""
@@ -153,6 +174,8 @@ class Reader:
 
     def verify(self) -> None:
         """Read all that matters. Raises Damaged when a row, or one derived from it, is not as written."""
+        for key in (BOOT, STATE, ATTACHED):
+            self.meta(key)
         self.networks()
         self.sysctls()
         self.reserved()

@@ -14,6 +14,7 @@ from moorage.store import directory as directories
 from moorage.store.operations import Commit, Operation, PutInterface, PutNetwork, Remember, Reserve
 from moorage.store.salvage import salvage
 from moorage.store.store import Store
+from moorage.store.takeover import take_up
 from moorage.values import Interface, Network
 
 KEPT = 3
@@ -43,17 +44,19 @@ def rebuild(
     networks: Sequence[Network],
     interfaces: Sequence[Interface],
     *,
+    state: str = "",
     sysctls: Mapping[str, str] = MappingProxyType({}),
 ) -> Rebuilt:
     """Replace the database in a locked directory by one of its intact rows and what the kernel still shows.
 
-    `networks`, `interfaces` and former `sysctls` are the kernel's; an intact row counts more. The new database takes
-    its place in one step, however often this is interrupted. Raises Refused (no_space, denied).
+    `networks`, `interfaces` and former `sysctls` are the kernel's; an intact row counts more, but for an interface that
+    was attached after all that is recorded was. `state` is the id where none can be read. The new database takes its
+    place in one step, however often this is interrupted. Raises Refused (no_space, denied).
     """
     known = salvage(directory / directories.DATABASE)
     place = directory / directories.REBUILDING
     shutil.rmtree(place, ignore_errors=True)
-    new = Store.open(place, known.boot or boot_id, now)
+    new = Store.open(place, known.boot or boot_id, now, state=known.state or state)
     try:
         left_out = _fill(new, [PutNetwork(each) for each in known.networks])
         left_out += _fill(new, [PutInterface(each, rebuilt=True) for each in known.interfaces])
@@ -63,13 +66,13 @@ def rebuild(
             Reserve(tuple(known.reserved)),
         )
         new.take_requests(known.requests)
-        found, missed = _add(new, networks, interfaces)
+        taken = take_up(new, networks, interfaces)
     finally:
         new.close()
     (place / directories.DATABASE).replace(directory / directories.REBUILT)
     aside = _put_in_place(directory)
     intact = len(known.networks) + len(known.interfaces)
-    return Rebuilt(aside, intact, tuple(found), known.damaged, tuple(left_out + missed))
+    return Rebuilt(aside, intact, taken.found, known.damaged, (*left_out, *taken.left_out))
 
 
 def finish_rebuild(directory: Path) -> None:
@@ -89,21 +92,6 @@ def _put_in_place(directory: Path) -> Path:
     directories.sync(directory)
     _forget_oldest(directory)
     return directory / name
-
-
-def _add(
-    store: Store, networks: Sequence[Network], interfaces: Sequence[Interface]
-) -> tuple[list[str], list[str]]:
-    """Take over what the kernel shows and the store does not know."""
-    names = {each.name for each in store.networks()} | {each.bridge for each in store.networks()}
-    new = [each for each in networks if each.name not in names and each.bridge not in names]
-    ids = {each.id for each in store.interfaces()}
-    fresh = [each for each in interfaces if each.id not in ids]
-    missed = _fill(store, [PutNetwork(each) for each in new])
-    missed += _fill(store, [PutInterface(each, rebuilt=True) for each in fresh])
-    found = [f"network {each.name}" for each in new if store.network(each.name)]
-    found += [f"interface {each.id}" for each in fresh if store.interface(each.id)]
-    return found, missed
 
 
 def _fill(store: Store, operations: Sequence[Operation]) -> list[str]:

@@ -38,16 +38,16 @@ def check(what: str, crc: int, *columns: object) -> None:
         raise Damaged(f"the record of {what} is damaged: its checksum does not match")
 
 
-def seal_boot(boot_id: str) -> str:
-    """A boot's id as it is kept: with its checksum, since a damaged one would look like another boot."""
-    return f"{boot_id} {seal(boot_id)}"
+def seal_text(text: str) -> str:
+    """A text as it is kept: with its checksum, since a damaged id would look like another boot, or another state."""
+    return f"{text} {seal(text)}"
 
 
-def open_boot(sealed: str) -> str:
-    """The boot's id. Raises Damaged."""
-    boot_id, _, crc = sealed.rpartition(" ")
-    check("the boot", int(crc) if crc.isascii() and crc.isdecimal() else -1, boot_id)
-    return boot_id
+def open_text(key: str, sealed: str) -> str:
+    """The text that is kept under `key`. Raises Damaged."""
+    text, _, crc = sealed.rpartition(" ")
+    check(f"the {key}", int(crc) if crc.isascii() and crc.isdecimal() else -1, text)
+    return text
 
 
 def pack_interface(interface: Interface) -> bytes:

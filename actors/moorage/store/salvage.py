@@ -11,8 +11,8 @@ from typing import Any
 
 from moorage.errors import Fault
 from moorage.store.failures import UNREADABLE
-from moorage.store.reader import read_interface, read_network
-from moorage.store.records import check, open_boot
+from moorage.store.reader import ATTACHED, BOOT, STATE, read_interface, read_network
+from moorage.store.records import check, open_text
 from moorage.values import Interface, Network
 
 Row = tuple[Any, ...]
@@ -23,6 +23,8 @@ class Salvage:
     """Intact rows, and how many there were that are not, as far as that is known."""
 
     boot: str | None = None
+    state: str = ""
+    attached: int = 0
     networks: list[Network] = field(default_factory=list)
     interfaces: list[Interface] = field(default_factory=list)
     sysctls: dict[str, str] = field(default_factory=dict)
@@ -59,7 +61,8 @@ def _read(connection: sqlite3.Connection, found: Salvage) -> None:
         return values
 
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-    found.boot = next(iter(intact("meta", "key", "value, key", lambda row: open_boot(row[0]))), None)
+    meta = dict(intact("meta", "key", "key, value", lambda row: (row[0], open_text(*row))))
+    found.boot, found.state, found.attached = meta.get(BOOT), meta.get(STATE, ""), int(meta.get(ATTACHED, 0))
     found.networks = intact("networks", "name", "name, body, crc", read_network)
     found.interfaces = intact("interfaces", "seq", "id, body, crc", read_interface)
     found.sysctls = dict(intact("sysctls", "path", "path, value, crc", _sysctl))

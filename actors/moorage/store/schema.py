@@ -10,7 +10,7 @@ from moorage.store.records import Damaged
 
 APPLICATION = 0x6D6F6F72
 """`application_id` in the file's header, "moor"."""
-VERSION = 3
+VERSION = 4
 """`user_version` in the file's header; `upgrade` knows the earlier ones."""
 
 PAGE = 4096

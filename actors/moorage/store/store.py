@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -12,9 +12,10 @@ from moorage.errors import Refused
 from moorage.store import directory as directories
 from moorage.store.ballast import Ballast
 from moorage.store.failures import fault, is_full, no_space, refusing
+from moorage.store.identity import new_id
 from moorage.store.lock import Lock
 from moorage.store.operations import Already, Commit, Done, Outcome, RequestKey
-from moorage.store.reader import Reader
+from moorage.store.reader import STATE, Reader
 from moorage.store.records import Damaged
 from moorage.store.requests import Requests
 from moorage.store.schema import PAGE, PAGES, connect
@@ -31,6 +32,8 @@ class Store(Reader):
     What `commit` answered is on the disk. Queries raise Damaged for a row that is not as it was written.
     """
 
+    id: str
+    """By which the kernel's objects say that they were made for this state."""
     forgotten: list[str]
     """The ids of the interfaces of a former boot, dropped when this store was opened."""
 
@@ -47,12 +50,20 @@ class Store(Reader):
         self._writer = Writer(connection, self, self._requests)
 
     @classmethod
-    def open(cls, directory: Path, boot_id: str, now: Callable[[], float], lock: Lock | None = None) -> Self:
+    def open(
+        cls,
+        directory: Path,
+        boot_id: str,
+        now: Callable[[], float],
+        lock: Lock | None = None,
+        state: str = "",
+    ) -> Self:
         """Lock the directory, made when missing, and check what is in it.
 
         `boot_id` is another string after every boot, `now` gives seconds of a clock of this boot that nobody sets,
         and `lock` is what `lock_directory` gave: it stays the caller's, so that one store can follow on another
-        that hangs. What an earlier version wrote is made what this one writes.
+        that hangs. What an earlier version wrote is made what this one writes. A state without an id gets `state`, or
+        one of its own.
 
         Interfaces of a former boot are forgotten, networks kept. Raises Refused: denied where the
         directory cannot be used, invalid for one that is not ours and (as Untrusted) for a damaged
@@ -60,16 +71,18 @@ class Store(Reader):
         on a full disk.
         """
         if lock is not None:
-            return cls._open_locked(directory, None, boot_id, now)
+            return cls._open_locked(directory, None, boot_id, now, state)
         ours = lock_directory(directory)
         try:
-            return cls._open_locked(directory, ours, boot_id, now)
+            return cls._open_locked(directory, ours, boot_id, now, state)
         except BaseException:
             ours.release()
             raise
 
     @classmethod
-    def _open_locked(cls, directory: Path, lock: Lock | None, boot_id: str, now: Callable[[], float]) -> Self:
+    def _open_locked(
+        cls, directory: Path, lock: Lock | None, boot_id: str, now: Callable[[], float], state: str
+    ) -> Self:
         with refusing(directory):
             _check_presence(directory)
             check_log(directory / f"{directories.DATABASE}-wal")
@@ -80,6 +93,7 @@ class Store(Reader):
                 store.verify()
                 store._requests.verify()
                 store._start_boot(boot_id)
+                store._identify(state or new_id())
             except BaseException:
                 connection.close()
                 raise
@@ -101,6 +115,28 @@ class Store(Reader):
         outcomes = [self._squeeze(commit) for commit in batch]
         self._shrink()
         return outcomes
+
+    @contextlib.contextmanager
+    def one_transaction(self) -> Iterator[None]:
+        """Make everything that is applied in the block durable at its end, or nothing of it."""
+        with refusing(self._directory):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+            self._checkpoint()  # others read the id without the log
+
+    def apply(self, commit: Commit) -> Outcome:
+        """Do a commit in the block of `one_transaction`; one that is refused leaves no trace."""
+        return self._apply(commit)
+
+    def rename(self, state: str) -> None:
+        """Give the state another id, in the block of `one_transaction`."""
+        self.id = self._writer.identify(state)
 
     def recall(self, key: RequestKey) -> bytes | None:
         """The answer to a request that was done, None when it is new.
@@ -138,6 +174,12 @@ class Store(Reader):
         self._connection.execute("PRAGMA foreign_keys = OFF")
         self.forgotten = self._cured(lambda: self._writer.start_boot(boot_id))
         self._connection.execute("PRAGMA foreign_keys = ON")
+
+    def _identify(self, wanted: str) -> None:
+        known = self.meta(STATE)
+        self.id = known or self._cured(lambda: self._writer.identify(wanted))
+        if not known:
+            self._checkpoint()  # others read it without the log
 
     def _apply_all(self, batch: Sequence[Commit]) -> list[Outcome]:
         outcomes = [self._apply(commit) for commit in batch]

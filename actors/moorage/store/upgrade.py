@@ -12,8 +12,8 @@ from moorage.store.schema import MACS, VERSION
 def upgrade(connection: sqlite3.Connection, now: float) -> None:
     """Bring what is there to `VERSION`, within the caller's transaction; `now` is as `Store.open` has it.
 
-    Version 2 knew namespaces by their inodes: their cookies are not known until a kernel is asked. Raises Damaged for a
-    record that is not as it was written.
+    Version 2 knew namespaces by their inodes: their cookies are not known until a kernel is asked. Up to version 3 a
+    state had no id: it gets one as a new one does. Raises Damaged for a record that is not as it was written.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == VERSION:

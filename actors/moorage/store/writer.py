@@ -23,8 +23,8 @@ from moorage.store.operations import (
     Reserve,
     Unreserve,
 )
-from moorage.store.reader import Reader, footprint, port_rows
-from moorage.store.records import open_boot, pack_interface, pack_network, seal, seal_boot
+from moorage.store.reader import ATTACHED, BOOT, STATE, Reader, footprint, port_rows
+from moorage.store.records import pack_interface, pack_network, seal, seal_text
 from moorage.store.requests import Requests
 from moorage.values import Interface, Mapping, Network
 
@@ -66,20 +66,28 @@ class Writer:
             case _:
                 assert_never(operation)
 
+    def identify(self, wanted: str) -> str:
+        """Give this state an id."""
+        return self._note(STATE, wanted)
+
     def start_boot(self, boot_id: str) -> list[str]:
         """Forget what described a former boot, and give the ids of its interfaces."""
-        row = self._connection.execute("SELECT value FROM meta WHERE key = 'boot'").fetchone()
-        if row is not None and open_boot(row[0]) == boot_id:
+        if self._reader.meta(BOOT) == boot_id:
             return []
         ids = self._connection.execute("SELECT id FROM interfaces ORDER BY seq").fetchall()
         for table in ("interfaces", "addresses", "macs", "ports", "quarantine", "sysctls", "reserved"):
             self._connection.execute(f"DELETE FROM {table}")  # noqa: S608 - from the line above
-        self._connection.execute("INSERT OR REPLACE INTO meta VALUES('boot', ?)", (seal_boot(boot_id),))
+        self._note(BOOT, boot_id)
+        self._note(ATTACHED, "0")
         return [interface_id for (interface_id,) in ids]
 
     def end_quarantine(self, now: float) -> None:
         """Forget addresses that have rested until `now`."""
         self._connection.execute("DELETE FROM quarantine WHERE until <= ?", (now,))
+
+    def _note(self, key: str, text: str) -> str:
+        self._connection.execute("INSERT OR REPLACE INTO meta VALUES(?, ?)", (key, seal_text(text)))
+        return text
 
     def _change(self, statement: str, rows: Sequence[tuple[object, ...]]) -> bool:
         return self._connection.executemany(statement, rows).rowcount > 0
@@ -97,6 +105,10 @@ class Writer:
         else:
             statement = "UPDATE interfaces SET network = ?, body = ?, crc = ? WHERE id = ?"
         self._connection.execute(statement, row)
+        if (
+            before is None or before.attached != interface.attached
+        ) and interface.attached > self._reader.attached:
+            self._note(ATTACHED, str(interface.attached))
         self._move_addresses(before, interface)
         self._move_mac(before, interface, shared=shares_mac)
         self._move_ports(before, interface)

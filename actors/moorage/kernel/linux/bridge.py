@@ -9,14 +9,15 @@ from pathlib import Path
 from socket import AF_INET, AF_INET6
 
 from moorage.errors import Code, Refused
-from moorage.kernel.linux import sysctl
-from moorage.kernel.linux.names import LINK_LOCAL, alias, bridge_mac, is_port, link_local
+from moorage.kernel.linux import marks, sysctl
+from moorage.kernel.linux.names import LINK_LOCAL, bridge_mac, link_local
 from moorage.kernel.linux.readiness import await_addresses
 from moorage.kernel.linux.repairs import Repairs
 from moorage.kernel.linux.router import Router
 from moorage.kernel.linux.rtdump import Link
 from moorage.kernel.linux.rtnetlink import IFA_F_NODAD, OURS, Rtnetlink, ignoring, refusing
 from moorage.kernel.linux.sysctl import Sysctls
+from moorage.kernel.protocol import Maker
 from moorage.model.forwarding import SWITCHES
 from moorage.model.link_names import can_be_said
 from moorage.values import Network
@@ -36,7 +37,14 @@ class Bridges:
     """Makes bridges what networks say. Every method raises Refused (denied) without CAP_NET_ADMIN."""
 
     def __init__(
-        self, netlink: Rtnetlink, sysctls: Sysctls, router: Router, repairs: Repairs, loopback: str
+        self,
+        netlink: Rtnetlink,
+        sysctls: Sysctls,
+        router: Router,
+        repairs: Repairs,
+        *,
+        loopback: str,
+        maker: Maker,
     ) -> None:
         self._ip = netlink.ip
         self._reader = netlink.reader
@@ -44,6 +52,7 @@ class Bridges:
         self._router = router
         self._repairs = repairs
         self._loopback = loopback
+        self._maker = maker
         self._pinned: set[int] = set()
         self._made: set[str] = set()
 
@@ -78,6 +87,8 @@ class Bridges:
             self._shut(network.bridge)
         found = self.find(network.bridge)
         with refusing(f"set up the bridge {network.bridge}"):
+            if found is not None and self._is_left(found, network):
+                found = self._take_over(found)
             if found is None:
                 return self._remake(network)
             done = self._settle(network, found)
@@ -92,7 +103,7 @@ class Bridges:
         if link is None or link.kind != "bridge":
             return
         with refusing(f"remove the bridge {network.bridge}"), ignoring(errno.ENODEV, errno.EADDRNOTAVAIL):
-            if not network.adopted:
+            if not network.adopted or marks.is_ours(link):
                 self._ip.link("del", index=link.ifindex)
             else:
                 self._take_back(link.ifindex)
@@ -102,8 +113,26 @@ class Bridges:
         links = {link.name: link for link in self._reader.links()}
         with refusing(f"set down the ports of the bridge {bridge!r}"):
             for port in links.values():
-                if bridge in links and port.master == links[bridge].ifindex and is_port(port) and port.up:
+                if (
+                    bridge in links
+                    and port.master == links[bridge].ifindex
+                    and marks.is_port(port)
+                    and port.up
+                ):
                     self._ip.link("set", index=port.ifindex, state="down")
+
+    def _is_left(self, link: Link, network: Network) -> bool:
+        """Whether it was made for another network, of this state or of one whose containers are gone."""
+        same = marks.owner(link) == network.name and marks.maker(link) in {"", self._maker.id}
+        return marks.is_ours(link) and not same
+
+    def _take_over(self, link: Link) -> Link | None:
+        """Begin anew; where somebody put a link of his own into it, only our addresses go."""
+        if any(each.master == link.ifindex for each in self._reader.links()):
+            self._take_back(link.ifindex)
+            return link
+        self._ip.link("del", index=link.ifindex)
+        return None
 
     def _remake(self, network: Network) -> list[str]:
         """The first time is no repair."""
@@ -179,7 +208,8 @@ class Bridges:
         else:
             change |= {"mtu": network.mtu} if link.mtu != network.mtu else {}
             change |= {"address": bridge_mac(link.name)} if link.mac != bridge_mac(link.name) else {}
-            change |= {"ifalias": alias(network.name)} if link.alias != alias(network.name) else {}
+            wanted = marks.bridge_alias(network.name, self._maker)
+            change |= {"ifalias": wanted} if link.alias != wanted else {}
         if change:
             self._ip.link("set", index=link.ifindex, **change)
         if link.stp and not network.adopted:

@@ -26,12 +26,31 @@ _FAMILIES: dict[int, str] = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
 _PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp", socket.IPPROTO_SCTP: "sctp"}
 
 
+MAKER = "maker"
+"""The set whose element is the id of a state."""
+
+
 def read(netlink: Netlink) -> set[Element]:
     """Every element of the table that the kernel holds; none of the sets that are missing. Raises OSError."""
     found: set[Element] = set()
     for name, container in ruleset.containers().items():
         found.update(_decoded(name, container, _dump(netlink, name)))
     return found
+
+
+def read_signature(netlink: Netlink) -> str:
+    """See `signed`; "" where there is no table. Raises OSError."""
+    return signed(_decoded(MAKER, ruleset.containers()[MAKER], _dump(netlink, MAKER)))
+
+
+def signature(state: str) -> frozenset[Element]:
+    """What says for which state the table was made; nothing where that is not known ("")."""
+    return frozenset({Element(MAKER, (state,))} if state else ())
+
+
+def signed(elements: Iterable[Element]) -> str:
+    """The id of the state that a table with these was made for; "" where it is not said."""
+    return next((str(each.key[0]) for each in elements if each.container == MAKER), "")
 
 
 def _dump(netlink: Netlink, name: str) -> Iterator[dict[int, bytes]]:

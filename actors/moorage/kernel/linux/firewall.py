@@ -13,7 +13,7 @@ from moorage.kernel.linux.definitions import Listing
 from moorage.kernel.linux.forward import Forwarding
 from moorage.kernel.linux.nfnetlink import Netlink
 from moorage.kernel.linux.nftables import FORBIDDEN, Nftables, NftablesError, TooLongError
-from moorage.kernel.protocol import Element, Flow, Forwarded, Kept
+from moorage.kernel.protocol import NOBODY, Element, Flow, Forwarded, Kept, Maker
 from moorage.model.elements import astray, is_published
 
 Key = tuple[str, tuple[str | int, ...]]
@@ -29,10 +29,10 @@ class LinuxFirewall:
     disagrees, the table is read and put right with the change in it.
     """
 
-    def __init__(self, *, loopback: str) -> None:
+    def __init__(self, *, loopback: str, maker: Maker = NOBODY) -> None:
         """Open sockets in the calling thread. Raises Refused (unsupported, denied)."""
         self._looks_up = True  # until the kernel has refused to say whether a map has a key
-        self._own = frozenset({_LOOPBACK} if loopback == "proxy" else ())
+        self._own = frozenset({_LOOPBACK} if loopback == "proxy" else ()) | elements.signature(maker.id)
         self._nftables = Nftables()
         self._netlink = _open()
         self._conntrack = Conntrack(self._netlink)

@@ -10,7 +10,7 @@ from moorage.errors import Fault
 from moorage.kernel.linux import holder, netns, reserved
 from moorage.kernel.linux.claim import LinuxClaim
 from moorage.kernel.linux.firewall import LinuxFirewall
-from moorage.kernel.protocol import Firewall, Links, Survey
+from moorage.kernel.protocol import NOBODY, Firewall, Links, Made, Maker, Survey
 from moorage.values import Interface
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -35,15 +35,22 @@ class LinuxKernel:
         """See `Kernel.claim`."""
         return LinuxClaim()
 
-    def open_links(self, former: MutableMapping[str, str], *, loopback: str) -> Links:
+    def open_links(
+        self,
+        former: MutableMapping[str, str],
+        *,
+        loopback: str,
+        maker: Maker = NOBODY,
+        others: Collection[str] = (),
+    ) -> Links:
         """See `Kernel.open_links`."""
         from moorage.kernel.linux.links import LinuxLinks  # noqa: PLC0415 - pyroute2 takes 100 ms to import
 
-        return LinuxLinks(former, loopback=loopback)
+        return LinuxLinks(former, loopback=loopback, maker=maker, others=others)
 
-    def open_firewall(self, *, loopback: str) -> Firewall:
+    def open_firewall(self, *, loopback: str, maker: Maker = NOBODY) -> Firewall:
         """See `Kernel.open_firewall`."""
-        return LinuxFirewall(loopback=loopback)
+        return LinuxFirewall(loopback=loopback, maker=maker)
 
     def reserved_ports(self) -> frozenset[int]:
         """See `Kernel.reserved_ports`."""
@@ -53,11 +60,17 @@ class LinuxKernel:
         """See `Kernel.holder`."""
         return holder.holder(proto, port)
 
-    def survey(self, default_bridge: str) -> Survey:
+    def made(self) -> list[Made]:
+        """See `Kernel.made`."""
+        from moorage.kernel.linux.survey import made  # noqa: PLC0415 - imports pyroute2
+
+        return made()
+
+    def survey(self, default_bridge: str, makers: Collection[str]) -> Survey:
         """See `Kernel.survey`."""
         from moorage.kernel.linux.survey import survey  # noqa: PLC0415 - seldom needed, and imports pyroute2
 
-        return survey(default_bridge)
+        return survey(default_bridge, makers)
 
     def identify(self, interfaces: Collection[Interface]) -> Mapping[str, int]:
         """See `Kernel.identify`."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, MutableMapping
 
 from moorage.errors import Code, Refused
-from moorage.kernel.linux import bridge, routes
+from moorage.kernel.linux import bridge, marks, routes
 from moorage.kernel.linux.bridge import Bridges, fitted
 from moorage.kernel.linux.names import port_name
 from moorage.kernel.linux.netns import find as find_namespace
@@ -18,7 +18,7 @@ from moorage.kernel.linux.rtnetlink import Rtnetlink, refusing
 from moorage.kernel.linux.sysctl import Sysctls
 from moorage.kernel.linux.veth import Veths
 from moorage.kernel.linux.watch import Watch
-from moorage.kernel.protocol import Bridge, Namespace, Occupied, Reconciled
+from moorage.kernel.protocol import NOBODY, Bridge, Maker, Namespace, Occupied, Reconciled
 from moorage.values import Interface, Network
 
 _FEW = 16
@@ -29,7 +29,8 @@ class LinuxLinks:
     """`moorage.kernel.protocol.Links` by route netlink. Belongs to the thread that made it.
 
     `former` is told of a path under /proc/sys and its value before the first change to it, and keeps that.
-    `clock` gives seconds that only grow, `loopback` is who carries 127.0.0.1: "kernel", "connect" or "proxy".
+    `clock` gives seconds that only grow, `loopback` is who carries 127.0.0.1: "kernel", "connect" or "proxy". What is
+    made is marked as `maker`'s; what `others` made is taken for our own.
     """
 
     def __init__(
@@ -38,14 +39,20 @@ class LinuxLinks:
         clock: Callable[[], float] = time.monotonic,
         *,
         loopback: str = "kernel",
+        maker: Maker = NOBODY,
+        others: Collection[str] = (),
     ) -> None:
         repairs = Repairs(clock)
         self._netlink = Rtnetlink()
         self._sysctls = Sysctls(former, repairs)
         self._router = Router(self._netlink.reader, self._sysctls)
-        self._bridges = Bridges(self._netlink, self._sysctls, self._router, repairs, loopback)
-        self._veths = Veths(self._netlink)
-        self._audit = Audit(self._netlink.reader, self._bridges, self._veths, repairs)
+        self._bridges = Bridges(
+            self._netlink, self._sysctls, self._router, repairs, loopback=loopback, maker=maker
+        )
+        self._veths = Veths(self._netlink, maker)
+        self._audit = Audit(
+            self._netlink.reader, self._bridges, self._veths, repairs, {maker.id, "", *others}
+        )
         self._watch: Watch | None = None
 
     def host_has_ipv6(self) -> bool:
@@ -65,7 +72,7 @@ class LinuxLinks:
         if link is None:
             return None
         with refusing(f"read the addresses of {name}"):
-            return Bridge(routes.addresses_of(self._netlink.reader, link), link.mtu)
+            return Bridge(routes.addresses_of(self._netlink.reader, link), link.mtu, marks.is_ours(link))
 
     def ensure_network(self, network: Network) -> list[str]:
         """Make the bridge what `network` says, and return a sentence for each thing that had to be changed.

@@ -6,11 +6,7 @@ import base64
 import hashlib
 from ipaddress import IPv6Address, IPv6Network
 
-from moorage.kernel.linux.rtdump import Link
 from moorage.model.link_names import LONGEST
-
-ALIAS = "moorage:"
-"""What the alias of every link that we made begins with; the id of the interface or the name of the network follows."""
 
 LINK_LOCAL = IPv6Network("fe80::/10")
 
@@ -19,21 +15,6 @@ def port_name(interface_id: str) -> str:
     """The name of the host's end of an interface's veth pair: `mg` and 65 bits of a hash."""
     digest = hashlib.blake2b(interface_id.encode(), digest_size=10).digest()
     return "mg" + base64.b32encode(digest).decode().lower()[: LONGEST - 2]
-
-
-def alias(owner: str) -> str:
-    """The alias of a link of that interface or network, by which it is known as ours: `moorage:web`."""
-    return ALIAS + owner
-
-
-def is_ours(link: Link) -> bool:
-    """Whether its alias says that we made it."""
-    return link.alias.startswith(ALIAS)
-
-
-def is_port(link: Link) -> bool:
-    """Whether it is the host's end of a pair of ours."""
-    return link.kind == "veth" and is_ours(link)
 
 
 def bridge_mac(bridge: str) -> str:

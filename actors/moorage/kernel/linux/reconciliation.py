@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Container
 
 from moorage.errors import Code, Refused
-from moorage.kernel.linux import names, netns
+from moorage.kernel.linux import marks, names, netns
 from moorage.kernel.linux.bridge import Bridges, fitted
 from moorage.kernel.linux.repairs import Repairs
 from moorage.kernel.linux.rtdump import Link, Reader
@@ -20,11 +20,14 @@ Links = dict[str, Link]
 class Audit:
     """Puts right what differs; remembers the containers it has looked into, and what it said of failures."""
 
-    def __init__(self, reader: Reader, bridges: Bridges, veths: Veths, repairs: Repairs) -> None:
+    def __init__(
+        self, reader: Reader, bridges: Bridges, veths: Veths, repairs: Repairs, makers: Collection[str]
+    ) -> None:
         self._reader = reader
         self._bridges = bridges
         self._veths = veths
         self._repairs = repairs
+        self._makers = frozenset(makers)
         self._seen: set[tuple[str, int]] = set()
         self._failures: dict[str, str] = {}
         self._told: dict[str, str] = {}
@@ -41,7 +44,7 @@ class Audit:
         done = {network.name: self._ensure_network(network) for network in networks}
         repaired = [sentence for sentences in done.values() for sentence in sentences]
         links = {link.name: link for link in self._reader.links()}
-        self._seen &= {(link.alias.removeprefix(names.ALIAS), link.ifindex) for link in links.values()}
+        self._seen &= {(marks.owner(link) or "", link.ifindex) for link in links.values()}
         present = [each for each in networks if each.bridge in links and can_be_said(each.bridge)]
         by_name = {network.name: fitted(network, links[network.bridge]) for network in present}
         vanished = []
@@ -51,7 +54,9 @@ class Audit:
             elif network := by_name.get(interface.network):
                 follows = bool(done[network.name])
                 repaired += self._ensure_interface(interface, network, links, changed, follows=follows)
-        return Reconciled(repaired + self._sweep(links, attached), vanished, *self._repairs.outcome())
+        swept = self._sweep(links, attached)
+        repaired += [f"veth of {interface_id} belonged to nobody, removed" for interface_id in swept]
+        return Reconciled(repaired, vanished, *self._repairs.outcome(), swept)
 
     def _ensure_network(self, network: Network) -> list[str]:
         try:
@@ -95,7 +100,7 @@ class Audit:
         port: Link,
         changed: Collection[int] | None,
     ) -> bool:
-        right = (bridge.ifindex, network.mtu, names.alias(interface.id), True, True)
+        right = (bridge.ifindex, network.mtu, self._veths.alias(interface), True, True)
         if unfit_flags(port, bridge) or (port.master, port.mtu, port.alias, port.carrier, port.arp) != right:
             return True
         return changed is None or port.nsid in changed or (interface.id, port.ifindex) not in self._seen
@@ -110,12 +115,12 @@ class Audit:
         return [f"{what} cannot be put right: {refused.text}"]
 
     def _sweep(self, links: Links, wanted: Collection[str]) -> list[str]:
-        """Remove what a life before this one made and no record knows."""
-        left = [link.alias.removeprefix(names.ALIAS) for link in links.values() if names.is_port(link)]
-        strangers = [interface_id for interface_id in left if interface_id not in wanted]
+        """Remove what a life before this one made and no record knows; what others made is left."""
+        left = [link for link in links.values() if marks.is_port(link) and marks.maker(link) in self._makers]
+        strangers = [owner for link in left if (owner := marks.owner(link) or "") not in wanted]
         for interface_id in strangers:
             self._veths.remove(interface_id)
-        return [f"veth of {interface_id} belonged to nobody, removed" for interface_id in strangers]
+        return strangers
 
 
 def has_vanished(interface: Interface, links: Container[str]) -> bool:

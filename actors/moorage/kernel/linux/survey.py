@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -13,11 +14,12 @@ from typing import Any, NamedTuple
 from pyroute2.netlink.exceptions import NetlinkError
 
 from moorage.errors import Refused
-from moorage.kernel.linux import elements, names, netns
+from moorage.kernel.linux import elements, marks, names, netns
+from moorage.kernel.linux.marks import Facts
 from moorage.kernel.linux.nfnetlink import Netlink
 from moorage.kernel.linux.rtdump import Address, Link, Reader
 from moorage.kernel.linux.rtnetlink import Rtnetlink, refusing
-from moorage.kernel.protocol import Element, Survey
+from moorage.kernel.protocol import TABLE, Element, Made, Maker, Survey
 from moorage.model.forwarding import former_sysctls
 from moorage.model.interfaces import mac_of, prefix_of
 from moorage.model.recovery import backends, mappings_of, network_of
@@ -25,6 +27,10 @@ from moorage.values import Interface, Network
 
 _NAMED = Path("/run/netns")
 _PROCESSES = Path("/proc")
+
+
+_UNKNOWN = "/proc/unknown/ns/net"
+"""The path of a namespace to which none was found: its container is kept while its link is there."""
 
 
 class _End(NamedTuple):
@@ -36,22 +42,43 @@ class _End(NamedTuple):
     addresses: list[Address]
 
 
-def survey(default_bridge: str) -> Survey:
-    """Read networks from bridges and the table, interfaces from veth pairs, published ports from the table.
+def made() -> list[Made]:
+    """See `Kernel.made`. Raises Refused (denied)."""
+    with refusing("read what it holds of ours"), netns.route_socket() as sock:
+        found = marks.made(Reader(sock).links())
+        state = _signature()
+    folders = {each.maker.id: each.maker for each in found}
+    table = [Made(TABLE, "", folders.get(state, Maker(state)))] if state else []
+    return found + table
 
-    `default_bridge` is that of the network `default`. Raises Refused (denied).
-    """
+
+def _signature() -> str:
+    try:
+        with Netlink() as netlink:
+            return elements.read_signature(netlink)
+    except PermissionError:
+        raise
+    except OSError:  # a kernel without nftables
+        return ""
+
+
+def survey(default_bridge: str, makers: Collection[str]) -> Survey:
+    """See `Kernel.survey`. Raises Refused (denied)."""
     with refusing("read what it holds of ours"):
-        return _survey(default_bridge)
+        return _survey(default_bridge, makers)
 
 
-def _survey(default_bridge: str) -> Survey:
+def _survey(default_bridge: str, makers: Collection[str]) -> Survey:
     rules = _elements()
+    if elements.signed(rules) not in makers:
+        rules = set()
     netlink = Rtnetlink()
     try:
-        links = netlink.reader.links()
+        links = [
+            each for each in netlink.reader.links() if not marks.is_ours(each) or marks.maker(each) in makers
+        ]
         networks = list(_networks(netlink.reader, links, rules, default_bridge))
-        ends = _ends(netlink.ip) if any(names.is_port(link) for link in links) else {}
+        ends = _ends(netlink.ip) if any(marks.is_port(link) for link in links) else {}
     finally:
         netlink.close()
     attached = list(_attached(links, ends, networks, rules))
@@ -65,7 +92,7 @@ def identify(interfaces: Collection[Interface]) -> dict[str, int]:
     with refusing("read which namespaces its links lead to"):
         netlink = Rtnetlink()
         try:
-            ports = {link.name: link for link in netlink.reader.links() if names.is_port(link)}
+            ports = {link.name: link for link in netlink.reader.links() if marks.is_port(link)}
             ends = _ends(netlink.ip)
         finally:
             netlink.close()
@@ -89,38 +116,69 @@ def _elements() -> set[Element]:
 def _networks(reader: Reader, links: list[Link], rules: set[Element], default: str) -> Iterator[Network]:
     told = {str(each.key[0]) for each in rules if each.container == "bridges"}
     present = {link.name: link for link in links if link.kind == "bridge"}
-    for bridge in sorted(told | {name for name, link in present.items() if names.is_ours(link)}):
+    for bridge in sorted(told | {name for name, link in present.items() if marks.is_ours(link)}):
         link = present.get(bridge)
         held = reader.addresses(link.ifindex) if link else []
         addresses = [f"{each.local}/{each.prefix}" for each in held if each.local not in names.LINK_LOCAL]
         network = network_of(_network_name(bridge, link, default), bridge, addresses, rules)
         if network is not None and link is not None:
-            network = replace(network, mtu=link.mtu, adopted=link.mac != names.bridge_mac(bridge))
+            network = replace(network, mtu=link.mtu, adopted=not _is_made(link))
         if network is not None:
             yield network
 
 
+def _is_made(bridge: Link) -> bool:
+    return marks.is_ours(bridge) or bridge.mac == names.bridge_mac(bridge.name)
+
+
 def _network_name(bridge: str, link: Link | None, default: str) -> str:
     """What its alias says, else what a bridge of this name is called unless somebody said otherwise."""
-    if link is not None and names.is_ours(link):
-        return link.alias.removeprefix(names.ALIAS)
+    if link is not None and (owner := marks.owner(link)) is not None:
+        return owner
     return "default" if bridge == default else bridge.removeprefix("mg-")
 
 
 def _attached(
     links: list[Link], ends: dict[tuple[int, int], _End], networks: list[Network], rules: set[Element]
 ) -> Iterator[Interface]:
+    """What the host's end of each pair says; what a container shows of itself, it may have made up."""
     bridges = {link.ifindex: link.name for link in links}
     by_bridge = {network.bridge: network for network in networks}
-    for port in filter(names.is_port, links):
-        network, end = by_bridge.get(bridges.get(port.master, "")), ends.get((port.nsid, port.peer))
-        if network is not None and end is not None:
-            ip, ipv6 = _inside(network.subnet, end), _inside(network.subnet6, end)
-            if ip is not None:
-                made = _interface(port.alias.removeprefix(names.ALIAS), network, ip, ipv6, rules)
-                yield replace(
-                    made, mac=end.link.mac, netns=end.path, netns_cookie=end.cookie, ifname=end.link.name
-                )
+    ports = [link for link in links if marks.is_port(link) and link.nsid >= 0]
+    places = {
+        port.ifindex: network for port in ports if (network := by_bridge.get(bridges.get(port.master, "")))
+    }
+    facts = {port.ifindex: known for port in ports if (known := marks.facts(port))}
+    facts |= _shown([each for each in ports if each.ifindex not in facts], ends, places, facts.values())
+    for port in ports:
+        network, known, end = (
+            places.get(port.ifindex),
+            facts.get(port.ifindex),
+            ends.get((port.nsid, port.peer)),
+        )
+        if network is not None and known is not None:
+            found = _interface(marks.owner(port) or "", network, known.ip, known.ipv6, rules)
+            yield replace(
+                found,
+                mac=known.mac,
+                ifname=known.ifname,
+                attached=known.attached,
+                netns=end.path if end else _UNKNOWN,
+                netns_cookie=end.cookie if end else 0,
+            )
+
+
+def _shown(
+    ports: list[Link], ends: dict[tuple[int, int], _End], places: dict[int, Network], known: Iterable[Facts]
+) -> dict[int, Facts]:
+    """What containers of an earlier version show, whose pairs say nothing; not what two lay claim to."""
+    shown = {}
+    for port in ports:
+        network, end = places.get(port.ifindex), ends.get((port.nsid, port.peer))
+        if network is not None and end is not None and (ip := _inside(network.subnet, end)) is not None:
+            shown[port.ifindex] = Facts(0, ip, end.link.mac, end.link.name, _inside(network.subnet6, end))
+    claims = Counter(each.ip for each in (*known, *shown.values()))
+    return {index: each for index, each in shown.items() if claims[each.ip] == 1}
 
 
 def _detached(ips: list[str], networks: list[Network], rules: set[Element]) -> Iterator[Interface]:

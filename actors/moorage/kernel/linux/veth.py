@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 
 from moorage.errors import Code, Refused
-from moorage.kernel.linux import names, netns, rtbatch
+from moorage.kernel.linux import marks, names, netns, rtbatch
 from moorage.kernel.linux.announce import Announcer
 from moorage.kernel.linux.container import Container
 from moorage.kernel.linux.readiness import await_addresses, await_forwarding
 from moorage.kernel.linux.remover import Remover
 from moorage.kernel.linux.rtdump import Link
 from moorage.kernel.linux.rtnetlink import Rtnetlink, refusing
-from moorage.kernel.protocol import Namespace
+from moorage.kernel.protocol import Maker, Namespace
 from moorage.values import Interface, Network
 
 
@@ -29,7 +29,8 @@ def namespace_of(interface: Interface) -> Namespace:
 class Veths:
     """Makes, repairs and removes veth pairs. Every method raises Refused (denied) without the right."""
 
-    def __init__(self, netlink: Rtnetlink) -> None:
+    def __init__(self, netlink: Rtnetlink, maker: Maker) -> None:
+        self._maker = maker
         self._ip = netlink.ip
         self._reader = netlink.reader
         self._socket = netlink.reads
@@ -42,6 +43,10 @@ class Veths:
         """Give back sockets and threads; the pairs stay."""
         self._announcer.close()
         self._remover.close()
+
+    def alias(self, interface: Interface) -> str:
+        """What the host's end says of an interface."""
+        return marks.port_alias(interface, self._maker)
 
     def ensure(self, interface: Interface, network: Network, bridge: Link) -> list[str]:
         """Make the pair what `interface` says, all or nothing; returns a sentence for each change."""
@@ -73,8 +78,8 @@ class Veths:
             change["master"] = bridge.ifindex
         if port.mtu != network.mtu:
             change["mtu"] = network.mtu
-        if port.alias != names.alias(interface.id):
-            change["ifalias"] = names.alias(interface.id)
+        if port.alias != self.alias(interface):
+            change["ifalias"] = self.alias(interface)
         if not port.up:
             change["state"] = "up"
         if not port.arp:
@@ -135,7 +140,7 @@ class Veths:
         _, raised, *forgotten = rtbatch.run(
             self._socket,
             rtbatch.without_link_local(port.ifindex),
-            rtbatch.raise_port(port.ifindex, names.alias(interface.id)),
+            rtbatch.raise_port(port.ifindex, self.alias(interface)),
             *(rtbatch.forget_neighbour(bridge.ifindex, address) for address in addresses),
         )
         rtbatch.check(raised)
@@ -163,7 +168,7 @@ class Veths:
 
 def _has_our_alias(port: Link, interface_id: str) -> bool:
     """Without an alias it is ours from a moment before we died."""
-    return port.alias in {"", names.alias(interface_id)}
+    return not port.alias or marks.owner(port) == interface_id
 
 
 def _check_ours(port: Link, interface_id: str) -> None:
