@@ -8,13 +8,16 @@ all private ranges through the host, so that reaching a container past its publi
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import count
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -25,6 +28,11 @@ HOST, OUTSIDE = "10.77.0.1", "10.77.0.2"
 HOST6, OUTSIDE6 = "fd77::1", "fd77::2"
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 
+CLONE_NEWNET = 0x40000000  # linux/sched.h
+NAMESPACES = 1000
+"""How many are made to get at an inode."""
+
+libc = ctypes.CDLL(None, use_errno=True)
 T = TypeVar("T")
 Socket = socket.socket  # `Lab.socket` hides the module in annotations
 Address = tuple[str, int] | tuple[str, int, int, int]
@@ -67,6 +75,20 @@ class Lab:
         """Remove a namespace's name, as a runtime does when its container has ended."""
         path = self._namespaces.pop(name)
         subprocess.run(["ip", "netns", "del", os.path.basename(path)], check=True)  # noqa: PTH119 - text, no file
+
+    def take_place(self, name: str) -> bool:
+        """Remove a namespace, and put another one at its path that has its inode; tells whether one came to have it.
+
+        The kernel gives the lowest inode that is free, to whoever asks first, as soon as the former is cleaned up.
+        """
+        path = self._namespaces[name]
+        inode = Path(path).stat().st_ino
+        self.remove(name)
+        with ThreadPoolExecutor(1) as thread:  # it stays in the last one that it made
+            if not thread.submit(_take, inode, path).result():
+                return False
+        self._namespaces[name] = path
+        return True
 
     @property
     def containers(self) -> list[str]:
@@ -186,6 +208,20 @@ def _addressed(ip: str, ipv6: str) -> list[str]:
 
 def _routed(subnets: Sequence[str], via: str, via6: str) -> list[str]:
     return [f"route add {subnet} via {via6 if ':' in subnet else via}" for subnet in subnets]
+
+
+def _take(inode: int, path: str) -> bool:
+    """Move this thread into new namespaces until one has the inode, all of them kept meanwhile."""
+    with ExitStack() as held:
+        for _ in range(NAMESPACES):
+            assert libc.unshare(CLONE_NEWNET) == 0
+            fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+            held.callback(os.close, fd)
+            if os.fstat(fd).st_ino == inode:
+                Path(path).touch()
+                subprocess.run(["mount", "--bind", f"/proc/{os.getpid()}/fd/{fd}", path], check=True)
+                return True
+    return False
 
 
 def _write(path: str, text: str) -> None:
