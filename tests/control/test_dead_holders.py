@@ -32,9 +32,9 @@ class MortalKernel(MemoryKernel):
         self.dead: set[str] = set()
         self.asked: list[str] = []
 
-    def open_links(self, remember: Any, **_options: Any) -> MemoryLinks:
+    def open_links(self, former: Any, **options: Any) -> MemoryLinks:
         """Open links to which containers can be attached."""
-        return MortalLinks(self)
+        return MortalLinks(self, former, options["maker"])
 
 
 class MortalLinks(MemoryLinks):
