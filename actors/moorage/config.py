@@ -24,8 +24,9 @@ ID_MAX: Final = 2**32 - 2
 class Config:
     """What an agent is told. Making one with a wrong value raises Refused (invalid), naming the key.
 
-    `subnet` (None: a free one) and `proxy` are the default network's, `quarantine` is the seconds for which an address
-    rests after use, `drain` those for which a replaced agent carries its connections on.
+    `subnet` (None: a free one), `proxy` and `mtu` (bytes; None: as the link that leads out) are the default network's,
+    `quarantine` is the seconds for which an address rests after use, `drain` those for which a replaced agent carries
+    its connections on.
     The file `config/moorage.toml` says what each key does.
     """
 
@@ -38,6 +39,7 @@ class Config:
     port_range: str = "49153-65535"
     loopback: str = "kernel"
     proxy: str = ALWAYS
+    mtu: int | None = None
     forward_others: bool = False
     allow_uids: tuple[int, ...] = ()
     allow_gids: tuple[int, ...] = ()
@@ -115,7 +117,7 @@ def _seconds(key: str, value: Any) -> float:
     return float(value)
 
 
-_OPTIONAL: Final = frozenset({"state", "socket", "subnet"})
+_OPTIONAL: Final = frozenset({"state", "socket", "subnet", "mtu"})
 _CHECKS: Final[dict[str, checks.Check]] = {
     "kernel": checks.one_of(KERNELS),
     "state": checks.path,
@@ -126,6 +128,7 @@ _CHECKS: Final[dict[str, checks.Check]] = {
     "port_range": _range,
     "loopback": checks.one_of(LOOPBACKS),
     "proxy": checks.one_of(PROXIES),
+    "mtu": checks.mtu,
     "forward_others": checks.flag,
     "allow_uids": _ids,
     "allow_gids": _ids,

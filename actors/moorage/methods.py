@@ -138,7 +138,8 @@ class Methods(ABC):
     ) -> Network:
         """Make a network; what is not named is chosen. An `internal` one has no way out.
 
-        With `proxy` "never" the ports published on it have no listeners: they are the kernel's alone.
+        Without `mtu`, in bytes, packets are as large as the link of the host's default route takes them. With
+        `proxy` "never" the ports published on it have no listeners: they are the kernel's alone.
         """
         asked = _given(
             name=name, subnet=subnet, gateway=gateway, subnet6=subnet6, gateway6=gateway6,

@@ -127,6 +127,49 @@ def test_another_mtu_than_an_adopted_bridges_is_refused(
     assert [each.name for each in agent.networks()] == ["default"]
 
 
+@pytest.mark.parametrize(
+    ("out", "asked", "mtu"),
+    [
+        (None, {}, 1500),
+        (1400, {}, 1400),
+        (9000, {}, 9000),
+        (65536, {}, 65535),
+        (60, {}, 68),
+        (576, {}, 576),
+        (576, {"subnet6": "fd43::/64"}, 1280),
+        (1400, {"mtu": 1500}, 1500),
+        (1500, {"mtu": 68}, 68),
+        (1500, {"mtu": 1280, "subnet6": "fd43::/64"}, 1280),
+    ],
+)
+def test_a_network_takes_the_mtu_of_the_way_out(
+    agent: Agent, kernel: MemoryKernel, out: int | None, asked: dict[str, Any], mtu: int
+) -> None:
+    """Without `mtu` a network has that of the link that leads out, within what IP allows, and 1500 where none does."""
+    kernel.mtu_out = out
+    assert agent.create_network("back", **asked).mtu == mtu
+
+
+def test_the_default_network_has_the_mtu_of_its_key(start_agent: StartAgent, kernel: MemoryKernel) -> None:
+    """The key `mtu` moves a default network without interfaces, and refuses the start where it has some."""
+    kernel.mtu_out = 1400
+    agent = start_agent()
+    assert agent.networks()[0].mtu == 1400
+    kernel.mtu_out = 1300
+    agent.stop()
+    agent = start_agent()
+    assert agent.networks()[0].mtu == 1400
+    agent.stop()
+    agent = start_agent(mtu=1450)
+    assert agent.networks()[0].mtu == 1450
+    agent.allocate("web")
+    agent.stop()
+    with pytest.raises(Refused, match="MTU 1450") as refused:
+        start_agent(mtu=1300)
+    assert refused.value.code == "exists"
+    assert start_agent().networks()[0].mtu == 1450
+
+
 def test_a_network_with_interfaces_stays(agent: Agent, kernel: MemoryKernel) -> None:
     """A network is removed only when it is empty; what is not there is no error."""
     agent.create_network("back", subnet="10.0.43.1/24")

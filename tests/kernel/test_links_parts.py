@@ -12,7 +12,7 @@ from moorage.kernel.linux import announce, names
 from moorage.kernel.linux.nameservers import nameservers
 from moorage.kernel.linux.nfnetlink import messages
 from moorage.kernel.linux.repairs import Repairs
-from moorage.kernel.linux.rtdump import attributes
+from moorage.kernel.linux.rtattributes import attributes
 from moorage.kernel.linux.sysctl import Sysctls
 from moorage.model.link_names import is_link_name
 

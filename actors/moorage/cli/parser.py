@@ -127,7 +127,9 @@ def _add_networks(group: Commands) -> None:
     for name, text in _OF_NETWORKS.items():
         create.add_argument(f"--{name}", help=text)
     create.add_argument("--internal", action="store_true", help="with no way out")
-    create.add_argument("--mtu", type=int, help="bytes of the largest packet (default: 1500)")
+    create.add_argument(
+        "--mtu", type=int, help="bytes of the largest packet (default: that of the link that leads out)"
+    )
     create.add_argument("--proxy", help="always (the default), or never: no listeners, the kernel alone")
     remove = _ask(actions, "rm", "remove a network that has no interfaces", commands.remove_network)
     remove.add_argument("name")

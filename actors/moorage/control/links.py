@@ -45,6 +45,13 @@ class GetOccupied:
 
 
 @dataclass(frozen=True, slots=True)
+class GetMtuOut:
+    """The MTU of the link that leads out, of the one for IPv6 too if asked; None without such a link."""
+
+    ipv6: bool
+
+
+@dataclass(frozen=True, slots=True)
 class GetBridge:
     """The `Bridge` of that name, or None when there is no such link."""
 
@@ -174,6 +181,8 @@ class Links(ThreadActor):
                 return self.kernel.remove_network(network)
             case GetOccupied():
                 return self.kernel.occupied()
+            case GetMtuOut(ipv6):
+                return self.kernel.mtu_out(ipv6=ipv6)
             case GetBridge(name):
                 return self.kernel.find_bridge(name)
             case GetHostIpv6():

@@ -20,7 +20,7 @@ from moorage.kernel.protocol import Bridge, Occupied
 from moorage.log import Log
 from moorage.model.link_names import LONGEST
 from moorage.model.subnets import CANDIDATES, check_free, choose, parse_subnet
-from moorage.rpc.checks import MTU6_MIN
+from moorage.rpc.checks import MTU6_MIN, MTU_MAX, MTU_MIN
 from moorage.rpc.wire import network_to_wire
 from moorage.store.operations import (
     Already,
@@ -38,7 +38,7 @@ from moorage.values import ALWAYS, Network
 log = Log()
 
 MTU = 1500
-"""Bytes of the largest packet in a bridge of ours unless somebody asks for another: Ethernet's."""
+"""Bytes of the largest packet in a bridge of ours where nobody asks for another and nothing leads out: Ethernet's."""
 
 AUTHOR = "gateway"
 """Whoever asks for a network is no actor that could be given up."""
@@ -72,15 +72,17 @@ class Networks:
         config = self._context.config
         if not config.default_network:
             return
-        asked = {"name": "default", "bridge": config.bridge, "proxy": config.proxy}
+        asked: dict[str, Any] = {"name": "default", "bridge": config.bridge, "proxy": config.proxy}
         asked |= {"subnet": config.subnet} if config.subnet else {}
+        asked |= {"mtu": config.mtu} if config.mtu else {}
         existing: Network | None = await self._address("journal").ask(GetNetwork("default"))
         if existing is not None and not _is_as_asked(existing, asked):
             if holders := await self._address("journal").ask(GetInterfaces("default")):
                 raise Refused(
                     Code.EXISTS,
-                    f"the network default is {existing.subnet} on {existing.bridge} with proxy {existing.proxy} and "
-                    "has interfaces: release them first, or start without another bridge, subnet or proxy",
+                    f"the network default is {existing.subnet} on {existing.bridge} with proxy {existing.proxy}, MTU "
+                    f"{existing.mtu} and interfaces: release them first, or start without another bridge, subnet, "
+                    "proxy or mtu",
                     [each.id for each in holders],
                 )
             await self.remove({"name": "default"})
@@ -154,11 +156,20 @@ class Networks:
         occupied += [Occupied(each.subnet, f"network {each.name}", each.bridge) for each in others]
         subnet, gateway = _subnet(params, bridge, found.addresses if found else (), occupied)
         subnet6, gateway6 = await self._subnet6(params, occupied, others)
+        mtu = _adopted_mtu(params, bridge, found) if found else await self._mtu(params)
         return Network(
             name, bridge, subnet, gateway, subnet6, gateway6,
-            internal=params.get("internal", False), mtu=_mtu(params, bridge, found), adopted=found is not None,
+            internal=params.get("internal", False), mtu=mtu, adopted=found is not None,
             proxy=params.get("proxy", ALWAYS),
         )  # fmt: skip
+
+    async def _mtu(self, params: Mapping[str, Any]) -> int:
+        """That of the link that leads out: what is larger would be lost where the way does not tell of it."""
+        if "mtu" in params:
+            return int(params["mtu"])
+        dual = "subnet6" in params
+        out: int | None = await self._address("links").ask(links.GetMtuOut(dual))
+        return MTU if out is None else max(MTU6_MIN if dual else MTU_MIN, min(out, MTU_MAX))
 
     async def _subnet6(
         self, params: Mapping[str, Any], occupied: list[Occupied], others: list[Network]
@@ -204,10 +215,8 @@ def _adopted(
     return present
 
 
-def _mtu(params: Mapping[str, Any], bridge: str, found: Bridge | None) -> int:
+def _adopted_mtu(params: Mapping[str, Any], bridge: str, found: Bridge) -> int:
     """A bridge that is there already keeps its own, and the links of containers follow it."""
-    if found is None:
-        return int(params.get("mtu", MTU))
     if (asked := params.get("mtu", found.mtu)) != found.mtu:
         raise Refused(
             Code.EXISTS,
@@ -233,8 +242,10 @@ def _check_names(name: str, bridge: str, others: list[Network]) -> None:
             )
 
 
-def _is_as_asked(existing: Network, asked: Mapping[str, str]) -> bool:
+def _is_as_asked(existing: Network, asked: Mapping[str, Any]) -> bool:
     if (existing.bridge, existing.proxy) != (asked["bridge"], asked["proxy"]):
+        return False
+    if asked.get("mtu", existing.mtu) != existing.mtu:
         return False
     return "subnet" not in asked or parse_subnet(asked["subnet"])[0] == existing.subnet
 

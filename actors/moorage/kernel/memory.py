@@ -73,6 +73,7 @@ class MemoryKernel:
         self.flushed: list[Flow] = []
         self.warnings: list[str] = []
         self.sysctls: dict[str, str] = {}
+        self.mtu_out: int | None = None
 
     @property
     def elements(self) -> frozenset[Element]:
@@ -201,6 +202,10 @@ class MemoryLinks(_Watching):
     def occupied(self) -> list[Occupied]:
         """See `Links.occupied`."""
         return list(self._kernel.occupied)
+
+    def mtu_out(self, *, ipv6: bool) -> int | None:  # noqa: ARG002 - one link for both
+        """See `Links.mtu_out`."""
+        return self._kernel.mtu_out
 
     def find_bridge(self, name: str) -> Bridge | None:
         """See `Links.find_bridge`."""

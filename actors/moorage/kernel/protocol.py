@@ -154,6 +154,9 @@ class Links(Protocol):
     def occupied(self) -> list[Occupied]:
         """Every route, address and nameserver of the host that a new subnet may not overlap."""
 
+    def mtu_out(self, *, ipv6: bool) -> int | None:
+        """The MTU of the link by which IPv4 leaves the host, or the lesser of that and IPv6's; None for no link."""
+
     def find_bridge(self, name: str) -> Bridge | None:
         """The bridge of that name; None when no link has it.
 

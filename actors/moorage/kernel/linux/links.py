@@ -63,6 +63,10 @@ class LinuxLinks:
         """Every route, address and nameserver of the host that a new subnet may not overlap."""
         return routes.occupied(self._netlink.reader)
 
+    def mtu_out(self, *, ipv6: bool) -> int | None:
+        """The MTU of the link by which IPv4 leaves the host, or the lesser of that and IPv6's; None for no link."""
+        return routes.mtu_out(self._netlink.reader, ipv6=ipv6)
+
     def find_bridge(self, name: str) -> Bridge | None:
         """The bridge of that name; None when no link has it.
 

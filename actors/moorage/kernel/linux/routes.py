@@ -7,7 +7,8 @@ from ipaddress import ip_interface, ip_network
 from socket import AF_INET, AF_INET6
 
 from moorage.kernel.linux.nameservers import nameservers
-from moorage.kernel.linux.rtdump import Address, Hop, Link, Reader, Route
+from moorage.kernel.linux.rtdump import Address, Link, Reader
+from moorage.kernel.linux.rtroutes import Hop, Route
 from moorage.kernel.protocol import Occupied
 
 _LOCAL_TABLE = 255
@@ -20,6 +21,9 @@ _KINDS = {
 }  # RTN_* of linux/rtnetlink.h
 
 
+_OUTSIDE = ("203.0.113.1", "198.51.100.1", "192.0.2.1")
+_OUTSIDE6 = ("2001:db8::1", "2000::1")
+"""Addresses of nobody (RFC 5737, RFC 3849), to ask the kernel by which link packets for the world leave."""
 _PIECES = {4: range(8), 6: range(4)}
 """The prefixes of a default route, and of pieces of one: a VPN takes all traffic by two halves of /1 or by quarters,
 which go before a default route of somebody else's; what is reachable of IPv6 is a /3."""
@@ -87,6 +91,14 @@ def _addressed(
         everywhere = held.ifindex in tunnels and held.prefix in _PIECES[held.remote.version]
         prefix = held.remote.max_prefixlen if everywhere or not held.prefix else held.prefix
         yield Occupied(str(ip_interface(f"{held.remote}/{prefix}").network), text, device)
+
+
+def mtu_out(reader: Reader, *, ipv6: bool) -> int | None:
+    """The least MTU of the links that lead out, of IPv4 and if asked of IPv6; None where nothing does."""
+    links = {link.ifindex: link for link in reader.links() if link.name != "lo"}
+    families = (_OUTSIDE, _OUTSIDE6) if ipv6 else (_OUTSIDE,)
+    found = [next(filter(None, map(reader.leaves, outside)), 0) for outside in families]
+    return min((links[index].mtu for index in found if index in links), default=None)
 
 
 def addresses_of(reader: Reader, link: Link) -> list[str]:

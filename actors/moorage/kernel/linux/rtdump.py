@@ -6,6 +6,7 @@ an audit can follow every change. Layouts are those of linux/rtnetlink.h, if_lin
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -14,29 +15,25 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple, TypeVar
 
 from moorage.kernel.linux.nfnetlink import DONE, ERROR, message, messages
+from moorage.kernel.linux.rtattributes import ATTRIBUTE, Attributes, attributes, number
+from moorage.kernel.linux.rtroutes import ROUTE, Hop, Route, nexthops, parse_route
 
 T = TypeVar("T")
 
-_ATTRIBUTE = struct.Struct("=HH")
 _LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix, flags, scope, index
-_ROUTE = struct.Struct(
-    "=BBBBBBBBI"
-)  # rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
-_NEXTHOP = struct.Struct("=HxxI")  # rtnexthop: length, flags, hops, index
-_GROUP = struct.Struct("=I4x")  # nexthop_grp: id, weight
 _U32 = struct.Struct("=I")
 _INTERRUPTED = 0x10  # NLM_F_DUMP_INTR: something changed while the kernel wrote
 _DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 _GETLINK, _GETADDR, _GETROUTE, _GETNEXTHOP = 18, 22, 26, 106
-_SKIP_STATS = _ATTRIBUTE.pack(8, 29) + _U32.pack(1 << 3)  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
+_SKIP_STATS = ATTRIBUTE.pack(8, 29) + _U32.pack(1 << 3)  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
 _SOL_NETLINK, _STRICT = 270, 12
+_NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL, errno.EACCES, errno.EAGAIN})
+"""What the kernel says of an address without a route, or of one by which packets are thrown away."""
 
 _POINTOPOINT, _RUNNING, _NOARP = 0x10, 0x40, 0x80  # IFF_*
 _TUNNELS = frozenset({512, 519, 65534, 65535, 768, 769, 776, 778, 823})
 """ARPHRD_* of linux/if_arp.h: PPP, RAWIP, NONE (TUN, WireGuard), VOID, TUNNEL, TUNNEL6, SIT, IPGRE, IP6GRE."""
-
-Attributes = dict[int, bytes]
 
 _PORT_FLAGS = {
     "mode": (4, b"\1"),
@@ -88,33 +85,6 @@ class Address(NamedTuple):
     nodad: bool
 
 
-class Hop(NamedTuple):
-    """One way that a route leads: out of link `ifindex` (0 for none) and over `gateway` ("" for none)."""
-
-    ifindex: int
-    gateway: str
-    wrapped: bool = False
-    """Whether packets are wrapped up on this way (`encap`)."""
-
-
-class Route(NamedTuple):
-    """A route to `subnet`, out of link `ifindex` (0 for none) and over `gateway` ("" for none).
-
-    `hops` has all its ways; `nexthop` is the id of the object that has them, or 0; `protocol` is the RTPROT_* of who
-    made it.
-    """
-
-    subnet: str
-    ifindex: int
-    gateway: str
-    kind: int
-    table: int
-    priority: int
-    hops: tuple[Hop, ...]
-    nexthop: int
-    protocol: int
-
-
 class Reader:
     """Reads through a route netlink socket, which stays the caller's; used by one thread."""
 
@@ -129,7 +99,7 @@ class Reader:
     def link(self, name: str) -> Link | None:
         """The link of that name; None when there is none."""
         wanted = name.encode() + b"\0"
-        attribute = _ATTRIBUTE.pack(4 + len(wanted), 3) + wanted
+        attribute = ATTRIBUTE.pack(4 + len(wanted), 3) + wanted
         body = _LINK.pack(0, 0, 0, 0, 0) + _SKIP_STATS + attribute + bytes(-len(attribute) % 4)
         try:
             self._send(_GETLINK, 1, body)
@@ -147,21 +117,30 @@ class Reader:
 
     def routes(self, family: int, index: int = 0) -> list[Route]:
         """Every route of that family in all tables, or those that leave through one link; raises OSError."""
-        only = _ATTRIBUTE.pack(8, 4) + _U32.pack(index) if index else b""
-        body = _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + only
+        only = ATTRIBUTE.pack(8, 4) + _U32.pack(index) if index else b""
+        body = ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + only
         return [
-            route for route in self._dump(_GETROUTE, body, _route) if (":" in route.subnet) == (family == 10)
+            route
+            for route in self._dump(_GETROUTE, body, parse_route)
+            if (":" in route.subnet) == (family == 10)
         ]
+
+    def leaves(self, address: str) -> int:
+        """The link by which a packet for that address would leave, as all rules have it; 0 for none. Raises OSError."""
+        packed = ip_address(address).packed
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        destination = ATTRIBUTE.pack(4 + len(packed), 1) + packed  # RTA_DST
+        self._send(_GETROUTE, 1, ROUTE.pack(family, 8 * len(packed), 0, 0, 0, 0, 0, 0, 0) + destination)
+        try:
+            return next((parse_route(payload).ifindex for _, _, payload in self._receive()), 0)
+        except OSError as error:
+            if error.errno in _NO_WAY:
+                return 0
+            raise
 
     def nexthops(self) -> dict[int, tuple[Hop, ...]]:
         """The ways of every next hop that is an object, by its id, those of groups included; raises OSError."""
-        bodies = [attributes(body, 8) for body in self._dump(_GETNEXTHOP, bytes(8), bytes)]
-        single = {_number(each.get(1)): (_nexthop(each),) for each in bodies if 2 not in each}
-        groups = {_number(each.get(1)): each[2] for each in bodies if 2 in each}
-        return single | {
-            number: tuple(hop for (member,) in _GROUP.iter_unpack(members) for hop in single.get(member, ()))
-            for number, members in groups.items()
-        }
+        return nexthops(self._dump(_GETNEXTHOP, bytes(8), bytes))
 
     def _dump(self, kind: int, body: bytes, parse: Callable[[bytes], T]) -> list[T]:
         while True:
@@ -186,28 +165,8 @@ class Reader:
                 more = bool(flags & 2)  # NLM_F_MULTI
 
 
-def attributes(data: bytes, offset: int = 0) -> Attributes:
-    """The attributes that begin at `offset`, by number, without the flag of nesting."""
-    found: Attributes = {}
-    unpack, last = _ATTRIBUTE.unpack_from, len(data) - 4
-    while offset <= last:
-        length, kind = unpack(data, offset)
-        if length < 4:  # the kernel writes none such
-            break
-        found[kind & 0x3FFF] = data[offset + 4 : offset + length]
-        offset += (length + 3) & -4
-    return found
-
-
 def _text(value: bytes | None) -> str:
     return value.rstrip(b"\0").decode(errors="replace") if value else ""
-
-
-def _number(value: bytes | None, default: int = 0) -> int:
-    return int.from_bytes(value, "little" if _LITTLE else "big") if value else default
-
-
-_LITTLE = struct.pack("=H", 1) == b"\1\0"
 
 
 def _link(payload: bytes) -> Link:
@@ -220,18 +179,18 @@ def _link(payload: bytes) -> Link:
         ifindex=index,
         name=_text(found.get(3)),
         mac=found.get(1, b"").hex(":"),
-        mtu=_number(found.get(4)),
+        mtu=number(found.get(4)),
         up=bool(flags & 1),
         carrier=bool(flags & 0x10000),
-        master=_number(found.get(10)),
+        master=number(found.get(10)),
         kind=_text(info.get(1)),
         alias=_text(found.get(20)),
         arp=not flags & _NOARP,
-        stp=_number(bridge.get(5)) != 0,  # IFLA_BR_STP_STATE
+        stp=number(bridge.get(5)) != 0,  # IFLA_BR_STP_STATE
         unfit=_unfit(port, running=bool(flags & _RUNNING)),
         forwarding=port.get(1) == b"\3",  # IFLA_BRPORT_STATE, BR_STATE_FORWARDING
-        nsid=_number(found.get(37), -1),
-        peer=_number(found.get(5)),
+        nsid=number(found.get(37), -1),
+        peer=number(found.get(5)),
         tunnel=is_tunnel(hardware, flags),
     )
 
@@ -251,46 +210,11 @@ def _address(payload: bytes) -> Address:
         local=ip_address(found.get(2) or remote),
         remote=ip_address(remote),
         prefix=prefix,
-        proto=_number(found.get(11)),
+        proto=number(found.get(11)),
         nodad=bool(flags & 0x02),  # IFA_F_NODAD
     )
-
-
-def _nexthop(found: Attributes) -> Hop:
-    return Hop(_number(found.get(5)), str(ip_address(found[6])) if 6 in found else "", wrapped=7 in found)
-
-
-def _hop(found: Attributes, ifindex: int) -> Hop:
-    """Of a route's attributes: RTA_GATEWAY is 5, RTA_VIA 18 (a gateway of another family), RTA_ENCAP_TYPE 21."""
-    gateway = found[5] if 5 in found else found.get(18, b"")[2:]
-    return Hop(ifindex, str(ip_address(gateway)) if gateway else "", wrapped=_number(found.get(21)) != 0)
-
-
-def _hops(data: bytes) -> Iterator[Hop]:
-    while len(data) >= _NEXTHOP.size:
-        length, ifindex = _NEXTHOP.unpack_from(data)
-        yield _hop(attributes(data[:length], _NEXTHOP.size), ifindex)
-        data = data[max(length + 3 & -4, _NEXTHOP.size) :]
 
 
 def is_tunnel(kind: int, flags: int) -> bool:
     """Whether a link of that ARPHRD_* and with those IFF_* has no neighbours; ARP can be switched off on any."""
     return bool(flags & _POINTOPOINT) or kind in _TUNNELS
-
-
-def _route(payload: bytes) -> Route:
-    family, length, _, _, table, protocol, _, kind, _ = _ROUTE.unpack_from(payload)
-    found = attributes(payload, 12)
-    hop = _hop(found, _number(found.get(4)))
-    nothing = bytes(16 if family == 10 else 4)
-    return Route(
-        subnet=f"{ip_address(found.get(1, nothing))}/{length}",
-        ifindex=hop.ifindex,
-        gateway=hop.gateway,
-        kind=kind,
-        table=_number(found.get(15), table),
-        priority=_number(found.get(6)),
-        hops=tuple(_hops(found[9])) if 9 in found else (hop,),  # RTA_MULTIPATH
-        nexthop=_number(found.get(30)),
-        protocol=protocol,
-    )
