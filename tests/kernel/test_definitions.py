@@ -85,7 +85,7 @@ def test_everything_of_the_ruleset_is_found(at: Stand) -> None:
     """Sets, maps and chains by their names, and of each chain as many rules as were written."""
     found = read(at)
     assert found.keys() == {"table moorage", *(f"{kind} {name}" for kind, name in ruleset.names())}
-    body = ruleset.rules().partition("chain forward {")[2].partition("}\n\tchain")[0].splitlines()
+    body = ruleset.rules().partition("chain forward {")[2].partition("\n\t}")[0].splitlines()
     rules = [line for line in body if line.strip() and not line.strip().startswith(("#", "type"))]
     assert len(found["chain forward"]) == 1 + len(rules)
 
