@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -29,15 +32,48 @@ def test_the_second_is_refused_by_name() -> None:
     LinuxClaim().release()
 
 
-@pytest.mark.skipif(
+others = pytest.mark.skipif(
     Path("/proc/self/uid_map").read_text().split()[2] == "1", reason="this user namespace has one user only"
 )
-def test_a_stranger_keeps_nobody_out() -> None:
+
+
+@pytest.fixture
+def squatter() -> Iterator[socket.socket]:
+    """A socket of another user that has the name."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
+        made.bind(NAME)
+        os.fchown(made.fileno(), NOBODY, -1)
+        yield made
+
+
+@others
+def test_a_stranger_keeps_nobody_out(squatter: socket.socket) -> None:
     """Any user may bind that name, and no other user's socket is taken for an agent's."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as squatter:
-        squatter.bind(NAME)
-        os.fchown(squatter.fileno(), NOBODY, -1)
+    LinuxClaim().release()
+    os.fchown(squatter.fileno(), os.geteuid(), -1)
+    with pytest.raises(Refused, match="another agent"):
+        LinuxClaim()
+
+
+@others
+def test_a_stranger_lets_no_second_one_in(squatter: socket.socket) -> None:
+    """While it has the name, and after it gave that back, the second agent is refused by the first one's pid."""
+    first = LinuxClaim()
+    with pytest.raises(Refused, match=re.escape(ME)):
+        LinuxClaim()
+    squatter.close()
+    with pytest.raises(Refused, match=re.escape(ME)):
+        LinuxClaim()
+    first.release()
+    LinuxClaim().release()
+
+
+@others
+def test_names_that_a_stranger_makes_up_keep_nobody_out() -> None:
+    """Whatever begins like ours, however many there are."""
+    with ExitStack() as until:
+        for tail in (b"", b"/", b"/1", b"/" + b"0" * 16, b"x"):
+            made = until.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            made.bind(NAME + tail)
+            os.fchown(made.fileno(), NOBODY, -1)
         LinuxClaim().release()
-        os.fchown(squatter.fileno(), os.geteuid(), -1)
-        with pytest.raises(Refused, match="another agent"):
-            LinuxClaim()
