@@ -14,6 +14,7 @@ from agreement import StartAgent, assert_agreement
 from moorage import Agent, Config, Refused
 from moorage.kernel.memory import MemoryKernel, MemoryLinks
 from moorage.kernel.protocol import Namespace
+from moorage.model.caller import Caller
 from moorage.values import Interface, Network
 
 pytestmark = pytest.mark.system
@@ -42,7 +43,7 @@ class MortalLinks(MemoryLinks):
 
     _kernel: MortalKernel
 
-    def find_namespace(self, netns: str) -> Namespace:
+    def find_namespace(self, netns: str, caller: Caller | None = None) -> Namespace:
         """Every name is a namespace, whose cookie is its hash."""
         return Namespace(f"/run/netns/{netns}", hash(netns))
 

@@ -41,6 +41,7 @@ def test_essentials(key: str, value: str) -> None:
 def test_capabilities_suffice() -> None:
     """What the agent does to networks, namespaces and low ports is within the bounding set."""
     needed = {"CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SYS_ADMIN", "CAP_SYS_PTRACE"}
+    needed |= {"CAP_SETUID", "CAP_SETGID"}
     assert needed <= set(settings()["CapabilityBoundingSet"])
     assert {"AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK", "AF_PACKET"} == set(
         settings()["RestrictAddressFamilies"]

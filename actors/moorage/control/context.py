@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ from moorage.config import Config
 from moorage.control.plane import Plane
 from moorage.inheritance import Inheritance
 from moorage.kernel.protocol import Claim, Kernel
+from moorage.model.caller import Caller
 from moorage.printable import printable
 from moorage.store.lock import Lock
 from moorage.supervision.directory import Address, Directory
@@ -59,6 +61,10 @@ class Warnings:
         """Every sentence that holds now, in the order of owners."""
         with self._lock:
             return tuple(sentence for _, said in sorted(self._said.items()) for sentence in said)
+
+
+ASKING: ContextVar[Caller | None] = ContextVar("asking")
+"""Who asks what this task answers; None for whom the agent trusts with everything."""
 
 
 @dataclass(frozen=True, slots=True)

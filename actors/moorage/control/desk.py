@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from moorage.control import operation as messages
-from moorage.control.context import Context
+from moorage.control.context import ASKING, Context
 from moorage.control.gone import collect_gone
 from moorage.control.interfaces import interface_child
 from moorage.control.journal import GetInterfaces, GetNetwork, GetNetworks, Open, Opened
@@ -20,6 +20,7 @@ from moorage.control.networks import Networks
 from moorage.control.ports import parse_all
 from moorage.control.requests import key_of
 from moorage.errors import Code, Fault, MoorageError, Refused
+from moorage.model.caller import Caller
 from moorage.rpc.schema import check
 from moorage.rpc.wire import interface_to_wire, network_to_wire, status_to_wire
 from moorage.supervision.directory import Address
@@ -63,8 +64,12 @@ class Desk:
             "crash": self._crash,
         }
 
-    async def call(self, method: str, params: list[Any]) -> Any:
-        """Answer one request. Raises Refused, or Fault when something broke."""
+    async def call(self, method: str, params: list[Any], caller: Caller | None = None) -> Any:
+        """Answer one request, of `caller` (None: of whom the agent trusts). Raises Refused, or Fault.
+
+        For a task of its own, which `ASKING` is set in.
+        """
+        ASKING.set(caller)
         checked = check(method, params)
         handler = self._methods[method]
         return await self._unless_gone(lambda: self._patiently(handler, checked))
@@ -94,6 +99,7 @@ class Desk:
 
     async def ensure_default(self) -> None:
         """Make the default network, if the configuration wants it."""
+        ASKING.set(None)
         await self._unless_gone(self._networks.ensure_default)
 
     # -- interfaces
@@ -104,11 +110,13 @@ class Desk:
         rest = {name: params.get(name) for name in ("ip", "ipv6", "mac", "netns", "ifname", "labels")}
         network = params.get("network", "default")
         key = key_of("allocate", params)
-        message = messages.Allocate(network, ports=specs, source=source, key=key, **rest)
+        message = messages.Allocate(network, ports=specs, source=source, key=key, caller=ASKING.get(), **rest)
         return await self._ask_interface(params.get("id") or _new_id(params.get("request")), message)
 
     async def _attach(self, params: Params) -> Any:
-        message = messages.Attach(params["netns"], params.get("ifname"), key_of("attach", params))
+        message = messages.Attach(
+            params["netns"], params.get("ifname"), key_of("attach", params), ASKING.get()
+        )
         return await self._ask_interface(params["id"], message)
 
     async def _detach(self, params: Params) -> Any:
@@ -192,10 +200,12 @@ class Desk:
         Address(self._context.directory, name).tell(Crash())
 
 
-async def answer(desk: Desk, method: str, params: list[Any]) -> tuple[Any, MoorageError | None]:
+async def answer(
+    desk: Desk, method: str, params: list[Any], caller: Caller | None = None
+) -> tuple[Any, MoorageError | None]:
     """One request's result, or its error; a bug of ours is a Fault like any other."""
     try:
-        return await desk.call(method, params), None
+        return await desk.call(method, params, caller), None
     except MoorageError as error:
         return None, error
     except Exception as bug:  # noqa: BLE001 - the client is told, and the next request is served

@@ -122,15 +122,19 @@ class Gateway(LoopActor):
 
     def _session(self) -> Session:
         heard = self._context.audience.set
-        return Session(self._answer, self._admit, self._sessions.discard, subscribed=heard)
 
-    async def _answer(self, method: str, params: list[Any]) -> tuple[Any, MoorageError | None]:
-        """In a task that nobody cancels: a request goes on to its end when its client or this gateway does not."""
-        return await answer(self._desk, method, params)
+        async def answered(method: str, params: list[Any]) -> tuple[Any, MoorageError | None]:
+            """In a task that nobody cancels: a request goes on to its end when its client or gateway does not."""
+            return await answer(self._desk, method, params, session.caller)
+
+        session = Session(answered, self._admit, self._sessions.discard, subscribed=heard)
+        return session
 
     def _admit(self, session: Session) -> Refused | None:
         sock = session.transport.get_extra_info("socket")
-        refused = refusal(peer_of(sock), self._context.config)
+        peer = peer_of(sock)
+        session.caller = peer.caller
+        refused = refusal(peer, self._context.config)
         if len(self._sessions) >= CLIENTS:
             self._make_room(session, welcome=refused is None)
         self._sessions.add(session)

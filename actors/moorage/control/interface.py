@@ -30,6 +30,7 @@ from moorage.control.requests import pack_reply, unpack_reply
 from moorage.control.reservation import Reservation, attempt
 from moorage.errors import Code, Fault, Refused
 from moorage.kernel.protocol import Namespace
+from moorage.model.caller import Caller
 from moorage.model.interfaces import differences
 from moorage.model.port_spec import PROTOCOLS, PortSpec
 from moorage.rpc.wire import interface_to_wire
@@ -119,7 +120,7 @@ class InterfaceActor(LoopActor):
     # -- the operations
 
     async def _allocate(self, message: Allocate) -> Any:
-        namespace = await self._find(message.netns)
+        namespace = await self._find(message.netns, message.caller)
         interface = self._record
         if interface is not None and not await self._has_ended(interface, namespace):
             return await self._same(interface, message, namespace)
@@ -154,7 +155,7 @@ class InterfaceActor(LoopActor):
         return bool(await find_gone(self.address("links"), [interface]))
 
     async def _attach(self, message: Attach) -> Any:
-        interface, namespace = self._existing(), await self._find(message.netns)
+        interface, namespace = self._existing(), await self._find(message.netns, message.caller)
         assert namespace is not None  # noqa: S101 - `message.netns` is never None
         ifname = message.ifname or interface.ifname
         after = placed(interface, namespace, ifname)
@@ -267,12 +268,12 @@ class InterfaceActor(LoopActor):
         ports = [f"{proto}-ports" for proto in PROTOCOLS]
         return Incarnations(self.directory, ["proxies", *ports, *addresses])
 
-    async def _find(self, netns: str | None) -> Namespace | None:
+    async def _find(self, netns: str | None, caller: Caller | None) -> Namespace | None:
         if netns is None:
             return None
         if not self._context.kernel.real:
             raise Refused(Code.UNSUPPORTED, f"netns {netns} needs a real kernel, and this agent has none")
-        namespace: Namespace = await self.address("links").ask(FindNamespace(netns))
+        namespace: Namespace = await self.address("links").ask(FindNamespace(netns, caller))
         return namespace
 
     @property

@@ -16,6 +16,7 @@ from moorage.control.persist import persist, persist_here
 from moorage.control.port_mapper import settle_forwarding
 from moorage.errors import Refused
 from moorage.kernel.protocol import Links as KernelLinks
+from moorage.model.caller import Caller
 from moorage.model.forwarding import SWITCHES
 from moorage.store.operations import Commit, ForgetSysctls, Remember
 from moorage.supervision.actor import ThreadActor
@@ -52,6 +53,11 @@ class GetMtuOut:
 
 
 @dataclass(frozen=True, slots=True)
+class GetWaysOut:
+    """How the host reaches everything else: a list of `WayOut`."""
+
+
+@dataclass(frozen=True, slots=True)
 class GetBridge:
     """The `Bridge` of that name, or None when there is no such link."""
 
@@ -65,9 +71,10 @@ class GetHostIpv6:
 
 @dataclass(frozen=True, slots=True)
 class FindNamespace:
-    """Resolve a namespace: its path and cookie."""
+    """Resolve a namespace: its path and cookie. A path is looked at as `caller` may, None being the agent itself."""
 
     netns: str
+    caller: Caller | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +169,7 @@ class Links(ThreadActor):
         if self._kernel is not None:
             self._kernel.close()
 
-    async def receive(self, message: Any) -> Any:  # noqa: C901, PLR0911 - one line for each message
+    async def receive(self, message: Any) -> Any:  # noqa: C901, PLR0911, PLR0912 - one line for each
         """Change links, or tell about them."""
         match message:
             case Attach(interface, network):
@@ -173,8 +180,8 @@ class Links(ThreadActor):
                 return self.kernel.detach(interface_id)
             case FindGone(interfaces):
                 return self.kernel.gone(interfaces)
-            case FindNamespace(netns):
-                return self.kernel.find_namespace(netns)
+            case FindNamespace(netns, caller):
+                return self.kernel.find_namespace(netns, caller)
             case EnsureNetwork(network):
                 return self.kernel.ensure_network(network)
             case RemoveNetwork(network):
@@ -183,6 +190,8 @@ class Links(ThreadActor):
                 return self.kernel.occupied()
             case GetMtuOut(ipv6):
                 return self.kernel.mtu_out(ipv6=ipv6)
+            case GetWaysOut():
+                return self.kernel.ways_out()
             case GetBridge(name):
                 return self.kernel.find_bridge(name)
             case GetHostIpv6():

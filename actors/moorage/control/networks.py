@@ -9,15 +9,17 @@ from functools import partial
 from typing import Any
 
 from moorage.control import links
-from moorage.control.context import Context
+from moorage.control.context import ASKING, Context
 from moorage.control.ip_allocator import IpAllocator
 from moorage.control.journal import Append, GetInterfaces, GetNetwork, GetNetworks, Recall
 from moorage.control.persist import persist
 from moorage.control.port_mapper import Settle, settle_network
 from moorage.control.requests import key_of, pack_reply, unpack_reply
 from moorage.errors import Code, MoorageError, Refused
-from moorage.kernel.protocol import Bridge, Occupied
+from moorage.kernel.protocol import Bridge, Occupied, WayOut
 from moorage.log import Log
+from moorage.model.adopting import check_adopter, check_bridge, check_subnet, check_taker
+from moorage.model.caller import Caller
 from moorage.model.link_names import LONGEST
 from moorage.model.subnets import CANDIDATES, check_free, choose, parse_subnet
 from moorage.rpc.checks import MTU6_MIN, MTU_MAX, MTU_MIN
@@ -151,11 +153,16 @@ class Networks:
         found: Bridge | None = await self._address("links").ask(links.GetBridge(bridge))
         if found is not None and found.ours:
             found = None  # left by another state, or by what was cut short: `links` begins it anew
+        _check_caller(ASKING.get(), params, bridge, found)
+        ways: list[WayOut] = await self._address("links").ask(links.GetWaysOut())
+        check_bridge(bridge, ways)
         occupied: list[Occupied] = await self._address("links").ask(links.GetOccupied())
         occupied = [each for each in occupied if each.device != bridge]
         occupied += [Occupied(each.subnet, f"network {each.name}", each.bridge) for each in others]
         subnet, gateway = _subnet(params, bridge, found.addresses if found else (), occupied)
         subnet6, gateway6 = await self._subnet6(params, occupied, others)
+        for taken in filter(None, (subnet, subnet6)):
+            check_subnet(taken, ways)
         mtu = _adopted_mtu(params, bridge, found) if found else await self._mtu(params)
         return Network(
             name, bridge, subnet, gateway, subnet6, gateway6,
@@ -230,6 +237,17 @@ def _adopted_mtu(params: Mapping[str, Any], bridge: str, found: Bridge) -> int:
             f"{MTU6_MIN} at least, so set that, or ask for another bridge",
         )
     return found.mtu
+
+
+def _check_caller(
+    caller: Caller | None, params: Mapping[str, Any], bridge: str, found: Bridge | None
+) -> None:
+    """Not everybody may make a network of what is there, or of the world's addresses."""
+    if found is not None:
+        check_adopter(caller, bridge)
+    for key in ("subnet", "subnet6"):
+        if key in params:
+            check_taker(caller, params[key])
 
 
 def _check_names(name: str, bridge: str, others: list[Network]) -> None:

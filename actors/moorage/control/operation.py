@@ -9,6 +9,7 @@ from moorage import values
 from moorage.control.context import now, uptime
 from moorage.control.ports import missing
 from moorage.kernel.protocol import Namespace
+from moorage.model.caller import Caller
 from moorage.model.interfaces import mac_of, prefix_of
 from moorage.model.port_spec import PortSpec
 from moorage.store.operations import RequestKey
@@ -32,6 +33,8 @@ class Allocate:
     labels: Mapping[str, str] | None = None
     source: str = GATEWAY
     key: RequestKey | None = None
+    caller: Caller | None = None
+    """Whose rights count for the path of a namespace; None for the agent's own."""
 
     def made(
         self, id: str, network: Network, addresses: tuple[str, str | None], ports: tuple[values.Mapping, ...]
@@ -77,6 +80,8 @@ class Attach:
     netns: str
     ifname: str | None
     key: RequestKey | None = None
+    caller: Caller | None = None
+    """As in `Allocate`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,9 @@ from moorage.kernel.protocol import (
     Occupied,
     Reconciled,
     Survey,
+    WayOut,
 )
+from moorage.model.caller import Caller
 from moorage.model.forwarding import SWITCHES, former_sysctls
 from moorage.values import Interface, Network
 
@@ -63,6 +65,7 @@ class MemoryKernel:
         self._wakers: list[Callable[[], None]] = []
         self.ipv6 = _IPV6.exists() if ipv6 is None else ipv6
         self.occupied = list(occupied)
+        self.ways_out: list[WayOut] = []
         self.bridges: dict[str, Network] = {}
         self.makers: dict[str, Maker] = {}
         self.table: dict[Key, Element] = {}
@@ -207,6 +210,10 @@ class MemoryLinks(_Watching):
         """See `Links.mtu_out`."""
         return self._kernel.mtu_out
 
+    def ways_out(self) -> list[WayOut]:
+        """See `Links.ways_out`."""
+        return list(self._kernel.ways_out)
+
     def find_bridge(self, name: str) -> Bridge | None:
         """See `Links.find_bridge`."""
         network = self._kernel.bridges.get(name)
@@ -230,7 +237,7 @@ class MemoryLinks(_Watching):
         """See `Links.remove_network`."""
         self._kernel.bridges.pop(network.bridge, None)
 
-    def find_namespace(self, netns: str) -> Namespace:
+    def find_namespace(self, netns: str, caller: Caller | None = None) -> Namespace:  # noqa: ARG002 - the Protocol's
         """Raise Refused (unsupported): there are none here."""
         _unsupported(netns)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, MutableMapping, Seque
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from moorage.model.caller import Caller
 from moorage.values import Interface, Network
 
 
@@ -42,6 +43,16 @@ class Occupied(NamedTuple):
     text: str
     device: str = ""
     """The link that it belongs to, by which an adopted bridge's own are known; "" for none."""
+
+
+class WayOut(NamedTuple):
+    """A way by which the host reaches everything else: of a default route, or of a piece of one."""
+
+    device: str
+    gateway: str
+    """Its address; "" for none."""
+    text: str
+    """`default via 192.0.2.1 dev eth0`."""
 
 
 class Bridge(NamedTuple):
@@ -157,6 +168,9 @@ class Links(Protocol):
     def mtu_out(self, *, ipv6: bool) -> int | None:
         """The MTU of the link by which IPv4 leaves the host, or the lesser of that and IPv6's; None for no link."""
 
+    def ways_out(self) -> list[WayOut]:
+        """Every way of the host's default routes, in whatever table they are."""
+
     def find_bridge(self, name: str) -> Bridge | None:
         """The bridge of that name; None when no link has it.
 
@@ -169,8 +183,11 @@ class Links(Protocol):
     def remove_network(self, network: Network) -> None:
         """Remove the bridge, or from an adopted one what we added. Nothing to remove is no error."""
 
-    def find_namespace(self, netns: str) -> Namespace:
-        """Resolve a path, a name under `/run/netns`, or `pid:N`. Raises Refused (not_found, invalid)."""
+    def find_namespace(self, netns: str, caller: Caller | None) -> Namespace:
+        """Resolve a path, with the rights of `caller` (None: the agent's own), a name under `/run/netns`, or `pid:N`.
+
+        Raises Refused: not_found, invalid, denied (in the same words whatever is there), unavailable.
+        """
 
     def attach(self, interface: Interface, network: Network) -> None:
         """Make the veth pair of an interface whose `netns`, `netns_cookie` and `ifname` are set.

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from moorage.config import Config
 from moorage.errors import Code, Refused
+from moorage.model.caller import Caller
 
 SO_PEERGROUPS = 59
 """asm-generic/socket.h: the supplementary groups of the peer, since Linux 4.13."""
@@ -18,16 +19,23 @@ GROUPS = 256
 
 
 class Peer(NamedTuple):
-    """A client's process: its effective uid and gid when it connected, and its other groups."""
+    """A client's process: its effective uid and gid when it connected, and all its groups, that one among them."""
 
     uid: int
     gids: frozenset[int]
+    gid: int = 0
+
+    @property
+    def caller(self) -> Caller | None:
+        """Whose rights count for what it names; None for root and the agent's own user, who are trusted."""
+        return None if self.uid in {0, os.geteuid()} else Caller(self.uid, self.gid, self.gids)
 
 
 def peer_of(sock: socket.socket) -> Peer:
     """Ask the kernel. `sock` is connected."""
     _, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    return Peer(uid & 0xFFFF_FFFF, frozenset({gid & 0xFFFF_FFFF, *_groups(sock)}))
+    gid &= 0xFFFF_FFFF
+    return Peer(uid & 0xFFFF_FFFF, frozenset({gid, *_groups(sock)}), gid)
 
 
 def _groups(sock: socket.socket) -> array.array[int]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from moorage.errors import Fault, MoorageError, Refused
 from moorage.log import Log
+from moorage.model.caller import Caller
 from moorage.rpc.codec import Decoder, Notification, ProtocolError, Request, Response, encode
 from moorage.rpc.schema import EVENTS, check
 from moorage.rpc.wire import error_to_wire
@@ -23,6 +24,9 @@ FRAME = 60.0
 
 LARGE = frozenset({"list", "networks", "tree"})
 """Methods whose answers have no bound: one at a time, each once the client has read what was before."""
+
+NOBODY = Caller(0xFFFF_FFFE, 0xFFFF_FFFE)
+"""A client before it is known: of ids that nobody has."""
 
 log = Log()
 
@@ -63,6 +67,8 @@ class Session(asyncio.Protocol):
         self._turn = asyncio.Lock()
         self._drained = asyncio.Event()
         self._drained.set()
+        self.caller: Caller | None = NOBODY
+        """Whose rights count for what it names, None where it is trusted; set by `refusal`."""
         self.heard = (False, asyncio.get_running_loop().time())
         """Whether a whole message ever came, and when the last one did, or the client; by the loop's clock."""
         self.transport: asyncio.Transport

@@ -18,7 +18,8 @@ from moorage.kernel.linux.rtnetlink import Rtnetlink, refusing
 from moorage.kernel.linux.sysctl import Sysctls
 from moorage.kernel.linux.veth import Veths
 from moorage.kernel.linux.watch import Watch
-from moorage.kernel.protocol import NOBODY, Bridge, Maker, Namespace, Occupied, Reconciled
+from moorage.kernel.protocol import NOBODY, Bridge, Maker, Namespace, Occupied, Reconciled, WayOut
+from moorage.model.caller import Caller
 from moorage.values import Interface, Network
 
 _FEW = 16
@@ -67,6 +68,10 @@ class LinuxLinks:
         """The MTU of the link by which IPv4 leaves the host, or the lesser of that and IPv6's; None for no link."""
         return routes.mtu_out(self._netlink.reader, ipv6=ipv6)
 
+    def ways_out(self) -> list[WayOut]:
+        """Every way of the host's default routes, in whatever table they are."""
+        return routes.ways_out(self._netlink.reader)
+
     def find_bridge(self, name: str) -> Bridge | None:
         """The bridge of that name; None when no link has it.
 
@@ -89,9 +94,9 @@ class LinuxLinks:
         """Remove the bridge, or from an adopted one what we added. Nothing to remove is no error."""
         self._bridges.remove(network)
 
-    def find_namespace(self, netns: str) -> Namespace:
-        """Resolve a path, a name under `/run/netns`, or `pid:N`. Raises Refused."""
-        return find_namespace(netns)
+    def find_namespace(self, netns: str, caller: Caller | None = None) -> Namespace:
+        """Resolve a path as `caller` may (None: the agent), a name under `/run/netns`, or `pid:N`. Raises Refused."""
+        return find_namespace(netns, caller)
 
     def attach(self, interface: Interface, network: Network) -> None:
         """Make the veth pair of an interface whose `netns`, `netns_cookie` and `ifname` are set.

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import re
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from moorage.errors import Code, Fault, Refused
+from moorage.kernel.linux.lookup import MissingRightsError, look
 from moorage.kernel.protocol import Namespace
+from moorage.model.caller import Caller
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _NS_GET_NSTYPE = 0xB703  # linux/nsfs.h
 _NAMED = Path("/run/netns")  # where iproute2 keeps names
 _SO_NETNS_COOKIE = 71  # asm-generic/socket.h
 _PID = re.compile(r"pid:([1-9][0-9]{0,9})", re.ASCII)
+_ANYBODYS = re.compile(r"/proc/[1-9][0-9]*/(?:task/[1-9][0-9]*/)?ns/net|(?:/var)?/run/netns/[^/]+", re.ASCII)
+"""What any client may name, in whatever words: a process, and a name under /run/netns."""
+_NAMES = "pid:N, or a name under /run/netns"
+_INSTEAD = f"name a path that this user can reach, {_NAMES}"
+_NSFS = 0x6E736673  # NSFS_MAGIC of linux/magic.h
+_SHOWN = 200
 _HERE = "/proc/thread-self/ns/net"  # /proc/self is the main thread's, wherever this one is
 
 # Python has os.setns from 3.12 on; pyroute2's looks libc up by running programs.
@@ -33,10 +42,14 @@ def setns(fd: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def find(netns: str) -> Namespace:
-    """Resolve a path, a name under /run/netns or `pid:N`; raises Refused (not_found, invalid, denied)."""
+def find(netns: str, caller: Caller | None = None) -> Namespace:
+    """Resolve a path, a name under /run/netns or `pid:N`.
+
+    A path is looked at with the rights of `caller`, None being the agent's own; names and processes with the agent's.
+    Raises Refused: not_found, invalid, denied, unavailable.
+    """
     path = locate(netns)
-    with opened(path) as fd:
+    with _opened(path, None if _ANYBODYS.fullmatch(path) else caller) as fd:
         return Namespace(path, cookie_of(fd))
 
 
@@ -49,18 +62,49 @@ def locate(netns: str) -> str:
     if not netns or "/" in netns or "\0" in netns or netns in {".", ".."} or netns.startswith("pid:"):
         raise Refused(
             Code.INVALID,
-            f"{netns!r} names no network namespace: give an absolute path, a name under {_NAMED}, or pid:N",
+            f"{_shown(repr(netns))} names no network namespace: give an absolute path, a name under {_NAMED}, or pid:N",
         )
     return str(_NAMED / netns)
 
 
-@contextmanager
-def opened(path: str) -> Iterator[int]:
+def opened(path: str) -> AbstractContextManager[int]:
     """A descriptor of the network namespace at `path`, closed on the way out so that the namespace may die.
 
-    Raises Refused: not_found where nothing is, invalid for something else, denied without the right.
+    Raises Refused: not_found where nothing is, invalid for something else, denied without the right, unavailable where
+    the file system does not answer.
     """
-    fd = _open(path)
+    return _opened(path, None)
+
+
+@contextmanager
+def reopened(namespace: Namespace) -> Iterator[int]:
+    """The same of a namespace that was found, for as long as its path leads to it.
+
+    Raises Refused (not_found): of a path of a client's in the same words whatever it leads to by now, since it is
+    looked at with the agent's rights.
+    """
+    gone = Refused(
+        Code.NOT_FOUND, f"the namespace that was found at {_shown(namespace.path)} is there no longer"
+    )
+    with ExitStack() as leaving:
+        try:
+            fd = leaving.enter_context(opened(namespace.path))
+        except Refused:
+            if _ANYBODYS.fullmatch(namespace.path):
+                raise
+            raise gone from None
+        if cookie_of(fd) != namespace.cookie:
+            raise gone
+        yield fd
+
+
+@contextmanager
+def _opened(path: str, caller: Caller | None) -> Iterator[int]:
+    looked = _look(path, caller)
+    try:
+        fd = _reopened(looked, path)
+    finally:
+        os.close(looked)
     try:
         _check_type(fd, path)
         yield fd
@@ -68,19 +112,66 @@ def opened(path: str) -> Iterator[int]:
         os.close(fd)
 
 
-def _open(path: str) -> int:
+def _reopened(looked: int, path: str) -> int:
+    """What was looked at, opened if it is a namespace: a FIFO, a device or a file notices nothing."""
+    described = (ctypes.c_long * 64)()  # struct statfs, which begins with the type and is shorter everywhere
+    if _libc.fstatfs(looked, described) or described[0] != _NSFS:
+        raise Refused(Code.INVALID, f"{_shown(path)} is not a network namespace")
+    return os.open(f"/proc/self/fd/{looked}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _look(path: str, caller: Caller | None) -> int:
     try:
-        # a FIFO in the place of a namespace must not hold us up
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        if _ANYBODYS.fullmatch(path):
+            return os.open(path, os.O_PATH | os.O_CLOEXEC)
+        return look(path, caller)
     except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
-        raise Refused(Code.NOT_FOUND, f"there is no network namespace at {path}") from None
+        raise Refused(Code.NOT_FOUND, f"there is no network namespace at {_shown(path)}") from None
     except PermissionError:
+        raise _denied(path, caller) from None
+    except MissingRightsError:
+        text = (
+            f"{_shown(path)} cannot be looked at as {_as_whom(caller)}: that needs CAP_SETUID and CAP_SETGID"
+        )
+        raise Refused(Code.DENIED, f"{text}; name {_NAMES}") from None
+    except TimeoutError:
         raise Refused(
-            Code.DENIED,
-            f"the network namespace at {path} may not be opened: that needs CAP_SYS_PTRACE or its owner",
+            Code.UNAVAILABLE, f"the file system of {_shown(path)} does not answer: {_INSTEAD}"
         ) from None
     except (OSError, ValueError) as error:
-        raise Refused(Code.INVALID, f"{path!r} cannot be opened as a network namespace: {error}") from error
+        raise _unreadable(path, caller, error) from error
+
+
+def _denied(path: str, caller: Caller | None) -> Refused:
+    """The same whether anything is there or not."""
+    if caller is not None:
+        return Refused(
+            Code.DENIED,
+            f"{_shown(path)} may not be looked at by {_as_whom(caller)}, whatever is there or is not: {_INSTEAD}",
+        )
+    return Refused(
+        Code.DENIED,
+        f"the network namespace at {_shown(path)} may not be opened: that needs CAP_SYS_PTRACE or its owner",
+    )
+
+
+def _unreadable(path: str, caller: Caller | None, error: Exception) -> Refused:
+    if caller is not None and isinstance(error, OSError) and error.errno == errno.ELOOP:
+        return Refused(
+            Code.DENIED,
+            f"{_shown(path)} leads through a link of /proc, which is not followed for {_as_whom(caller)}, or in a "
+            f"circle: {_INSTEAD}",
+        )
+    return Refused(Code.INVALID, f"{_shown(path)} cannot be opened as a network namespace: {error}")
+
+
+def _as_whom(caller: Caller | None) -> str:
+    return f"uid {caller.uid}" if caller is not None else "the agent"
+
+
+def _shown(path: str) -> str:
+    """A path for a sentence, which must not be 4 KiB long."""
+    return path if len(path) <= _SHOWN else f"{path[:_SHOWN]}…"
 
 
 def _check_type(fd: int, path: str) -> None:
@@ -89,7 +180,7 @@ def _check_type(fd: int, path: str) -> None:
     except OSError:
         kind = 0
     if kind != _CLONE_NEWNET:
-        raise Refused(Code.INVALID, f"{path} is not a network namespace")
+        raise Refused(Code.INVALID, f"{_shown(path)} is not a network namespace")
 
 
 def cookie() -> int:

@@ -9,7 +9,7 @@ from socket import AF_INET, AF_INET6
 from moorage.kernel.linux.nameservers import nameservers
 from moorage.kernel.linux.rtdump import Address, Link, Reader
 from moorage.kernel.linux.rtroutes import Hop, Route
-from moorage.kernel.protocol import Occupied
+from moorage.kernel.protocol import Occupied, WayOut
 
 _LOCAL_TABLE = 255
 _KINDS = {
@@ -44,15 +44,39 @@ def occupied(reader: Reader) -> list[Occupied]:
     ]
 
 
+def ways_out(reader: Reader) -> list[WayOut]:
+    """Every way of the default routes and of the pieces of one."""
+    links = {link.ifindex: link for link in reader.links()}
+    tunnels = {index for index, link in links.items() if link.tunnel}
+    return [
+        WayOut(links[hop.ifindex].name, hop.gateway, _worded(route, hop, links[hop.ifindex].name))
+        for route, hops in _with_hops(reader)
+        if not _KINDS.get(route.kind, "-") and _is_default(route, hops, tunnels)
+        for hop in hops
+        if hop.ifindex in links
+    ]
+
+
+def _worded(route: Route, hop: Hop, device: str) -> str:
+    to = "default" if not _length(route.subnet) else route.subnet
+    return f"{to}{f' via {hop.gateway}' if hop.gateway else ''} dev {device}"
+
+
 def _without_defaults(reader: Reader, tunnels: Collection[int]) -> Iterator[Route]:
     """Routes but default ones and pieces of one, in whatever table they are."""
+    return (route for route, hops in _with_hops(reader) if not _is_default(route, hops, tunnels))
+
+
+def _with_hops(reader: Reader) -> Iterator[tuple[Route, Sequence[Hop]]]:
     routes = [route for family in (AF_INET, AF_INET6) for route in reader.routes(family)]
     objects = reader.nexthops() if any(route.nexthop for route in routes) else {}
-    for route in routes:
-        hops = objects.get(route.nexthop, route.hops)
-        length = _length(route.subnet)
-        if length and not (length in _PIECES[_version(route.subnet)] and _leads_away(route, hops, tunnels)):
-            yield route
+    return ((route, objects.get(route.nexthop, route.hops)) for route in routes)
+
+
+def _is_default(route: Route, hops: Sequence[Hop], tunnels: Collection[int]) -> bool:
+    """Whether it is a default route, or a piece of one."""
+    length = _length(route.subnet)
+    return not length or (length in _PIECES[_version(route.subnet)] and _leads_away(route, hops, tunnels))
 
 
 def _leads_away(route: Route, hops: Sequence[Hop], tunnels: Collection[int]) -> bool:

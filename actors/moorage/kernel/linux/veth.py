@@ -50,8 +50,8 @@ class Veths:
 
     def ensure(self, interface: Interface, network: Network, bridge: Link) -> list[str]:
         """Make the pair what `interface` says, all or nothing; returns a sentence for each change."""
-        with netns.opened(interface.netns or "") as fd, refusing(f"attach {interface.id}"):
-            _check_identity(fd, interface)
+        with netns.reopened(namespace_of(interface)) as fd, refusing(f"attach {interface.id}"):
+            _check_foreign(interface)
             port = self._reader.link(names.port_name(interface.id))
             if port is not None:
                 with Container(fd) as container:
@@ -180,15 +180,8 @@ def _check_ours(port: Link, interface_id: str) -> None:
         )
 
 
-def _check_identity(fd: int, interface: Interface) -> None:
-    cookie = netns.cookie_of(fd)
-    if cookie != interface.netns_cookie:
-        raise Refused(
-            Code.NOT_FOUND,
-            f"{interface.netns} is another network namespace than the one that {interface.id} was to be "
-            "attached to, which is gone",
-        )
-    if cookie == netns.cookie():
+def _check_foreign(interface: Interface) -> None:
+    if interface.netns_cookie == netns.cookie():
         raise Refused(
             Code.INVALID,
             f"{interface.netns} is the host's own network namespace: attach {interface.id} to a container's",

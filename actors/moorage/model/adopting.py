@@ -1,0 +1,58 @@
+"""What of the host's a network may be made of, and by whom. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_address, ip_network
+
+from moorage.errors import Code, Refused
+from moorage.kernel.protocol import WayOut
+from moorage.model.caller import Caller
+from moorage.model.public import is_public
+
+
+def check_adopter(caller: Caller | None, bridge: str) -> None:
+    """Raise Refused (denied) unless it is one whom the agent trusts that makes a network of a bridge that is there."""
+    if caller is not None:
+        raise Refused(
+            Code.DENIED,
+            f"the bridge {bridge} is there already, and uid {caller.uid} may not make a network of it: root and the "
+            "agent's own user may; name a bridge that is not there, or none",
+        )
+
+
+def check_taker(caller: Caller | None, subnet: str) -> None:
+    """Raise Refused (denied) for public addresses, unless it is one whom the agent trusts that takes them."""
+    if caller is not None and is_public(subnet):
+        raise Refused(
+            Code.DENIED,
+            f"the subnet {subnet} has addresses of the world's, and uid {caller.uid} may not take them from this host: "
+            "root and the agent's own user may; name one for private use, such as 10.0.42.0/24 or fd00:42::/64",
+        )
+
+
+def check_bridge(bridge: str, ways: Iterable[WayOut]) -> None:
+    """Raise Refused (address_in_use), naming the route, for a bridge that is the host's own way out."""
+    for way in ways:
+        if way.device == bridge:
+            raise Refused(
+                Code.ADDRESS_IN_USE,
+                f"the bridge {bridge} is this host's own way out (route {way.text}), which a network would cut: name "
+                "another bridge",
+            )
+
+
+def check_subnet(subnet: str, ways: Iterable[WayOut]) -> None:
+    """Raise Refused (address_in_use), naming the route, for a subnet with a gateway of the host's in it."""
+    network = ip_network(subnet)
+    for way in ways:
+        if (
+            way.gateway
+            and (gateway := ip_address(way.gateway)).version == network.version
+            and gateway in network
+        ):
+            raise Refused(
+                Code.ADDRESS_IN_USE,
+                f"the subnet {subnet} has this host's own way out in it (route {way.text}), which a network would cut: "
+                "choose a subnet that is free",
+            )
