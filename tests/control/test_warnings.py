@@ -33,3 +33,15 @@ def test_status_has_a_warning_while_it_lasts(start_agent: StartAgent, kernel: Me
     kernel.warnings = []
     agent.create_network("back")  # for which the port mapper looks
     assert agent.status().warnings == ()
+
+
+def test_what_hinders_links_is_said_at_the_start_and_after_a_crash(
+    start_agent: StartAgent, kernel: MemoryKernel
+) -> None:
+    """Links and port mapper each say what they see, and neither takes back what the other said."""
+    kernel.hindrances, kernel.warnings = [OTHER], [ONE]
+    agent = start_agent()
+    assert set(agent.status().warnings) == {ONE, OTHER}
+    kernel.hindrances = []
+    agent.crash("links")
+    until(lambda: agent.status().warnings == (ONE,))

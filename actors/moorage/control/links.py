@@ -257,6 +257,8 @@ class Links(ThreadActor):
             self.log.warning("link_removed", id=interface_id, reason="no record knows it")
         for what in found.contested:
             self.log.warning("repairs_contested", what=what)
+        for what in self._context.warnings.say(self.name, found.warnings):
+            self.log.warning("traffic_hindered", what=what)
         if found.rest is not None:
             self._alarm.ring_within(found.rest)
         return found.repaired

@@ -77,6 +77,7 @@ class MemoryKernel:
         self.warnings: list[str] = []
         self.sysctls: dict[str, str] = {}
         self.mtu_out: int | None = None
+        self.hindrances: list[str] = []
 
     @property
     def elements(self) -> frozenset[Element]:
@@ -254,7 +255,8 @@ class MemoryLinks(_Watching):
 
     def reconcile(self, networks: Collection[Network], interfaces: Collection[Interface]) -> Reconciled:  # noqa: ARG002
         """See `Links.reconcile`."""
-        return Reconciled([line for network in networks for line in self.ensure_network(network)], ())
+        repaired = [line for network in networks for line in self.ensure_network(network)]
+        return Reconciled(repaired, (), warnings=tuple(self._kernel.hindrances))
 
     def changed_unheard(self) -> bool:
         """See `Links.changed_unheard`: `MemoryKernel.disturb` tells of everything."""

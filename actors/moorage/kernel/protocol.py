@@ -125,6 +125,8 @@ class Reconciled(NamedTuple):
     rest: float | None = None
     swept: Sequence[str] = ()
     """The ids of those whose links nobody had recorded, and that were removed."""
+    warnings: Sequence[str] = ()
+    """What of the host stops traffic of these networks as it is now, a sentence for each."""
 
 
 class Kept(NamedTuple):

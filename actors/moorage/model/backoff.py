@@ -78,6 +78,13 @@ class Backoff:
             return Contest(what, thing.pause)
         return None
 
+    def contested(self) -> list[str]:
+        """What is fought over at the moment, and was until a while ago."""
+        now, window = self._clock(), self._pace.window
+        return [
+            what for what, thing in self._things.items() if thing.pause and not thing.is_quiet(now, window)
+        ]
+
     def _forget_quiet(self, now: float) -> None:
         """Things come and go with their names: what is quiet takes no room. One look in each window is enough."""
         window = self._pace.window

@@ -7,6 +7,7 @@ from collections.abc import Collection, Container
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import marks, names, netns
 from moorage.kernel.linux.bridge import Bridges, fitted
+from moorage.kernel.linux.hindrances import hindrances
 from moorage.kernel.linux.repairs import Repairs
 from moorage.kernel.linux.rtdump import Link, Reader
 from moorage.kernel.linux.veth import Veths, namespace_of, unfit_flags
@@ -56,7 +57,13 @@ class Audit:
                 repaired += self._ensure_interface(interface, network, links, changed, follows=follows)
         swept = self._sweep(links, attached)
         repaired += [f"veth of {interface_id} belonged to nobody, removed" for interface_id in swept]
-        return Reconciled(repaired, vanished, *self._repairs.outcome(), swept)
+        warnings = self._warnings(networks, links.values()) if networks else []
+        return Reconciled(repaired, vanished, *self._repairs.outcome(), swept, warnings)
+
+    def _warnings(self, networks: Collection[Network], links: Collection[Link]) -> list[str]:
+        bridges = [network.bridge for network in networks]
+        failures = [_unrepaired(what, text) for what, text in self._failures.items()]
+        return [*hindrances(links, self._reader.addresses(), bridges), *failures, *self._repairs.fights()]
 
     def _ensure_network(self, network: Network) -> list[str]:
         try:
@@ -112,7 +119,7 @@ class Audit:
         self._failures[what] = refused.text
         if self._told.get(what) == refused.text:
             return []
-        return [f"{what} cannot be put right: {refused.text}"]
+        return [_unrepaired(what, refused.text)]
 
     def _sweep(self, links: Links, wanted: Collection[str]) -> list[str]:
         """Remove what a life before this one made and no record knows; what others made is left."""
@@ -126,3 +133,7 @@ class Audit:
 def has_vanished(interface: Interface, links: Container[str]) -> bool:
     """Whether its namespace has ended: with only its path gone, the pair in it is there still."""
     return names.port_name(interface.id) not in links and netns.is_gone(namespace_of(interface))
+
+
+def _unrepaired(what: str, why: str) -> str:
+    return f"{what} cannot be put right: {why}"

@@ -26,6 +26,13 @@ class Repairs:
             self._contested.append(str(contest))
         return done
 
+    def fights(self) -> list[str]:
+        """A sentence for each fight that goes on."""
+        return [
+            f"somebody undoes this each time it is put right, which is done ever more slowly: {what}"
+            for what in self._backoff.contested()
+        ]
+
     def outcome(self) -> tuple[Sequence[str], float | None]:
         """Since the last call: a warning for each fight that began, and the seconds until something rested enough."""
         contested, self._contested = self._contested, []
