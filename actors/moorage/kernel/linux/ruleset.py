@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 from moorage.kernel.protocol import Element
@@ -116,9 +116,12 @@ def _whole(element: Element) -> str:
 
 
 def _literal(kind: str, part: str | int) -> str:
-    return quoted(str(part)) if kind == "ifname" else _plain(str(part))
+    if isinstance(part, int):
+        return str(part)
+    return quoted(part) if kind == "ifname" else _plain(part)
 
 
+@lru_cache(4096)
 def _plain(part: str) -> str:
     """An address, a prefix, a protocol or a port, or a range of them: what is written without quotes."""
     if not _PLAIN.fullmatch(part):
