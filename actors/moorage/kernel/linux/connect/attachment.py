@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from moorage.kernel.linux import netns
+from moorage.kernel.linux import living, netns
 from moorage.kernel.linux.connect import bpf
 
 _OWNER = "moorage_netns"
@@ -24,6 +24,8 @@ class Running(NamedTuple):
     kind: int
     program: int
     maps: Mapping[str, int]
+    cookie: int
+    """Of the network namespace whose sockets it leads."""
 
 
 class Attachment:
@@ -41,13 +43,20 @@ class Attachment:
 
     def running(self, until: ExitStack) -> list[Running]:
         """Those that are ours; `until` closes their descriptors. Raises OSError."""
-        found = []
-        for kind in self._kinds:
-            for number in bpf.attached(self._cgroup, kind):
-                with suppress(FileNotFoundError):  # it ended in between
-                    program = until.enter_context(closing(bpf.program_by_id(number)))
-                    found += self._ours(kind, program, until)
-        return found
+        return [each for each in self._signed(until) if each.cookie == self.cookie]
+
+    def remove_orphans(self, *, forced: bool = False) -> None:
+        """Detach those of network namespaces that have ended: nobody else can. Raises OSError.
+
+        Where not every process of the host is seen from here, one that is not seen is taken to live, unless `forced`.
+        """
+        with ExitStack() as until:
+            others = [each for each in self._signed(until) if each.cookie != self.cookie]
+            if others and (forced or living.sees_all()):
+                cookies = living.cookies()
+                for each in others:
+                    if each.cookie not in cookies:
+                        self.detach(each)
 
     def runs(self, programs: Mapping[int, int]) -> bool:
         """Whether all of these are attached: ids by where. Raises OSError."""
@@ -72,17 +81,27 @@ class Attachment:
     def _signature(self) -> bytes:
         return struct.pack("=Q", self.cookie)
 
-    def _ours(self, kind: int, program: int, until: ExitStack) -> list[Running]:
-        described = bpf.describe_program(program)
-        if not described.name.startswith("moorage_"):
-            return []
-        maps = {}
-        for number in described.maps:
-            fd = until.enter_context(closing(bpf.map_by_id(number)))
-            maps[bpf.describe_map(fd).name] = fd
-        owner = maps.get(_OWNER)
-        ours = owner is not None and bpf.lookup(owner, _OWNER_KEY, 8) == self._signature
-        return [Running(kind, program, maps)] * ours
+    def _signed(self, until: ExitStack) -> Iterator[Running]:
+        """Those of any agent."""
+        for kind in self._kinds:
+            for number in bpf.attached(self._cgroup, kind):
+                with suppress(FileNotFoundError):  # it ended in between
+                    program = until.enter_context(closing(bpf.program_by_id(number)))
+                    yield from _read(kind, program, until)
+
+
+def _read(kind: int, program: int, until: ExitStack) -> Iterator[Running]:
+    described = bpf.describe_program(program)
+    if not described.name.startswith("moorage_"):
+        return
+    maps = {}
+    for number in described.maps:
+        fd = until.enter_context(closing(bpf.map_by_id(number)))
+        maps[bpf.describe_map(fd).name] = fd
+    owner = maps.get(_OWNER)
+    signature = None if owner is None else bpf.lookup(owner, _OWNER_KEY, 8)
+    if signature is not None:
+        yield Running(kind, program, maps, struct.unpack("=Q", signature)[0])
 
 
 def mount_point() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 
 from moorage.errors import Code, Refused
@@ -49,6 +49,7 @@ class ConnectHook:
                 raise OSError(errno.EOPNOTSUPP, "this kernel has no CONFIG_INET_DIAG_DESTROY")
             self._asked = self._find_asked()
             opened.callback(os.close, self._asked)
+            self._attachment.remove_orphans()
             self._ports = bpf.make_hash(_PORTS, ENDPOINT_SIZE, ENDPOINT_SIZE, _MOST)
             opened.callback(os.close, self._ports)
             self._close = opened.pop_all().close
@@ -119,9 +120,26 @@ class ConnectHook:
                 for kind, (name, code) in programs(maps, self._attachment.cookie).items()
             }
             self._attachment.sign(made.values())
-            for kind, program in made.items():
-                self._replace(kind, program, [each for each in before if each.kind == kind])
+            try:
+                self._put_all(made, before)
+            except OSError as error:
+                if error.errno != errno.E2BIG:
+                    raise
+                self._attachment.remove_orphans(forced=True)
+                self._put_all(made, before)
             self._programs = {kind: bpf.describe_program(program).id for kind, program in made.items()}
+
+    def _put_all(self, made: Mapping[int, int], before: list[Running]) -> None:
+        """All of them, or none that was not there."""
+        with ExitStack() as undo:
+            for kind, program in made.items():
+                former = [each for each in before if each.kind == kind]
+                self._replace(kind, program, former)
+                if not former:
+                    undo.callback(
+                        self._attachment.detach, Running(kind, program, {}, self._attachment.cookie)
+                    )
+            undo.pop_all()
 
     def _replace(self, kind: int, program: int, before: list[Running]) -> None:
         self._attachment.attach(kind, program, before[0].program if before else None)
@@ -159,6 +177,7 @@ def remove_former() -> None:
     with suppress(OSError), ExitStack() as until:
         attachment = Attachment(KINDS)
         until.callback(attachment.close)
+        attachment.remove_orphans()
         if not attachment.running(until):
             return
         hook = ConnectHook()
@@ -181,7 +200,9 @@ def _refusing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in {errno.EPERM, errno.EACCES}:
+        if error.errno == errno.E2BIG:
+            code, wants = Code.LIMIT, "room in the cgroup, which runs 64 programs of a kind, and runs as many"
+        elif error.errno in {errno.EPERM, errno.EACCES}:
             code, wants = (
                 Code.DENIED,
                 "CAP_SYS_ADMIN and CAP_NET_ADMIN, and a cgroup whose programs suffer others",
