@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from moorage.errors import Code, Refused
+from moorage.model.subnets import parse_subnet
 from moorage.places import default_socket, default_state
 from moorage.rpc import checks
 from moorage.values import ALWAYS, PROXIES
@@ -72,6 +73,11 @@ class Config:
         return Path(self.socket if self.socket is not None else default_socket())
 
 
+def check(key: str, value: Any) -> None:
+    """Raise Refused (invalid), naming the key, for a value that it cannot have; `config` is the file's path."""
+    (checks.path if key == "config" else _CHECKS[key])(key, value)
+
+
 def load(path: str | os.PathLike[str]) -> Config:
     """Read a TOML file. Raises Refused (invalid), naming the file and the key that is wrong."""
     try:
@@ -100,6 +106,15 @@ def _range(key: str, value: Any) -> str:
     return f"{ends[0]}-{ends[1]}"
 
 
+def _subnet(key: str, value: Any) -> str:
+    text = checks.subnet4(key, value)
+    try:
+        parse_subnet(text, version=4)
+    except Refused as refused:
+        raise Refused(refused.code, f"{key} is {text}: {refused.text}") from None
+    return text
+
+
 def _ids(key: str, value: Any) -> tuple[int, ...]:
     wanted = "an array of numeric ids"
     if not isinstance(value, list | tuple | set | frozenset):
@@ -123,7 +138,7 @@ _CHECKS: Final[dict[str, checks.Check]] = {
     "state": checks.path,
     "socket": checks.path,
     "bridge": checks.link_name,
-    "subnet": checks.subnet4,
+    "subnet": _subnet,
     "default_network": checks.flag,
     "port_range": _range,
     "loopback": checks.one_of(LOOPBACKS),

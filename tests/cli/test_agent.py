@@ -73,15 +73,41 @@ def test_an_agent_can_replace_another(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (what, config.bridge) == ("replace", "br8")
 
 
-@pytest.mark.parametrize("flag", [["--bridge", "a/b"], ["--kernel", "windows"], ["--subnet", "10.0.0.0"]])
-def test_a_wrong_flag_ends_the_start(
-    flag: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "flag",
+    [
+        *(["--bridge", each] for each in ("a/b", "", "x" * 16, "..")),
+        *(["--kernel", each] for each in ("windows", "", "Linux")),
+        *(["--subnet", each] for each in ("10.0.0.0", "", "10.0.0.1/32", "10.0.0.0/33", "fd00::/64", "web")),
+        *([flag, ""] for flag in ("--state", "--socket", "--config")),
+        *([flag] for flag in ("--kernel", "--subnet", "--bridge", "--state", "--socket", "--config")),
+        *([each] for each in ("--nothing", "--chaos=yes", "--replace=1", "now")),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("down", [[], ["--down"]], ids=["", "down"])
+def test_a_flag_that_cannot_be_is_usage(
+    flag: list[str], down: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A wrong value is refused, naming its key, and nothing is started."""
-    code, what, _ = agent_command(monkeypatch, flag)
+    """A flag that is none, or has a value that it cannot have, is usage, named, and nothing is started."""
+    with pytest.raises(SystemExit) as ended:
+        agent_command(monkeypatch, [*flag, *down])
 
-    assert (code, what) == (1, "")
-    assert flag[0].removeprefix("--") in capsys.readouterr().err
+    assert ended.value.code == 2
+    assert flag[0].partition("=")[0] in capsys.readouterr().err
+
+
+def test_a_wrong_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file with a wrong key or value, or none at all, is refused, named."""
+    file = tmp_path / "moorage.toml"
+    for text, named in (('kernel = "windows"', "kernel"), ("colour = 1", "colour"), ("=", str(file))):
+        file.write_text(text)
+        code, what, _ = agent_command(monkeypatch, ["--config", str(file)])
+        assert (code, what) == (1, "")
+        assert named in capsys.readouterr().err
+    assert agent_command(monkeypatch, ["--config", str(tmp_path / "none")])[:2] == (1, "")
 
 
 FAIL = """

@@ -63,6 +63,7 @@ def make_parser() -> ArgumentParser:
 
 def _add_local(group: Commands) -> None:
     agent = _add(group, "agent", "run the service in the foreground", local.agent)
+    agent.set_defaults(misused=agent.error)
     agent.add_argument("--config", metavar="FILE", help="a TOML file; the flags here go before it")
     agent.add_argument("--socket", metavar="PATH", default=SUPPRESS, help="where clients connect")
     agent.add_argument("--state", metavar="DIR", help="where the journal is kept")
