@@ -40,6 +40,7 @@ SEEDS: list[Any] = [
     [2, "release", [{"id": "x" * 200}]],
     [1, 5, None, {"a": [1, 2.5, float("nan"), -(2**63), 2**64 - 1]}],
     [0, 3, "x", [[[[[[[[]]]]]]]]],
+    [0, 4, "inspect", [{"id": msgpack.Timestamp(1, 5), "x": msgpack.ExtType(5, b"y" * 9)}]],
 ]
 
 

@@ -65,14 +65,14 @@ def start(lab: Lab, *flags: str | Path, stderr: Any, **environment: str) -> subp
     return process
 
 
-def refused_start(lab: Lab, *flags: str | Path, **environment: str) -> str:
-    """What `agent` says when it ends with 1 instead of starting."""
+def refused_start(lab: Lab, *flags: str | Path, code: int = 1, **environment: str) -> str:
+    """What `agent` says when it ends with that code instead of starting."""
     with start(lab, *flags, stderr=subprocess.PIPE, **environment) as process:
         try:
             _, said = process.communicate(timeout=DEADLINE)
         finally:
             process.kill()
-    assert process.returncode == 1, said
+    assert process.returncode == code, said
     return str(said)
 
 

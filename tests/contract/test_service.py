@@ -122,20 +122,24 @@ def test_a_second_agent_is_refused(lab: Lab, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "named"),
+    ("flags", "named", "code"),
     [
-        (("--subnet", "10.77.0.128/25"), "eth0"),
-        (("--bridge", "eth0"), "eth0"),
-        (("--subnet", "10.0.50.1/32"), "10.0.50.1/32"),
+        (("--subnet", "10.77.0.128/25"), "eth0", 1),
+        (("--bridge", "eth0"), "eth0", 1),
+        (("--subnet", "10.0.50.1/32"), "10.0.50.1/32", 2),
+        (("--kernel", "windows"), "windows", 2),
+        (("--bridge", "a/b"), "a/b", 2),
     ],
 )
 def test_a_start_that_cannot_be_leaves_nothing(
-    lab: Lab, tmp_path: Path, flags: tuple[str, str], named: str
+    lab: Lab, tmp_path: Path, flags: tuple[str, str], named: str, code: int
 ) -> None:
-    """A default network that cannot be made ends the start in a sentence; another start finds no trace of it."""
+    """A default network that cannot be made ends the start in a sentence, a flag that cannot be in the usage; another
+    start finds no trace of it.
+    """
     before = links(lab)
     place = ("--socket", tmp_path / "s", "--state", tmp_path / "state")
-    said = refused_start(lab, *place, *flags)
+    said = refused_start(lab, *place, *flags, code=code)
     assert named in said.splitlines()[-1]
     assert "Traceback" not in said
     assert links(lab) == before

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from moorage.rpc.codec import (
     BadMap,
+    BadValue,
     Decoder,
     Limits,
     Message,
@@ -21,6 +22,13 @@ from moorage.rpc.codec import (
     Response,
     encode,
 )
+
+
+def stamped(ext: bytes) -> bytes:
+    """The same ext with the type of a timestamp, -1; its type was 0."""
+    at = {0xC7: 2, 0xC8: 3, 0xC9: 5}.get(ext[0], 1)
+    return ext[:at] + b"\xff" + ext[at + 1 :]
+
 
 MSGIDS = st.integers(0, 2**32 - 1)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -175,13 +183,12 @@ def test_a_map_that_no_dict_holds_is_kept_for_an_answer(packed: bytes, reason: s
         pytest.param(b"\xdd\xff\xff\xff\xff", id="array"),
         pytest.param(b"\xdf\xff\xff\xff\xff", id="map"),
         pytest.param(b"\xdb" + struct.pack(">I", 1 << 20), id="a str of 1 MiB"),
-        pytest.param(b"\xc7\x00\x05", id="an extension"),
-        pytest.param(b"\xd6\xff", id="a timestamp"),
+        pytest.param(b"\xc9\xff\xff\xff\xff\x05", id="ext"),
         pytest.param(b"\xc1", id="the byte that is never used"),
     ],
 )
 def test_a_header_is_refused_before_its_body(header: bytes) -> None:
-    """What promises too much, or is an extension, is refused by its header, with nothing behind it."""
+    """What promises too much, or is no value at all, is refused by its header, with nothing behind it."""
     messages, error = decode(b"\x94\x00\x01\xa5hello\x91" + header, limits=Limits())
 
     assert (messages, error is not None) == ([], True)
@@ -215,9 +222,25 @@ def test_the_number_of_values_is_bounded() -> None:
     assert "values" in str(decode(b"\x94\x00\x01\xa0" + header, limits=Limits())[1])
 
 
-def test_strings_are_utf8() -> None:
-    """A string that is not UTF-8 is no MessagePack-RPC."""
+def test_a_method_is_utf8() -> None:
+    """A method that is not UTF-8 is no MessagePack-RPC; a parameter is kept for an answer."""
     assert "UTF-8" in str(decode(b"\x94\x00\x01\xa1\xff\x90")[1])
+    assert decode(b"\x94\x00\x01\xa0\x91\xa1\xff") == ([Request(1, "", ["\udcff"])], None)
+
+
+EXTS = st.builds(
+    lambda kind, size: msgpack.packb(msgpack.ExtType(kind, bytes(size))),
+    st.integers(0, 127),
+    st.integers(0, 300),
+)
+STAMPS = st.integers(0, 300).map(lambda size: msgpack.packb(msgpack.ExtType(0, bytes(size)))).map(stamped)
+
+
+@given(st.lists(EXTS | STAMPS, min_size=1, max_size=5), st.lists(st.integers(0), max_size=6))
+def test_exts_are_kept_for_an_answer(exts: list[bytes], cuts: list[int]) -> None:
+    """Ext values and timestamps, of lengths that no timestamp has too, are BadValues, however the stream is cut."""
+    data = b"\x94\x00\x01\xa5hello" + bytes([0x90 + len(exts)]) + b"".join(exts)
+    assert decode(*pieces(data, cuts)) == ([Request(1, "hello", [BadValue()] * len(exts))], None)
 
 
 def test_good_messages_before_bad_bytes_are_given() -> None:

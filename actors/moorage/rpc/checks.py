@@ -40,8 +40,10 @@ def invalid(key: str, value: Any, wanted: str) -> NoReturn:
 
 
 def text(key: str, value: Any) -> str:
-    """Any string."""
-    return value if isinstance(value, str) else invalid(key, value, "a string")
+    """Any string that UTF-8 can hold."""
+    if not isinstance(value, str):
+        invalid(key, value, "a string")
+    return value if value.isascii() or _is_utf8(value) else invalid(key, value, "a string of UTF-8")
 
 
 def path(key: str, value: Any) -> str:
@@ -169,6 +171,14 @@ def port(key: str, value: Any) -> str:
     if not found or int(found[1]) > 65535:
         invalid(key, value, "a port from 1 to 65535, with /tcp, /udp or /sctp after it or nothing for tcp")
     return str(value)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _matching(pattern: re.Pattern[str], key: str, value: Any, wanted: str) -> str:

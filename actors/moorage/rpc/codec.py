@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ __all__ = [
     "CLIENT",
     "SERVER",
     "BadMap",
+    "BadValue",
     "Decoder",
     "Limits",
     "Message",
@@ -59,6 +60,14 @@ class BadMap:
     """Stands in for a map that no dict can hold, so that the request can be answered and not only cut off."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BadValue:
+    """Stands in for an ext, a timestamp being one, likewise."""
+
+    def __repr__(self) -> str:
+        return "an ext or a timestamp"
 
 
 Message = Request | Notification | Response
@@ -110,7 +119,7 @@ class Decoder:
         end = self._frame.end(self._buffer)
         if end is None:
             return None
-        message = _message(_unpack(self._buffer[:end]))
+        message = _message(_unpack(self._buffer[:end], self._frame.exts))
         del self._buffer[:end]
         self._frame = Frame(self._limits)
         return message
@@ -135,11 +144,17 @@ def _pack(frame: list[Any]) -> bytes:
     return packed
 
 
-def _unpack(frame: bytearray) -> Any:
-    try:
-        return msgpack.unpackb(frame, strict_map_key=False, object_pairs_hook=_map)
-    except UnicodeDecodeError as error:
-        raise ProtocolError("a string is not UTF-8") from error
+def _unpack(frame: bytearray, exts: Iterable[int]) -> Any:
+    """The value of a frame; bytes of strings that are no UTF-8 become lone surrogates, as in file names."""
+    for at in exts:
+        frame[at] = 0  # no timestamp: msgpack gives up on one of a length that it does not know
+    return msgpack.unpackb(
+        frame,
+        strict_map_key=False,
+        object_pairs_hook=_map,
+        ext_hook=lambda _type, _data: BadValue(),
+        unicode_errors="surrogateescape",
+    )
 
 
 def _map(pairs: list[tuple[Any, Any]]) -> dict[Any, Any] | BadMap:
@@ -155,12 +170,20 @@ def _message(frame: Any) -> Message:
         raise ProtocolError("a frame is not an array that begins with a message type")
     match frame:
         case [0, msgid, str() as method, list() as params]:
-            return Request(_msgid(msgid), method, params)
+            return Request(_msgid(msgid), _utf8(method), params)
         case [1, msgid, error, result]:
             return Response(_msgid(msgid), error, result)
         case [2, str() as method, list() as params]:
-            return Notification(method, params)
+            return Notification(_utf8(method), params)
     raise ProtocolError("a frame is neither a request nor a response nor a notification")
+
+
+def _utf8(method: str) -> str:
+    try:
+        method.encode()
+    except UnicodeEncodeError:
+        raise ProtocolError("a method is not UTF-8") from None
+    return method
 
 
 def _msgid(value: Any) -> int:

@@ -28,12 +28,15 @@ SERVER: Final = Limits()
 CLIENT: Final = Limits(frame=1 << 28, values=1 << 26)
 """A reply lists every interface: about 300 bytes and 30 values each."""
 
-_LONG: Final = {  # first byte: (bytes of the length, bytes per unit, values per unit)
-    0xC4: (1, 1, 0), 0xC5: (2, 1, 0), 0xC6: (4, 1, 0),  # bin
-    0xD9: (1, 1, 0), 0xDA: (2, 1, 0), 0xDB: (4, 1, 0),  # str
-    0xDC: (2, 0, 1), 0xDD: (4, 0, 1),  # array
-    0xDE: (2, 0, 2), 0xDF: (4, 0, 2),  # map
+_LONG: Final = {  # first byte: (bytes of the length, bytes of a type behind it, bytes per unit, values per unit)
+    0xC4: (1, 0, 1, 0), 0xC5: (2, 0, 1, 0), 0xC6: (4, 0, 1, 0),  # bin
+    0xC7: (1, 1, 1, 0), 0xC8: (2, 1, 1, 0), 0xC9: (4, 1, 1, 0),  # ext
+    0xD9: (1, 0, 1, 0), 0xDA: (2, 0, 1, 0), 0xDB: (4, 0, 1, 0),  # str
+    0xDC: (2, 0, 0, 1), 0xDD: (4, 0, 0, 1),  # array
+    0xDE: (2, 0, 0, 2), 0xDF: (4, 0, 0, 2),  # map
 }  # fmt: skip
+_FIXEXT: Final = range(0xD4, 0xD9)
+"""First bytes of an ext of 1, 2, 4, 8 and 16 bytes, behind its type."""
 _NUMBERS: Final = {0xC0: 1, 0xC2: 1, 0xC3: 1, 0xCA: 5, 0xCB: 9} | {
     first + power: 1 + (1 << power) for first in (0xCC, 0xD0) for power in range(4)
 }
@@ -58,7 +61,7 @@ _SHORT: Final = tuple(_short(first) for first in range(256))
 class Frame:
     """One frame on its way in: fed a growing buffer that begins where the frame does."""
 
-    __slots__ = ("_at", "_limits", "_open", "_owed", "_values")
+    __slots__ = ("_at", "_limits", "_open", "_owed", "_values", "exts")
 
     def __init__(self, limits: Limits) -> None:
         """Begin a frame that may take `limits`."""
@@ -67,12 +70,13 @@ class Frame:
         self._open = [1]  # values still to come, in each container entered and not left
         self._owed = 1  # their sum
         self._values = 1
+        self.exts: list[int] = []
+        """Where in the buffer the types of its ext values are."""
 
     def end(self, buffer: bytearray) -> int | None:
         """Return how many bytes the frame takes, or None while that many have not arrived.
 
-        Raises ProtocolError as soon as a header promises more than the limits allow, or begins an extension
-        type.
+        Raises ProtocolError as soon as a header promises more than the limits allow, or is none.
         """
         size, still = len(buffer), self._open
         while still and self._at < size:
@@ -94,14 +98,19 @@ class Frame:
 
     def _long(self, buffer: bytearray) -> tuple[int, int] | None:
         first = buffer[self._at]
+        if first in _FIXEXT:
+            self.exts.append(self._at + 1)
+            return 2 + (1 << first - _FIXEXT.start), 0
         if first not in _LONG:
-            raise ProtocolError(f"the byte 0x{first:02x} begins an extension type or nothing at all")
-        digits, size, values = _LONG[first]
+            raise ProtocolError(f"the byte 0x{first:02x} begins no value")
+        digits, kind, size, values = _LONG[first]
         length = buffer[self._at + 1 : self._at + 1 + digits]
         if len(length) < digits:
             return None
+        if kind:
+            self.exts.append(self._at + 1 + digits)
         count = int.from_bytes(length)
-        return 1 + digits + count * size, count * values
+        return 1 + digits + kind + count * size, count * values
 
     def _check(self, values: int) -> None:
         self._values += values
