@@ -74,7 +74,7 @@ def deleting_the_table(at: Installation) -> Iterator[None]:
             return  # it is not there yet
 
     adversary = Adversary(delete)
-    watcher = at.lab.call("host", Watcher, adversary.wake, lambda: False)
+    watcher = at.lab.call("host", Watcher, adversary.wake, lambda: None, lambda: False)
     try:
         yield
     finally:
@@ -97,7 +97,7 @@ def coming_after_us(at: Installation) -> Iterator[None]:
             nftables.run("".join(theirs) + "add rule ip filter FORWARD tcp dport 9 drop")
 
     adversary = Adversary(append)
-    watcher = at.lab.call("host", Watcher, adversary.wake, lambda: False)
+    watcher = at.lab.call("host", Watcher, adversary.wake, lambda: None, lambda: False)
     try:
         yield
     finally:

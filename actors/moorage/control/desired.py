@@ -52,6 +52,15 @@ class Desired:
         ipv6, internal = held.get("net6if", ()), held.get("internal", ())
         return [Forwarded(name, name in ipv6, name in internal) for name in sorted(held.get("bridges", ()))]
 
+    def networks(self) -> list[tuple[str, str]]:
+        """The subnets of all networks, each with its bridge."""
+        return [
+            (str(each.key[0]), str(each.key[1]))
+            for owned in self.elements.values()
+            for each in owned
+            if each.container in {"net4if", "net6if"}
+        ]
+
 
 def _put(table: dict[str, frozenset[T]], owner: str, value: frozenset[T]) -> None:
     if value:

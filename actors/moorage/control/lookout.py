@@ -14,6 +14,7 @@ class Part(Enum):
 
     TABLE = "the nftables table inet moorage"
     FORWARD = "chain MOORAGE beside FORWARD of iptables"
+    ANSWERS = "our routing rules"
     RESERVED = "our ports in ip_local_reserved_ports"
 
 

@@ -1,4 +1,4 @@
-"""The port mapper: the only writer of the nftables table, of conntrack and of the reserved ports."""
+"""The port mapper: the only writer of nftables, of conntrack, of reserved ports and of routing rules."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from moorage.control.alarm import Alarm
 from moorage.control.context import Context
 from moorage.control.desired import Desired
 from moorage.control.journal import Append, GetInterfaces, GetMaker, GetNetworks, GetReserved, GetSysctls
+from moorage.control.keeping import Keeping
 from moorage.control.lookout import LATEST, Lookout, Part
 from moorage.control.persist import persist
 from moorage.errors import MoorageError
 from moorage.kernel.protocol import Element, Firewall, Flow
 from moorage.model.elements import mapping_elements, network_elements
 from moorage.model.forwarding import forwarding_elements
-from moorage.store.operations import Commit, Reserve, Unreserve
+from moorage.store.operations import Commit, Remember, Reserve, Unreserve
 from moorage.supervision.actor import ThreadActor
 from moorage.values import Interface, Mapping, Network
 
@@ -106,6 +107,7 @@ class PortMapper(ThreadActor):
         self._looking = False
         self._lookout = Lookout()
         self._alarm = Alarm(context.events, self._tell_look)
+        self._keeping = Keeping(context, self.name, self._remember)
 
     async def begin(self) -> None:
         """Open the firewall and make it as the journal has it."""
@@ -152,7 +154,7 @@ class PortMapper(ThreadActor):
             raise
         self.firewall.flush_flows(flows)
         if bridges is not None:
-            self._keep_forwarding()
+            self._keep()
         return [None] * len(messages)
 
     @property
@@ -214,7 +216,7 @@ class PortMapper(ThreadActor):
         _put(desired, settle_forwarding(await persist(journal, GetSysctls()), others=others))
         self._desired = desired
         self.firewall.install(desired.all_elements())
-        self._keep_forwarding()
+        self._keep()
         await self._reload_reserved()
 
     async def _end_strays(self) -> None:
@@ -253,7 +255,10 @@ class PortMapper(ThreadActor):
         if self.firewall.changed():
             self._lookout.heard()
         try:
-            repaired = [part for part in self._lookout.take() if self._report(await self._repair(part))]
+            due = self._lookout.take()
+            repaired = [part for part in due if self._report(await self._repair(part))]
+            if Part.ANSWERS not in due:
+                self._keeping.answers(self.firewall, self._desired, repair=False)
         except MoorageError:
             self._lookout.heard()
             self._alarm.ring_within(LATEST)
@@ -268,16 +273,20 @@ class PortMapper(ThreadActor):
             case Part.TABLE:
                 return self.firewall.install(self._desired.all_elements())
             case Part.FORWARD:
-                return self._keep_forwarding()
+                return self._keeping.forwarding(self.firewall, self._desired)
+            case Part.ANSWERS:
+                return self._keeping.answers(self.firewall, self._desired)
             case Part.RESERVED:
                 ours: frozenset[int] = await self.address("journal").ask(GetReserved())
                 return self._restore_reserved(ours & self._desired.all_ports())
 
-    def _keep_forwarding(self) -> Sequence[str]:
-        kept = self.firewall.keep_forwarding(self._desired.bridges())
-        for warning in self._context.warnings.say(self.name, kept.warnings):
-            self.log.warning("forwarding_dropped", what=warning)
-        return kept.repaired
+    def _keep(self) -> None:
+        self._keeping.forwarding(self.firewall, self._desired)
+        self._keeping.answers(self.firewall, self._desired)
+
+    def _remember(self, path: str, value: str) -> None:
+        """Note a sysctl before it is changed, to be put back when all of ours goes."""
+        self.address("journal").ask(Append(Commit((Remember(path, value),)), self.actor_urn)).wait()
 
     def _report(self, repaired: Sequence[str]) -> bool:
         for what in repaired:

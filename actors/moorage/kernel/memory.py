@@ -73,6 +73,7 @@ class MemoryKernel:
         self.generation = 0
         self.reserved: frozenset[int] = frozenset()
         self.forwarding: frozenset[Forwarded] = frozenset()
+        self.answering: frozenset[tuple[str, str]] = frozenset()
         self.flushed: list[Flow] = []
         self.warnings: list[str] = []
         self.sysctls: dict[str, str] = {}
@@ -310,6 +311,17 @@ class MemoryFirewall(_Watching):
         self._kernel.forwarding = frozenset(bridges)
         return Kept(tuple(self._kernel.warnings))
 
+    def keep_answers(
+        self,
+        networks: Collection[tuple[str, str]],
+        remember: Callable[[str, str], None],  # noqa: ARG002 - no sysctl
+        *,
+        repair: bool,  # noqa: ARG002 - nothing is changed by others
+    ) -> Kept:
+        """See `Firewall.keep_answers`; nothing is routed here."""
+        self._kernel.answering = frozenset(networks)
+        return Kept()
+
     def read_reserved(self) -> frozenset[int]:
         """See `Firewall.read_reserved`."""
         return self._kernel.reserved_ports()
@@ -327,6 +339,7 @@ class MemoryFirewall(_Watching):
         self._kernel.replace(())
         self._kernel.installed = False
         self._kernel.forwarding = frozenset()
+        self._kernel.answering = frozenset()
 
 
 def _unsupported(netns: str | None) -> NoReturn:

@@ -130,7 +130,7 @@ class Reconciled(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What becomes of our traffic in forward chains: warnings of those that drop it, and what was put right."""
+    """What becomes of our traffic: warnings of what stops it that we cannot change, sentences on what was put right."""
 
     warnings: Sequence[str] = ()
     repaired: Sequence[str] = ()
@@ -241,7 +241,9 @@ class Firewall(Protocol):
         """
 
     def changed(self) -> bool:
-        """Whether anybody else changed an nftables table or reserved ports since we did or the last call. Cheap."""
+        """Whether anybody else changed an nftables table, a routing rule or reserved ports since we did or the last
+        call. Cheap.
+        """
 
     def flush_flows(self, flows: Collection[Flow]) -> None:
         """Forget the conntrack entries of these mappings, so that new ones are translated and old ones end."""
@@ -266,6 +268,16 @@ class Firewall(Protocol):
         a policy that cannot be overridden.
         """
 
+    def keep_answers(
+        self, networks: Collection[tuple[str, str]], remember: Callable[[str, str], None], *, repair: bool
+    ) -> Kept:
+        """Let answers of published ports leave as a service's of the host would, where it has routing rules of its own.
+
+        `networks` are subnets with their bridges, which the host goes on to reach in spite of its rules. Warnings are
+        of rules that cannot be followed. `remember(path, value)` is called before a sysctl is changed the first time.
+        Without `repair` what others changed of ours is left until the host's rules change.
+        """
+
     def read_reserved(self) -> frozenset[int]:
         """The ports in `ip_local_reserved_ports`."""
 
@@ -276,13 +288,16 @@ class Firewall(Protocol):
         """The ports of `ip_local_port_range`."""
 
     def watch(self, wake: Callable[[], None], moved: Callable[[], None]) -> None:
-        """Call `wake` (from any thread, often) whenever somebody changed nftables or reserved ports, until `close`.
+        """Call `wake` (from any thread, often) whenever somebody changed what `changed` is about, until `close`.
 
         And `moved` whenever an address left the host or came to it.
         """
 
     def remove(self) -> None:
-        """Remove the table and what `keep_forwarding` put elsewhere. Nothing to remove is no error."""
+        """Remove the table and what the other methods put elsewhere, but for ports and sysctls.
+
+        Nothing to remove is no error.
+        """
 
     def close(self) -> None:
         """Give back sockets and threads; the rules stay."""

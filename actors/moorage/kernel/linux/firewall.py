@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import audit, definitions, elements, generation, local, lookups, reserved, ruleset
@@ -13,6 +14,8 @@ from moorage.kernel.linux.definitions import Listing
 from moorage.kernel.linux.forward import Forwarding
 from moorage.kernel.linux.nfnetlink import Netlink
 from moorage.kernel.linux.nftables import FORBIDDEN, Nftables, NftablesError, TooLongError
+from moorage.kernel.linux.policy.marking import Marking
+from moorage.kernel.linux.policy.routing import PolicyRouting
 from moorage.kernel.protocol import NOBODY, Element, Flow, Forwarded, Kept, Maker
 from moorage.model.elements import astray, is_published
 
@@ -37,6 +40,7 @@ class LinuxFirewall:
         self._netlink = _open()
         self._conntrack = Conntrack(self._netlink)
         self._forwarding = Forwarding(self._netlink, self._transact)
+        self._routing = PolicyRouting(Marking(partial(self._nftables.list, elements=True), self._transact))
         self._elements: dict[Key, Element] = {}
         self._reference: Listing | None = None
         self._generation = -1
@@ -86,7 +90,7 @@ class LinuxFirewall:
         known, self._generation = self._generation, generation.read(self._netlink)
         listed, self._reserved = self._reserved, reserved.text()
         differs = (known, listed) != (self._generation, self._reserved)
-        return self._forwarding.legacy_changed() or differs or self._detached()
+        return self._forwarding.legacy_changed() or differs or self._routing.changed() or self._detached()
 
     def flush_flows(self, flows: Collection[Flow]) -> None:
         """See `Firewall.flush_flows`. Raises Refused (denied)."""
@@ -115,6 +119,12 @@ class LinuxFirewall:
         """See `Firewall.keep_forwarding`. Raises Refused (denied)."""
         return self._forwarding.keep(bridges)
 
+    def keep_answers(
+        self, networks: Collection[tuple[str, str]], remember: Callable[[str, str], None], *, repair: bool
+    ) -> Kept:
+        """See `Firewall.keep_answers`."""
+        return self._routing.keep(networks, remember, repair=repair)
+
     def read_reserved(self) -> frozenset[int]:
         """See `Firewall.read_reserved`."""
         return reserved.read()
@@ -135,6 +145,7 @@ class LinuxFirewall:
     def remove(self) -> None:
         """See `Firewall.remove`. Raises Refused (denied)."""
         self._forwarding.keep(())
+        self._routing.remove()
         if self._hook:
             self._hook.clear()
         self._run([f"table {ruleset.TABLE}\ndelete table {ruleset.TABLE}\n"])
@@ -148,11 +159,14 @@ class LinuxFirewall:
             self._hook.close()
         if self._news:
             self._news.close()
+        self._routing.close()
         self._netlink.close()
         self._nftables.close()
 
     def _unheard(self) -> bool:
-        return self._forwarding.legacy_differs() or reserved.text() != self._reserved or self._detached()
+        if self._forwarding.legacy_differs() or self._routing.differs():
+            return True
+        return reserved.text() != self._reserved or self._detached()
 
     @contextmanager
     def _closing(self) -> Iterator[None]:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import selectors
+import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 
 from moorage.kernel.linux.local import News
-from moorage.kernel.linux.nfnetlink import Netlink, attributes, generic, messages
+from moorage.kernel.linux.nfnetlink import NETFILTER, Netlink, attributes, generic, messages
 
 # linux/netfilter/nf_tables.h, nfnetlink.h
 _GETGEN = 10 << 8 | 16
 _ID = 1
 _NFTABLES_GROUP = 1 << 6  # NFNLGRP_NFTABLES is 7
 _NEWGEN = 10 << 8 | 15
+_ROUTING_RULES = 1 << 7 | 1 << 18  # RTNLGRP_IPV4_RULE is 8, RTNLGRP_IPV6_RULE 19
+_NEWRULE, _DELRULE = 32, 33
 _BUFFER = 1 << 16
 
 
@@ -27,7 +30,9 @@ def read(netlink: Netlink) -> int:
 
 
 class Watcher:
-    """A thread that calls `wake` at each new generation, and when `poll`, asked every second, is true.
+    """A thread that calls `wake` at each new generation, at each change of a routing rule, and when `poll`, asked every
+    second, is true.
+
 
     It calls `moved` when an address of the host has left or come.
     """
@@ -46,8 +51,12 @@ class Watcher:
         self._poll = poll
         self._seconds = seconds
         self._news = News()
-        self._netlink = Netlink(groups=_NFTABLES_GROUP)
-        self._netlink.socket.setblocking(False)
+        self._netlinks = [
+            Netlink(NETFILTER, _NFTABLES_GROUP),
+            Netlink(socket.NETLINK_ROUTE, _ROUTING_RULES),
+        ]
+        for each in self._netlinks:
+            each.socket.setblocking(False)
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="nftables-watcher", daemon=True)
         self._thread.start()
@@ -58,7 +67,8 @@ class Watcher:
             return
         os.eventfd_write(self._stop, 1)
         self._thread.join()
-        self._netlink.close()
+        for each in self._netlinks:
+            each.close()
         self._news.close()
         os.close(self._stop)
         self._stop = -1
@@ -66,7 +76,8 @@ class Watcher:
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(self._stop, selectors.EVENT_READ)
-            selector.register(self._netlink.socket, selectors.EVENT_READ)
+            for each in self._netlinks:
+                selector.register(each.socket, selectors.EVENT_READ)
             selector.register(self._news, selectors.EVENT_READ)
             while True:
                 ready = {key.fileobj for key, _ in selector.select(self._seconds)}
@@ -78,17 +89,24 @@ class Watcher:
                     self._wake()
 
     def _heard(self) -> bool:
-        heard = False
-        with suppress(BlockingIOError):
-            while True:
-                heard = self._receive() or heard
-        return heard
+        news = [_heard(each.socket) for each in self._netlinks]
+        return any(news)
 
-    def _receive(self) -> bool:
-        try:
-            data = self._netlink.socket.recv(_BUFFER)
-        except BlockingIOError:
-            raise
-        except OSError:
-            return True  # ENOBUFS: messages were lost, and may have been what we wait for
-        return any(kind == _NEWGEN for kind, _, _, _ in messages(data))
+
+def _heard(news: socket.socket) -> bool:
+    """Take in all that waits; whether it is news."""
+    heard = False
+    with suppress(BlockingIOError):
+        while True:
+            heard = _is_news(news) or heard
+    return heard
+
+
+def _is_news(news: socket.socket) -> bool:
+    try:
+        data = news.recv(_BUFFER)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return True  # ENOBUFS: messages were lost, and may have been what we wait for
+    return any(kind in {_NEWGEN, _NEWRULE, _DELRULE} for kind, _, _, _ in messages(data))

@@ -65,12 +65,13 @@ class Nftables:
         """
         self._command(commands, 0)
 
-    def list(self, what: str) -> list[dict[str, Any]]:
-        """The objects of `list WHAT`, in the JSON schema of libnftables, without elements and counts.
+    def list(self, what: str, *, elements: bool = False) -> list[dict[str, Any]]:
+        """The objects of `list WHAT`, in the JSON schema of libnftables, without counts, and with elements where asked.
 
         Raises NftablesError when there is no such object.
         """
-        output = self._command(f"list {what}", _JSON | _STATELESS | _HANDLE | _TERSE)
+        flags = _JSON | _STATELESS | _HANDLE
+        output = self._command(f"list {what}", flags if elements else flags | _TERSE)
         objects: list[dict[str, Any]] = (
             json.loads(output, object_hook=_uncounted)["nftables"] if output else []
         )

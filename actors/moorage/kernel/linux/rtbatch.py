@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
 from moorage.kernel.linux.nfnetlink import ACK, ERROR, REQUEST, attribute, message, messages, nested
 
 _CREATE, _EXCLUSIVE = 0x400, 0x200
-_NEWLINK, _DELLINK, _NEWADDR, _NEWROUTE, _DELNEIGH = 16, 17, 20, 24, 29
+_NEWLINK, _DELLINK, _NEWADDR, _NEWROUTE, _DELROUTE, _DELNEIGH = 16, 17, 20, 24, 25, 29
 _UP = 1  # IFF_UP
 _MAC, _NAME, _MTU, _MASTER, _LINKINFO, _ALIAS, _AF_SPEC, _NET_NS_FD = 1, 3, 4, 10, 18, 20, 26, 28  # IFLA_*
 _KIND, _DATA, _SLAVE_KIND, _SLAVE_DATA = 1, 2, 4, 5  # IFLA_INFO_*
@@ -24,8 +24,9 @@ _HAIRPIN = 4  # IFLA_BRPORT_MODE
 _ADDR_GEN_MODE = 8  # IFLA_INET6_ADDR_GEN_MODE
 _NO_ADDRESS = b"\1"  # IN6_ADDR_GEN_MODE_NONE
 _IFA_ADDRESS, _IFA_LOCAL, _NODAD = 1, 2, 0x02
-_OIF, _GATEWAY = 4, 5  # RTA_*
+_TO, _OIF, _GATEWAY, _TABLE = 1, 4, 5, 15  # RTA_*
 _MAIN, _STATIC, _UNICAST = 254, 4, 1  # RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST
+_ELSEWHERE, _ON_LINK = 252, 253  # RT_TABLE_COMPAT: an attribute says which; RT_SCOPE_LINK
 _DST = 1  # NDA_DST
 
 
@@ -111,6 +112,16 @@ def new_default_route(index: int, gateway: str) -> Request:
     return Request(_NEWROUTE, _CREATE | _EXCLUSIVE, body)
 
 
+def new_route(index: int, subnet: str, table: int, origin: int) -> Request:
+    """Route `subnet` out of a link, to neighbours there, by a table of its own; `origin` is an RTPROT_*."""
+    return Request(_NEWROUTE, _CREATE | _EXCLUSIVE, _route(index, subnet, table, origin))
+
+
+def delete_route(index: int, subnet: str, table: int) -> Request:
+    """Delete such a route; ESRCH where there is none."""
+    return Request(_DELROUTE, 0, _route(index, subnet, table, 0))
+
+
 def forget_neighbour(index: int, address: str) -> Request:
     """Forget the MAC of a neighbour; ENOENT where none is known."""
     body = struct.pack("=BxxxiHBB", _family(address), index, 0, 0, 0)
@@ -130,6 +141,16 @@ def _acknowledged(data: bytes) -> dict[int, int]:
         for kind, _, number, body in messages(data)
         if kind == ERROR
     }
+
+
+def _route(index: int, subnet: str, table: int, origin: int) -> bytes:
+    to = ip_network(subnet)
+    scope = _ON_LINK if to.version == 4 else 0
+    body = struct.pack(
+        "=BBBBBBBBI", _family(subnet), to.prefixlen, 0, 0, _ELSEWHERE, origin, scope, _UNICAST, 0
+    )
+    body += attribute(_TO, to.network_address.packed) + _number(_OIF, index)
+    return body + _number(_TABLE, table)
 
 
 def _link(index: int, *, up: bool = False) -> bytes:

@@ -94,7 +94,7 @@ class Reader:
 
     def links(self) -> list[Link]:
         """Every link, in order of index; raises OSError."""
-        return self._dump(_GETLINK, _LINK.pack(0, 0, 0, 0, 0) + _SKIP_STATS, _link)
+        return self.dump(_GETLINK, _LINK.pack(0, 0, 0, 0, 0) + _SKIP_STATS, _link)
 
     def link(self, name: str) -> Link | None:
         """The link of that name; None when there is none."""
@@ -113,23 +113,28 @@ class Reader:
 
     def addresses(self, index: int = 0) -> list[Address]:
         """Every address, or those of one link; raises OSError."""
-        return self._dump(_GETADDR, _ADDRESS.pack(0, 0, 0, 0, index), _address)
+        return self.dump(_GETADDR, _ADDRESS.pack(0, 0, 0, 0, index), _address)
 
-    def routes(self, family: int, index: int = 0) -> list[Route]:
-        """Every route of that family in all tables, or those that leave through one link; raises OSError."""
+    def routes(self, family: int, index: int = 0, table: int = 0) -> list[Route]:
+        """Every route of that family, or those that leave through one link, or those of one table.
+
+        Raises OSError, FileNotFoundError where that table was never used.
+        """
         only = ATTRIBUTE.pack(8, 4) + _U32.pack(index) if index else b""
+        only += ATTRIBUTE.pack(8, 15) + _U32.pack(table) if table else b""
         body = ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + only
         return [
             route
-            for route in self._dump(_GETROUTE, body, parse_route)
+            for route in self.dump(_GETROUTE, body, parse_route)
             if (":" in route.subnet) == (family == 10)
         ]
 
-    def leaves(self, address: str) -> int:
+    def leaves(self, address: str, mark: int = 0) -> int:
         """The link by which a packet for that address would leave, as all rules have it; 0 for none. Raises OSError."""
         packed = ip_address(address).packed
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         destination = ATTRIBUTE.pack(4 + len(packed), 1) + packed  # RTA_DST
+        destination += ATTRIBUTE.pack(8, 16) + _U32.pack(mark)  # RTA_MARK
         self._send(_GETROUTE, 1, ROUTE.pack(family, 8 * len(packed), 0, 0, 0, 0, 0, 0, 0) + destination)
         try:
             return next((parse_route(payload).ifindex for _, _, payload in self._receive()), 0)
@@ -140,9 +145,10 @@ class Reader:
 
     def nexthops(self) -> dict[int, tuple[Hop, ...]]:
         """The ways of every next hop that is an object, by its id, those of groups included; raises OSError."""
-        return nexthops(self._dump(_GETNEXTHOP, bytes(8), bytes))
+        return nexthops(self.dump(_GETNEXTHOP, bytes(8), bytes))
 
-    def _dump(self, kind: int, body: bytes, parse: Callable[[bytes], T]) -> list[T]:
+    def dump(self, kind: int, body: bytes, parse: Callable[[bytes], T]) -> list[T]:
+        """What the kernel lists for a request, none of it changed meanwhile; raises OSError."""
         while True:
             self._send(kind, _DUMP, body)
             parts = list(self._receive())

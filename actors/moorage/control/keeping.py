@@ -1,0 +1,35 @@
+"""What of the host's own the port mapper sees to, beside the table: forward chains and routing rules of others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from moorage.control.context import Context
+from moorage.control.desired import Desired
+from moorage.kernel.protocol import Firewall, Kept
+from moorage.log import Log
+
+
+class Keeping:
+    """Sees to both, and tells of what is in the way, once and for as long as it is. Gives what was put right."""
+
+    def __init__(self, context: Context, owner: str, remember: Callable[[str, str], None]) -> None:
+        """Warn in the name of the actor `owner`; `remember(path, value)` notes a sysctl before it is changed."""
+        self._context = context
+        self._owner = owner
+        self._remember = remember
+        self._log = Log(actor=owner)
+
+    def forwarding(self, firewall: Firewall, desired: Desired) -> Sequence[str]:
+        """Let our traffic pass."""
+        return self._told("forwarding_dropped", firewall.keep_forwarding(desired.bridges()))
+
+    def answers(self, firewall: Firewall, desired: Desired, *, repair: bool = True) -> Sequence[str]:
+        """Let answers leave as a service's would; without `repair` only follow what the host changed."""
+        kept = firewall.keep_answers(desired.networks(), self._remember, repair=repair)
+        return self._told("routing_not_followed", kept)
+
+    def _told(self, event: str, kept: Kept) -> Sequence[str]:
+        for warning in self._context.warnings.say(f"{self._owner} {event}", kept.warnings):
+            self._log.warning(event, what=warning)
+        return kept.repaired

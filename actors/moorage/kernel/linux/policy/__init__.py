@@ -1,0 +1,1 @@
+"""Routing rules: read, written, and followed by the answers of published ports and of containers."""
