@@ -8,6 +8,7 @@ from functools import partial
 
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import audit, definitions, elements, generation, local, lookups, reserved, ruleset
+from moorage.kernel.linux.bounds import bounded
 from moorage.kernel.linux.connect.hook import ConnectHook, remove_former
 from moorage.kernel.linux.conntrack import Conntrack
 from moorage.kernel.linux.definitions import Listing
@@ -25,6 +26,7 @@ Elements = Collection[Element]
 _LOOPBACK = Element("proxied4", ("127.0.0.0/8",))
 
 
+@bounded
 class LinuxFirewall:
     """`moorage.kernel.protocol.Firewall` on nftables and conntrack.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, MutableMapping
 
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import bridge, marks, routes
+from moorage.kernel.linux.bounds import bounded
 from moorage.kernel.linux.bridge import Bridges, fitted
 from moorage.kernel.linux.names import port_name
 from moorage.kernel.linux.netns import find as find_namespace
@@ -26,6 +27,7 @@ _FEW = 16
 """Links that are asked for one by one, 60 µs each; more are found in a dump."""
 
 
+@bounded
 class LinuxLinks:
     """`moorage.kernel.protocol.Links` by route netlink. Belongs to the thread that made it.
 

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from moorage.errors import Code, Fault, Refused
+from moorage.kernel.linux.bounds import limit
 from moorage.kernel.linux.lookup import MissingRightsError, look
 from moorage.kernel.protocol import Namespace
 from moorage.model.caller import Caller
@@ -139,7 +140,8 @@ def _look(path: str, caller: Caller | None) -> int:
             Code.UNAVAILABLE, f"the file system of {_shown(path)} does not answer: {_INSTEAD}"
         ) from None
     except (OSError, ValueError) as error:
-        raise _unreadable(path, caller, error) from error
+        full = limit("open a network namespace", error) if isinstance(error, OSError) else None
+        raise full or _unreadable(path, caller, error) from error
 
 
 def _denied(path: str, caller: Caller | None) -> Refused:
@@ -204,12 +206,14 @@ def here() -> int:
 
 
 def is_gone(namespace: Namespace) -> bool:
-    """Whether the path leads nowhere now, or to another namespace; what may not be looked at is taken to be there."""
+    """Whether the path leads nowhere now, or to something else; what cannot be looked at is taken to be there."""
     try:
         with opened(namespace.path) as fd:
             return cookie_of(fd) != namespace.cookie
     except Refused as refused:
-        return refused.code is not Code.DENIED
+        return refused.code in {Code.NOT_FOUND, Code.INVALID}
+    except OSError:  # for want of descriptors, say
+        return False
 
 
 @contextmanager

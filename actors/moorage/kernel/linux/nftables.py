@@ -11,6 +11,7 @@ from typing import Any
 
 from moorage.descriptors import LOW, Spare
 from moorage.errors import Code, MoorageError, Refused
+from moorage.kernel.linux.bounds import limit_in
 
 # nftables/libnftables.h
 _JSON = 1 << 4
@@ -106,6 +107,8 @@ def _failure(text: str) -> MoorageError:
     said = text.strip().partition("\n")[0]
     if os.strerror(errno.EPERM) in said:
         return Refused(Code.DENIED, FORBIDDEN)
+    if (full := limit_in(said)) is not None:
+        return full
     return (TooLongError if os.strerror(errno.EMSGSIZE) in said else NftablesError)(said)
 
 

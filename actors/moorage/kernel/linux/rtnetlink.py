@@ -12,6 +12,7 @@ from pyroute2.iproute.linux import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from moorage.errors import Code, Fault, Refused
+from moorage.kernel.linux.bounds import limit
 from moorage.kernel.linux.rtdump import Reader
 
 OURS = 0x6D
@@ -46,7 +47,7 @@ class Rtnetlink:
 
 @contextmanager
 def refusing(what: str) -> Iterator[None]:
-    """Turn the kernel's no to `what` (`attach web`) into Refused (denied, unavailable) or Fault."""
+    """Turn the kernel's no to `what` (`attach web`) into Refused (denied, unavailable, limit) or Fault."""
     try:
         yield
     except (NetlinkError, OSError) as error:
@@ -58,7 +59,7 @@ def refusing(what: str) -> Iterator[None]:
                 Code.DENIED,
                 f"the kernel does not let us {what}: that needs CAP_NET_ADMIN in this network namespace",
             ) from error
-        raise Fault(f"the kernel failed to {what}: {error}") from error
+        raise limit(what, error) or Fault(f"the kernel failed to {what}: {error}") from error
 
 
 @contextmanager

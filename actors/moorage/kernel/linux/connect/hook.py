@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 
 from moorage.errors import Code, Refused
+from moorage.kernel.linux.bounds import limit
 from moorage.kernel.linux.connect import bpf, sockets
 from moorage.kernel.linux.connect.attachment import Attachment, Running, closing
 from moorage.kernel.linux.connect.programs import (
@@ -200,6 +201,8 @@ def _refusing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if (full := limit("lead sockets as they connect", error)) is not None:
+            raise full from error
         if error.errno == errno.E2BIG:
             code, wants = Code.LIMIT, "room in the cgroup, which runs 64 programs of a kind, and runs as many"
         elif error.errno in {errno.EPERM, errno.EACCES}:
