@@ -25,6 +25,7 @@ from moorage.inheritance import Inheritance
 from moorage.kernel.protocol import Claim, Kernel
 from moorage.log import Log
 from moorage.methods import EventStream, Methods
+from moorage.rpc.answers import plain
 from moorage.rpc.schema import EVENTS as ALL_EVENTS
 from moorage.rpc.schema import check
 from moorage.store.lock import Lock
@@ -154,7 +155,7 @@ class Agent(Methods):
         result, error = self._submit(method, params).result()
         if error is not None:
             raise error
-        return result
+        return plain(result)
 
     def _submit(self, method: str, params: dict[str, Any]) -> Future[Any]:
         """Begin a call, unless `stop` did before: it waits for those that were begun."""

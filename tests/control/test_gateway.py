@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from agreement import actor, assert_agreement
 from moorage import Agent, Client, Refused, Unreachable
 from moorage.control import gateway, port_mapper
 from moorage.rpc.codec import Notification, Request, encode
+from moorage.rpc.places import Places
 
 pytestmark = pytest.mark.system
 
@@ -103,34 +105,47 @@ def test_a_request_outlives_its_client(agent: Agent, clients: Any) -> None:
     assert_agreement(agent)
 
 
-def test_silent_clients_make_room(agent: Agent, clients: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_clients_make_room(agent: Agent, clients: Any) -> None:
     """Past the limit those go that never asked anything, the first of them first; a new client is served."""
-    monkeypatch.setattr(gateway, "CLIENTS", 3)
+    actor(agent, "gateway")._places = Places({os.geteuid()}, places=3)
     with Client(agent.socket) as served, Client(agent.socket, pauses=()) as new:
         served.hello()
         silent = [clients(agent), clients(agent)]
         agents.until(lambda: connections(agent) == 3)
         assert new.hello().name == "moorage"
         assert is_closed(silent[0])
-        assert served._take() is not None  # its connection, which asked something, is there still
+        assert len(served._idle) == 1
+        served.hello()  # by its connection, which asked something before, and is there still
         assert connections(agent) == 3
 
 
-def test_clients_that_wait_for_something_are_kept(
-    agent: Agent, clients: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With only subscribers there, one more client is closed at once, and served when one of them leaves."""
-    monkeypatch.setattr(gateway, "CLIENTS", 3)
+def test_subscribers_make_room_for_the_trusted(agent: Agent, clients: Any) -> None:
+    """With only subscribers there, the one that asked first makes room for one more client of root's or the agent's."""
+    actor(agent, "gateway")._places = Places({os.geteuid()}, places=3)
     subscribers = [clients(agent) for _ in range(3)]
     for each in subscribers:
         each.sendall(encode(Request(1, "subscribe", [])))
         assert each.recv(100)
-    assert is_closed(clients(agent))
+    with Client(agent.socket, pauses=()) as client:
+        assert client.hello().name == "moorage"
+        assert is_closed(subscribers[0])
+        assert connections(agent) == 3
+
+
+def test_who_finds_no_place_hears_why(agent: Agent, clients: Any) -> None:
+    """With only subscribers of its own there, one more client of another uid is answered `limit`, until one leaves."""
+    actor(agent, "gateway")._places = Places((), each=3)
+    subscribers = [clients(agent) for _ in range(3)]
+    for each in subscribers:
+        each.sendall(encode(Request(1, "subscribe", [])))
+        assert each.recv(100)
+    with Client(agent.socket, pauses=()) as client, pytest.raises(Refused, match="3 connections") as refused:
+        client.hello()
+    assert refused.value.code == "limit"
     subscribers[0].close()
     agents.until(lambda: connections(agent) == 2)
     with Client(agent.socket, pauses=()) as client:
         assert client.hello().name == "moorage"
-        assert connections(agent) == 3
 
 
 def connections(agent: Agent) -> int:

@@ -195,14 +195,41 @@ def test_spelling_is_made_one(method: str, key: str, value: str, canonical: str)
     assert check(method, with_one(method, key, value))[key] == canonical
 
 
+MANY = {str(number): "" for number in range(64)}
+FULL = {"a": "v" * 4095, "b": "v" * 4095, "c": "v" * 4095, "d": "v" * 4095}
+
+
+@pytest.mark.parametrize("labels", [MANY, {"k" * 63: ""}, {"é" * 31: "é" * 2048}, {"": ""}, FULL])
+def test_labels_within_the_limits_pass(labels: dict[str, str]) -> None:
+    """64 labels, keys of 63 bytes, values of 4 KiB and 16 KiB in all are taken as they are."""
+    assert check("allocate", [{"labels": labels}])["labels"] == labels
+
+
 @pytest.mark.parametrize(
-    "labels",
-    [{str(number): "" for number in range(257)}, {"k" * 257: ""}, {"k": "v" * 4097}],
-    ids=["many", "a long key", "a long value"],
+    ("labels", "named"),
+    [
+        (MANY | {"last": ""}, "labels"),
+        ({"a": "", "k" * 64: ""}, "kkkk"),
+        ({"é" * 32: ""}, "éé"),
+        ({"a": "", "team": "v" * 4097}, "team"),
+        ({"team": "é" * 2049}, "team"),
+        (FULL | {"team": ""}, "team"),
+        (FULL | {"team": "v" * 4096}, "team"),
+    ],
+    ids=[
+        "many",
+        "a long key",
+        "a key of many bytes",
+        "a long value",
+        "a value of many bytes",
+        "a byte",
+        "much",
+    ],
 )
-def test_labels_have_limits(labels: dict[str, str]) -> None:
-    """Too many or too long labels are refused with `limit`."""
-    assert refusal("allocate", [{"labels": labels}]).code is Code.LIMIT
+def test_labels_have_limits(labels: dict[str, str], named: str) -> None:
+    """Too many or too long labels are invalid, and the one that is too much is named."""
+    refused = refusal("allocate", [{"labels": labels}])
+    assert (refused.code, named in refused.text) == (Code.INVALID, True)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 
 from moorage.errors import MoorageError, Refused
 from moorage.rpc import session as session_module
+from moorage.rpc.budgets import Bounds, Budget, Budgets
 from moorage.rpc.codec import CLIENT, Decoder, Message, Notification, Request, Response, encode
 from moorage.rpc.session import BACKLOG, FRAME, OUTSTANDING, Session
 
@@ -33,7 +34,14 @@ class Timer:
 class Peer:
     """The client's end of a session, and what the session asked of the agent."""
 
-    def __init__(self, *, refused: Refused | None = None, held: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        refused: Refused | None = None,
+        held: bool = False,
+        uid: int = 0,
+        budgets: Budgets | None = None,
+    ) -> None:
         self.asked: list[tuple[str, list[Any]]] = []
         self.done: list[str] = []
         self.go_on = asyncio.Event()
@@ -44,7 +52,10 @@ class Peer:
         self._decoder = Decoder(CLIENT)
         if not held:
             self.go_on.set()
-        self.session = Session(self._answer, lambda _: self._refused, self._lost, self._later)  # type: ignore[arg-type]
+        self.session = Session(
+            self._answer, lambda _: self._refused, self._lost, self._later, budgets=budgets
+        )  # type: ignore[arg-type]
+        self.session.uid = uid
 
     async def _answer(self, method: str, params: list[Any]) -> tuple[Any, MoorageError | None]:
         self.asked.append((method, params))
@@ -90,6 +101,10 @@ async def connected(**how: Any) -> AsyncIterator[Peer]:
         peer.go_on.set()
         peer.writer.close()
         await peer.ended()
+
+
+def event(name: str, **fields: Any) -> bytes:
+    return encode(Notification("event", [{"event": name, **fields}]))
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
@@ -181,17 +196,17 @@ def test_a_whole_frame_has_no_deadline() -> None:
     run(test)
 
 
-def test_a_thousand_requests_are_pipelined() -> None:
-    """A thousand requests sent at once are under way together, and every one is answered."""
+def test_many_requests_are_pipelined() -> None:
+    """256 requests sent at once are under way together, and every one is answered."""
 
     async def test() -> None:
         async with connected(held=True) as peer:
-            peer.send(*[Request(number, "hello", []) for number in range(1000)])
-            while len(peer.asked) < 1000:
+            peer.send(*[Request(number, "hello", []) for number in range(256)])
+            while len(peer.asked) < 256:
                 await asyncio.sleep(0)
             peer.go_on.set()
-            answers = [await peer.receive() for _ in range(1000)]
-            assert {each.msgid for each in answers if isinstance(each, Response)} == set(range(1000))
+            answers = [await peer.receive() for _ in range(256)]
+            assert {each.msgid for each in answers if isinstance(each, Response)} == set(range(256))
 
     run(test)
 
@@ -211,6 +226,76 @@ def test_beyond_the_limit_the_agent_reads_on_later() -> None:
             peer.go_on.set()
             answers = [await peer.receive() for _ in range(total)]
             assert len({each.msgid for each in answers if isinstance(each, Response)}) == total
+
+    run(test)
+
+
+def weighty(msgid: int) -> Request:
+    """A request of a good megabyte, as its values weigh once they are read."""
+    return Request(msgid, "publish", [{"ports": ["80"] * 10_000}])
+
+
+def test_a_large_request_past_what_a_uid_may_have_under_way_is_refused() -> None:
+    """`limit`, at once and in the same words for whoever it is, while a small one, and another uid's, is done."""
+
+    async def test() -> None:
+        budgets = Budgets(frozenset({0}))
+        budgets.working = Budget(Bounds(uid=2 << 20, all=3 << 20))
+        async with (
+            connected(held=True, uid=1000, budgets=budgets) as first,
+            connected(held=True, uid=1000, budgets=budgets) as second,
+            connected(held=True, uid=1001, budgets=budgets) as other,
+            connected(held=True, uid=0, budgets=budgets) as root,
+        ):
+            first.send(weighty(1))
+            await asyncio.wait_for(first.asking.wait(), PATIENCE)
+            second.send(weighty(2))
+            answer = await second.receive()
+            assert isinstance(answer, Response)
+            assert answer.error[1].startswith("limit: uid 1000 has requests under way")
+            for peer in (second, other, root):
+                peer.send(Request(3, "hello", []) if peer is second else weighty(3))
+                await asyncio.wait_for(peer.asking.wait(), PATIENCE)
+            for peer in (first, second, other, root):
+                peer.go_on.set()
+                assert isinstance(await peer.receive(), Response)
+            second.send(weighty(4))
+            assert await second.receive() == Response(4, None, "publish")
+
+    run(test)
+
+
+def test_past_what_a_uid_may_have_under_way_a_busy_session_reads_on_later() -> None:
+    """A session that waits for answers takes the next large request when one has come, and none is refused."""
+
+    async def test() -> None:
+        budgets = Budgets()
+        budgets.working = Budget(Bounds(uid=3 << 20, all=64 << 20))
+        async with connected(held=True, uid=1000, budgets=budgets) as peer:
+            peer.send(*map(weighty, range(10)))
+            while len(peer.asked) < 2:
+                await asyncio.sleep(0)
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert len(peer.asked) == 2
+            peer.go_on.set()
+            answers = [await peer.receive() for _ in range(10)]
+            assert {each.msgid for each in answers if isinstance(each, Response)} == set(range(10))
+            assert all(isinstance(each, Response) and each.error is None for each in answers)
+
+    run(test)
+
+
+def test_a_notification_past_the_bound_is_not_done() -> None:
+    """A large notification that there is no room for does nothing, and ends nothing."""
+
+    async def test() -> None:
+        budgets = Budgets()
+        budgets.working = Budget(Bounds(uid=1 << 20, all=1 << 20))
+        async with connected(uid=1000, budgets=budgets) as peer:
+            peer.send(Notification("publish", weighty(0).params), Request(1, "hello", []))
+            assert await peer.receive() == Response(1, None, "hello")
+            assert peer.done == ["hello"]
 
     run(test)
 
@@ -245,7 +330,7 @@ def test_a_client_that_does_not_read_is_asked_nothing_more() -> None:
             for number in range(total):
                 peer.send(Request(number, "list", []))
                 await asyncio.sleep(0)
-            while peer.session._writable:
+            while peer.session._outgoing.writable:
                 await asyncio.sleep(0)
             assert peer.session.transport.is_reading() is False
             peer.writer.transport.resume_reading()  # type: ignore[attr-defined]
@@ -271,7 +356,7 @@ def test_a_slow_subscriber_is_dropped() -> None:
             sent = 0
             while not slow.closed.is_set() and sent < 10 * BACKLOG // 10_000:
                 for peer in (slow, quick):
-                    peer.session.send_event("repaired", body)
+                    peer.session.send_event("repaired", encode(Notification("event", [body])))
                 sent += 1
                 assert await quick.receive() == Notification("event", [body])
             await slow.ended()
@@ -284,11 +369,11 @@ def test_a_subscriber_gets_only_what_it_asked_for() -> None:
 
     async def test() -> None:
         async with connected() as peer:
-            peer.session.send_event("repaired", {"event": "repaired"})
+            peer.session.send_event("repaired", event("repaired"))
             peer.send(Request(1, "subscribe", [{"events": ["repaired"]}]))
             assert await peer.receive() == Response(1, None, None)
-            peer.session.send_event("network_created", {"event": "network_created"})
-            peer.session.send_event("repaired", {"event": "repaired", "what": "x"})
+            peer.session.send_event("network_created", event("network_created"))
+            peer.session.send_event("repaired", event("repaired", what="x"))
             assert await peer.receive() == Notification("event", [{"event": "repaired", "what": "x"}])
             peer.send(Request(2, "subscribe", [{"events": ["nonsense"]}]))
             answer = await peer.receive()

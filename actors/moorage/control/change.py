@@ -17,13 +17,13 @@ from moorage.control.port_mapper import Settle as SettleRules
 from moorage.control.port_mapper import flow_of, settle_interface
 from moorage.control.proxies import GetOwned, start_all, stop_all, stop_names
 from moorage.control.proxy import Disconnect
-from moorage.control.requests import pack_reply, unpack_reply
 from moorage.control.reservation import give_back_addresses, give_back_ports
 from moorage.errors import MoorageError, Refused
 from moorage.kernel.protocol import Kernel
 from moorage.model.interfaces import without
 from moorage.model.port_spec import PROTOCOLS
 from moorage.model.port_table import HostPorts
+from moorage.rpc.answers import Packed, packed
 from moorage.store.operations import (
     Already,
     Commit,
@@ -86,7 +86,7 @@ class Change:
             raise
         if isinstance(outcome, Already):
             await stop_all(self._address("proxies"), self._new)
-            return unpack_reply(outcome.reply), False
+            return Packed(outcome.reply), False
         try:
             await self._follow()
         except MoorageError:
@@ -114,7 +114,7 @@ class Change:
         return self._before is not None and not self._new and is_ in {None, _place(self._before)}
 
     async def _commit(self, operation: Operation, key: RequestKey | None, reply: Any) -> Any:
-        commit = Commit((operation,), key, pack_reply(reply) if key else b"")
+        commit = Commit((operation,), key, packed(reply) if key else b"")
         return await self._address("journal").ask(Append(commit, self._author))
 
     async def _follow(self) -> None:

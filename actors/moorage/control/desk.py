@@ -14,16 +14,17 @@ from moorage.control import operation as messages
 from moorage.control.context import ASKING, Context
 from moorage.control.gone import collect_gone
 from moorage.control.interfaces import interface_child
-from moorage.control.journal import GetInterfaces, GetNetwork, GetNetworks, Open, Opened
+from moorage.control.journal import Count, GetInterfaces, GetNetwork, GetNetworks, Open, Opened
 from moorage.control.links import Collect
 from moorage.control.networks import Networks
 from moorage.control.ports import parse_all
 from moorage.control.requests import key_of
 from moorage.errors import Code, Fault, MoorageError, Refused
 from moorage.model.caller import Caller
+from moorage.rpc.answers import Series
 from moorage.rpc.schema import check
-from moorage.rpc.wire import interface_to_wire, network_to_wire, status_to_wire
-from moorage.supervision.directory import Address
+from moorage.rpc.wire import network_to_wire, status_to_wire
+from moorage.supervision.directory import Address, Entry
 from moorage.supervision.messages import Crash, Start
 from moorage.values import GATEWAY, ActorInfo, Hello, Network, Status
 from moorage.version import VERSION
@@ -146,39 +147,34 @@ class Desk:
         opened: Opened = await self._address("journal").ask(Open(params["id"]))
         if opened.interface is None:
             raise Refused(Code.NOT_FOUND, f"there is no interface {params['id']}")
-        return interface_to_wire(opened.interface)
+        return opened.interface
 
     async def _list(self, params: Params) -> Any:
         name: str | None = params.get("network")
         journal = self._address("journal")
         if name is not None and await journal.ask(GetNetwork(name)) is None:
             raise Refused(Code.NOT_FOUND, f"there is no network {name}")
-        return [interface_to_wire(each) for each in await journal.ask(GetInterfaces(name))]
+        return Series(await journal.ask(GetInterfaces(name)))
 
     # -- the agent itself
 
     async def _list_networks(self, _params: Params) -> Any:
         networks: list[Network] = await self._address("journal").ask(GetNetworks())
-        return [network_to_wire(network) for network in networks]
+        return Series(networks, network_to_wire)
 
     async def _hello(self, _params: Params) -> Any:
         return asdict(Hello("moorage", VERSION, API, os.getpid(), self._context.started))
 
     async def _tree(self, _params: Params) -> Any:
-        entries = self._context.directory.entries()
-        return [
-            asdict(ActorInfo(e.name, e.parent, e.kind, e.state, e.restarts, e.mailbox, e.since))
-            for e in entries
-        ]
+        return Series(self._context.directory.entries(), _actor_to_wire)
 
     async def _status(self, _params: Params) -> Any:
         context = self._context
-        journal = self._address("journal")
-        interfaces = await journal.ask(GetInterfaces())
+        networks, interfaces, mappings = await self._address("journal").ask(Count())
         status = Status(
-            networks=len(await journal.ask(GetNetworks())),
-            interfaces=len(interfaces),
-            mappings=sum(len(each.ports) for each in interfaces),
+            networks=networks,
+            interfaces=interfaces,
+            mappings=mappings,
             proxies=sum(entry.name.startswith("proxy:") for entry in context.directory.entries()),
             kernel=context.config.kernel,
             restarts=context.directory.restarts,
@@ -203,13 +199,18 @@ class Desk:
 async def answer(
     desk: Desk, method: str, params: list[Any], caller: Caller | None = None
 ) -> tuple[Any, MoorageError | None]:
-    """One request's result, or its error; a bug of ours is a Fault like any other."""
+    """One request's result, as `moorage.rpc.answers` has it, or its error; a bug of ours is a Fault like any other."""
     try:
         return await desk.call(method, params, caller), None
     except MoorageError as error:
         return None, error
     except Exception as bug:  # noqa: BLE001 - the client is told, and the next request is served
         return None, Fault(f"{type(bug).__name__}: {bug}")
+
+
+def _actor_to_wire(entry: Entry) -> dict[str, Any]:
+    e = entry
+    return asdict(ActorInfo(e.name, e.parent, e.kind, e.state, e.restarts, e.mailbox, e.since))
 
 
 def _new_id(request: str | None) -> str:

@@ -16,15 +16,15 @@ from moorage.errors import MoorageError, Refused
 from moorage.inheritance import Named
 from moorage.model.port_spec import PROTOCOLS
 from moorage.rpc.acceptor import Acceptor
+from moorage.rpc.budgets import Budgets
+from moorage.rpc.codec import Notification, encode
 from moorage.rpc.credentials import peer_of, refusal
 from moorage.rpc.listener import UnixListener
+from moorage.rpc.places import Places
 from moorage.rpc.session import Session
 from moorage.rpc.wire import mapping_to_wire
 from moorage.supervision.loop import LoopActor
 from moorage.values import Mapping
-
-CLIENTS = 512
-"""Connections at a time; with one more, that goes which never asked or is idle for longest."""
 
 FINISH = 4.0
 """Seconds that requests under way have when the gateway stops."""
@@ -67,6 +67,8 @@ class Gateway(LoopActor):
         self._listener: UnixListener | None = None
         self._acceptor: Acceptor | None = None
         self._sessions: set[Session] = set()
+        trusted = frozenset({0, os.geteuid()})
+        self._places, self._budgets = Places(trusted), Budgets(trusted)
         self._queues: dict[int, Join] = {}
 
     async def begin(self) -> None:
@@ -127,25 +129,26 @@ class Gateway(LoopActor):
             """In a task that nobody cancels: a request goes on to its end when its client or gateway does not."""
             return await answer(self._desk, method, params, session.caller)
 
-        session = Session(answered, self._admit, self._sessions.discard, subscribed=heard)
+        session = Session(answered, self._admit, self._leave_place, subscribed=heard, budgets=self._budgets)
         return session
 
     def _admit(self, session: Session) -> Refused | None:
-        sock = session.transport.get_extra_info("socket")
-        peer = peer_of(sock)
-        session.caller = peer.caller
-        refused = refusal(peer, self._context.config)
-        if len(self._sessions) >= CLIENTS:
-            self._make_room(session, welcome=refused is None)
+        """Give a place to whoever may ask, and to a few others for as long as they hear why not."""
+        peer = peer_of(session.transport.get_extra_info("socket"))
+        session.uid, session.caller = peer.uid, peer.caller
         self._sessions.add(session)
+        refused = refusal(peer, self._context.config)
+        try:
+            victim = self._places.seat(session) if refused is None else self._places.turn_away(session)
+        except Refused as full:
+            refused, victim = full, self._places.turn_away(session)
+        if isinstance(victim, Session):
+            victim.drop("its place was needed")
         return refused
 
-    def _make_room(self, newcomer: Session, *, welcome: bool) -> None:
-        """Close one that never asked anything, else the one that is idle for longest: nobody is kept out by them."""
-        silent = [session for session in self._sessions if session.is_silent] if welcome else []
-        victim = min(silent, key=lambda session: session.heard, default=newcomer)
-        victim.transport.abort()
-        self._sessions.discard(victim)
+    def _leave_place(self, session: Session) -> None:
+        self._places.leave(session)
+        self._sessions.discard(session)
 
     def _publish(self, event: Event) -> None:
         body = {"event": event.event, "time": event.time, **event.fields}
@@ -153,8 +156,9 @@ class Gateway(LoopActor):
             key: mapping_to_wire(value) if isinstance(value, Mapping) else value
             for key, value in body.items()
         }
+        frame = encode(Notification("event", [body]))
         for session in list(self._sessions):
-            session.send_event(event.event, body)
+            session.send_event(event.event, frame)
         for key, join in list(self._queues.items()):
             if event.event in join.events:
                 self._put(key, join, body)

@@ -26,14 +26,13 @@ from moorage.control.operation import (
 )
 from moorage.control.persist import persist, recorded
 from moorage.control.ports import check_carried, check_sources, unpublished, wanted
-from moorage.control.requests import pack_reply, unpack_reply
 from moorage.control.reservation import Reservation, attempt
 from moorage.errors import Code, Fault, Refused
 from moorage.kernel.protocol import Namespace
 from moorage.model.caller import Caller
 from moorage.model.interfaces import differences
 from moorage.model.port_spec import PROTOCOLS, PortSpec
-from moorage.rpc.wire import interface_to_wire
+from moorage.rpc.answers import Packed, packed
 from moorage.store.operations import Already, Commit, RequestKey
 from moorage.supervision.loop import LoopActor
 from moorage.values import NEVER, Interface, Network
@@ -91,7 +90,7 @@ class InterfaceActor(LoopActor):
         self._opened = await self._open(message, known)
         self._partners = self._note_partners(self._opened.network)
         if (reply := self._opened.reply) is not None:
-            return unpack_reply(reply)
+            return Packed(reply)
         match message:
             case Look():
                 return None
@@ -229,7 +228,7 @@ class InterfaceActor(LoopActor):
 
     async def _change(self, after: Interface | None, key: RequestKey | None) -> Any:
         before, network = self._record, self._network()
-        reply = {"released": True} if after is None else interface_to_wire(after)
+        reply = {"released": True} if after is None else after
         who = (self.address, self.actor_urn, self._context.kernel)
         change = Change(*who, network, before=before, after=after)
         quarantine = self._context.config.quarantine
@@ -247,15 +246,15 @@ class InterfaceActor(LoopActor):
         return reply
 
     async def _unchanged(self, key: RequestKey | None) -> Any:
-        return await self._remember(interface_to_wire(self._existing()), key)
+        return await self._remember(self._existing(), key)
 
     async def _remember(self, reply: Any, key: RequestKey | None) -> Any:
         """Give an answer that changed nothing, the first one again if the request is repeated."""
         if key is None:
             return reply
-        append = Append(Commit((), key, pack_reply(reply)), self.actor_urn)
+        append = Append(Commit((), key, packed(reply)), self.actor_urn)
         outcome = await self.address("journal").ask(append)
-        return unpack_reply(outcome.reply) if isinstance(outcome, Already) else reply
+        return Packed(outcome.reply) if isinstance(outcome, Already) else reply
 
     async def _settle(self) -> None:
         self._opened = await persist(self.address("journal"), Open(self._id))

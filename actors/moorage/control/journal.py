@@ -57,6 +57,11 @@ class GetInterfaces:
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """How many networks, interfaces and mappings there are: a tuple of three."""
+
+
+@dataclass(frozen=True, slots=True)
 class GetNetworks:
     """All networks."""
 
@@ -120,6 +125,7 @@ Query = (
     Recall,
     Open,
     GetInterfaces,
+    Count,
     GetNetworks,
     GetNetwork,
     GetLeases,
@@ -221,7 +227,7 @@ class Journal(ThreadActor):
             return refusal
 
 
-def _read(store: Store, query: Any) -> Any:  # noqa: PLR0911 - one line for each query
+def _read(store: Store, query: Any) -> Any:  # noqa: C901, PLR0911 - one line for each query
     match query:
         case Open():
             return _open(store, query)
@@ -229,6 +235,8 @@ def _read(store: Store, query: Any) -> Any:  # noqa: PLR0911 - one line for each
             return store.recall(key)
         case GetInterfaces(network, ids):
             return list[Interface](store.interfaces(network) if ids is None else store.some(ids))
+        case Count():
+            return _count(store)
         case GetNetworks():
             return list[Network](store.networks())
         case GetNetwork(name):
@@ -244,6 +252,11 @@ def _read(store: Store, query: Any) -> Any:  # noqa: PLR0911 - one line for each
         case GetSysctls():
             return store.sysctls()
     raise NotImplementedError(f"the journal does not know {query!r}")
+
+
+def _count(store: Store) -> tuple[int, int, int]:
+    interfaces = store.interfaces()
+    return len(store.networks()), len(interfaces), sum(len(each.ports) for each in interfaces)
 
 
 def _open(store: Store, query: Open) -> Opened:

@@ -14,7 +14,7 @@ from moorage.control.ip_allocator import IpAllocator
 from moorage.control.journal import Append, GetInterfaces, GetNetwork, GetNetworks, Recall
 from moorage.control.persist import persist
 from moorage.control.port_mapper import Settle, settle_network
-from moorage.control.requests import key_of, pack_reply, unpack_reply
+from moorage.control.requests import key_of
 from moorage.errors import Code, MoorageError, Refused
 from moorage.kernel.protocol import Bridge, Occupied, WayOut
 from moorage.log import Log
@@ -22,6 +22,7 @@ from moorage.model.adopting import check_adopter, check_bridge, check_subnet, ch
 from moorage.model.caller import Caller
 from moorage.model.link_names import LONGEST
 from moorage.model.subnets import CANDIDATES, check_free, choose, parse_subnet
+from moorage.rpc.answers import Packed, packed
 from moorage.rpc.checks import MTU6_MIN, MTU_MAX, MTU_MIN
 from moorage.rpc.wire import network_to_wire
 from moorage.store.operations import (
@@ -97,7 +98,7 @@ class Networks:
     async def _create(self, params: Mapping[str, Any]) -> Any:
         key = key_of("create_network", params)
         if key is not None and (first := await self._address("journal").ask(Recall(key))) is not None:
-            return unpack_reply(first)
+            return Packed(first)
         network = await self._plan(params)
         reply = network_to_wire(network)
         await self._append(PutNetwork(network), key, reply)
@@ -111,14 +112,14 @@ class Networks:
         reply = {"removed": network is not None}
         outcome = await self._append(DropNetwork(name), key, reply)
         if isinstance(outcome, Already):
-            return unpack_reply(outcome.reply)
+            return Packed(outcome.reply)
         if network is not None:
             await self._unmake(network)
             self._announce("network_removed", network)
         return reply
 
     async def _append(self, operation: PutNetwork | DropNetwork, key: RequestKey | None, reply: Any) -> Any:
-        commit = Commit((operation,), key, pack_reply(reply) if key else b"")
+        commit = Commit((operation,), key, packed(reply) if key else b"")
         return await self._address("journal").ask(Append(commit, AUTHOR))
 
     async def _make(self, network: Network, key: RequestKey | None) -> None:

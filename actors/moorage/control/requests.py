@@ -20,17 +20,6 @@ def key_of(method: str, params: Mapping[str, Any]) -> RequestKey | None:
     return RequestKey(request, method, hashlib.blake2b(_canonical(rest), digest_size=16).digest())
 
 
-def pack_reply(reply: Any) -> bytes:
-    """An answer as it is remembered."""
-    packed: bytes = msgpack.packb(reply)
-    return packed
-
-
-def unpack_reply(reply: bytes) -> Any:
-    """A remembered answer."""
-    return msgpack.unpackb(reply)
-
-
 def _canonical(params: Mapping[str, Any]) -> bytes:
     """The same bytes for the same parameters, whatever the order they came in."""
     packed: bytes = msgpack.packb([(name, _sorted(value)) for name, value in sorted(params.items())])

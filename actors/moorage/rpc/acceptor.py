@@ -35,7 +35,7 @@ class Acceptor:
     def __init__(
         self,
         sock: socket.socket,
-        protocol: Callable[[], asyncio.Protocol],
+        protocol: Callable[[], asyncio.BaseProtocol],
         *,
         trusts: Callable[[socket.socket], bool] = lambda _client: False,
         tell: Callable[[str], None] = lambda _sentence: None,

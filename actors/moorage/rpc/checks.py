@@ -15,9 +15,11 @@ from moorage.model.link_names import WANTED, is_link_name
 Check = Callable[[str, Any], Any]
 """Takes the key and its value, returns the value to go on with. Raises Refused (invalid, limit)."""
 
-LABELS_MAX: Final = 256
-LABEL_KEY_MAX: Final = 256
+LABELS_MAX: Final = 64
+LABEL_KEY_MAX: Final = 63
 LABEL_VALUE_MAX: Final = 4096
+LABELS_SIZE: Final = 1 << 14
+"""Bytes of all keys and values; that of a key and a value are the two above."""
 REQUEST_MAX: Final = 256
 PATH_MAX: Final = 4096
 """Linux's PATH_MAX, in bytes."""
@@ -160,9 +162,17 @@ def labels(key: str, value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
         invalid(key, value, "a map of strings to strings")
     if len(value) > LABELS_MAX:
-        raise Refused(Code.LIMIT, f"{key} has {len(value)} entries, and {LABELS_MAX} are the most")
-    return {_short(f"a key of {key}", name, LABEL_KEY_MAX): _short(f"{key}[{name!r:.80}]", each, LABEL_VALUE_MAX)
-            for name, each in value.items()}  # fmt: skip
+        raise Refused(Code.INVALID, f"{key} has {len(value)} labels, and {LABELS_MAX} are the most")
+    size = 0
+    for name, each in value.items():
+        label = f"{key}[{reprlib.repr(name)}]"
+        size += _sized(f"a key of {key}, {reprlib.repr(name)},", name, LABEL_KEY_MAX)
+        size += _sized(label, each, LABEL_VALUE_MAX)
+        if size > LABELS_SIZE:
+            raise Refused(
+                Code.INVALID, f"{key} have more than {LABELS_SIZE} bytes with {label}: leave some out"
+            )
+    return dict(value)
 
 
 def port(key: str, value: Any) -> str:
@@ -185,10 +195,12 @@ def _matching(pattern: re.Pattern[str], key: str, value: Any, wanted: str) -> st
     return value if isinstance(value, str) and pattern.fullmatch(value) else invalid(key, value, wanted)
 
 
-def _short(key: str, value: Any, most: int) -> str:
-    if len(text(key, value)) > most:
-        raise Refused(Code.LIMIT, f"{key} has {len(value)} characters, and {most} are the most")
-    return str(value)
+def _sized(key: str, value: Any, most: int) -> int:
+    """How many bytes a string has, which are no more than `most`."""
+    size = len(text(key, value).encode())
+    if size > most:
+        raise Refused(Code.INVALID, f"{key} has {size} bytes, and {most} are the most")
+    return size
 
 
 def _address(

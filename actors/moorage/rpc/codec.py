@@ -25,6 +25,8 @@ __all__ = [
     "encode",
 ]
 
+VALUE: Final = 128
+"""Bytes that a value takes once it is read: most are small strings, or maps that hold them."""
 MSGID_MAX: Final = 0xFFFF_FFFF
 """The MessagePack-RPC specification: "a 32-bit unsigned integer number"."""
 
@@ -91,6 +93,20 @@ class Decoder:
         """Whether bytes wait that are no message yet; true also for whole messages that nobody took."""
         return bool(self._buffer)
 
+    @property
+    def size(self) -> int:
+        """How many bytes wait."""
+        return len(self._buffer)
+
+    @property
+    def weight(self) -> int | None:
+        """What the next message weighs, in bytes of memory and roughly; None until it is whole.
+
+        Raises ProtocolError as `next_message` does.
+        """
+        end = self._end()
+        return None if end is None else end + VALUE * self._frame.values
+
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Add bytes as they arrived. Take all messages before feeding more, to keep memory bounded."""
         if self._broken is None:
@@ -101,28 +117,35 @@ class Decoder:
 
         Raises ProtocolError for what is not MessagePack-RPC, and again at every later call.
         """
-        if self._broken is not None:
-            raise self._broken
+        end = self._end()
+        if end is None:
+            return None
         try:
-            return self._take()
+            message = _message(_unpack(self._buffer[:end], self._frame.exts))
         except ProtocolError as error:
-            self._broken = error
-            self._buffer.clear()
-            raise
+            raise self._break(error) from error.__cause__
+        del self._buffer[:end]
+        self._frame = Frame(self._limits)
+        return message
 
     def __iter__(self) -> Iterator[Message]:
         """Give the messages that are whole. Raises as `next_message` does."""
         while (message := self.next_message()) is not None:
             yield message
 
-    def _take(self) -> Message | None:
-        end = self._frame.end(self._buffer)
-        if end is None:
-            return None
-        message = _message(_unpack(self._buffer[:end], self._frame.exts))
-        del self._buffer[:end]
-        self._frame = Frame(self._limits)
-        return message
+    def _end(self) -> int | None:
+        if self._broken is not None:
+            raise self._broken
+        try:
+            return self._frame.end(self._buffer)
+        except ProtocolError as error:
+            raise self._break(error) from None
+
+    def _break(self, error: ProtocolError) -> ProtocolError:
+        """After an error there is nothing but that error."""
+        self._broken = error
+        self._buffer.clear()
+        return error
 
 
 def encode(message: Message) -> bytes:

@@ -25,8 +25,8 @@ class Limits:
 
 
 SERVER: Final = Limits()
-CLIENT: Final = Limits(frame=1 << 28, values=1 << 26)
-"""A reply lists every interface: about 300 bytes and 30 values each."""
+CLIENT: Final = Limits(frame=1 << 32, values=1 << 28)
+"""A reply lists every interface: about 300 bytes and 30 values each, and as much again for ten ports."""
 
 _LONG: Final = {  # first byte: (bytes of the length, bytes of a type behind it, bytes per unit, values per unit)
     0xC4: (1, 0, 1, 0), 0xC5: (2, 0, 1, 0), 0xC6: (4, 0, 1, 0),  # bin
@@ -61,7 +61,7 @@ _SHORT: Final = tuple(_short(first) for first in range(256))
 class Frame:
     """One frame on its way in: fed a growing buffer that begins where the frame does."""
 
-    __slots__ = ("_at", "_limits", "_open", "_owed", "_values", "exts")
+    __slots__ = ("_at", "_limits", "_open", "_owed", "exts", "values")
 
     def __init__(self, limits: Limits) -> None:
         """Begin a frame that may take `limits`."""
@@ -69,7 +69,7 @@ class Frame:
         self._at = 0
         self._open = [1]  # values still to come, in each container entered and not left
         self._owed = 1  # their sum
-        self._values = 1
+        self.values = 1
         self.exts: list[int] = []
         """Where in the buffer the types of its ext values are."""
 
@@ -113,10 +113,10 @@ class Frame:
         return 1 + digits + kind + count * size, count * values
 
     def _check(self, values: int) -> None:
-        self._values += values
+        self.values += values
         if self._at + self._owed > self._limits.frame:  # a value takes a byte at least
             raise ProtocolError(f"a frame is longer than {self._limits.frame} bytes")
-        if self._values > self._limits.values:
+        if self.values > self._limits.values:
             raise ProtocolError(f"a frame holds more than {self._limits.values} values")
         if values and len(self._open) > self._limits.depth:
             raise ProtocolError(f"a frame is nested deeper than {self._limits.depth} arrays and maps")

@@ -37,9 +37,16 @@ def network_to_wire(network: Network) -> dict[str, Any]:
 
 def interface_to_wire(interface: Interface) -> dict[str, Any]:
     """Return the interface with its ports as maps; `netns` and `ifname` are nil while it is not attached."""
-    made = _without_nil(_map(Interface, interface), "ipv6", "prefix6", "gateway6")
+    made = interface_without_parts(interface)
     made["ports"] = [mapping_to_wire(mapping) for mapping in interface.ports]
     made["labels"] = dict(interface.labels)
+    return made
+
+
+def interface_without_parts(interface: Interface) -> dict[str, Any]:
+    """Return the same without the keys `ports` and `labels`, of which there may be many."""
+    made = _without_nil(_map(Interface, interface), "ipv6", "prefix6", "gateway6")
+    del made["ports"], made["labels"]
     return made
 
 

@@ -20,9 +20,14 @@ HOLDERS = f"""
 
 BOOT, STATE, ATTACHED = "boot", "state", "attached"
 """The keys of the table `meta`: what `Reader.meta` gives."""
+GREAT = 1 << 16
+"""Bytes of a body from which on it is not read again to see whether it is as it was."""
+KNOWN = f"SELECT id, iif(length(body) > {GREAT}, NULL, body), crc, length(body) FROM interfaces"  # noqa: S608
 
 Row = tuple[str, bytes, int]
 """Of `interfaces`: id, body, checksum."""
+Seen = tuple[str, bytes | None, int, int]
+"""What a row is known by: id, body unless it is great, checksum, the length of the body."""
 
 
 class Reader:
@@ -34,7 +39,7 @@ class Reader:
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Read from the tables of `connection`."""
         self._connection = connection
-        self._unpacked: dict[str, tuple[Row, Interface]] = {}
+        self._unpacked: dict[str, tuple[Seen, Interface]] = {}
 
     def _rows(self, query: str, values: tuple[object, ...] = ()) -> list[Any]:
         return self._connection.execute(query, values).fetchall()
@@ -69,7 +74,7 @@ class Reader:
 
     def interface(self, interface_id: str) -> Interface | None:
         """One interface."""
-        rows = self._rows(f"{INTERFACES} WHERE id = ?", (interface_id,))
+        rows = self._rows(f"{KNOWN} WHERE id = ?", (interface_id,))
         return next(map(self._interface, rows), None)
 
     def some(self, ids: Iterable[str]) -> list[Interface]:
@@ -79,20 +84,30 @@ class Reader:
     def interfaces(self, network: str | None = None) -> list[Interface]:
         """All interfaces, or those of one network, in the order in which they came."""
         if network is None:
-            rows = self._rows(f"{INTERFACES} ORDER BY seq")
+            rows = self._rows(f"{KNOWN} ORDER BY seq")
             self._forget(rows)
         else:
-            rows = self._rows(f"{INTERFACES} WHERE network = ? ORDER BY seq", (network,))
+            rows = self._rows(f"{KNOWN} WHERE network = ? ORDER BY seq", (network,))
         return [self._interface(row) for row in rows]
 
-    def _interface(self, row: Row) -> Interface:
+    def forget(self, interface_id: str) -> None:
+        """Unpack this one anew: it is about to change."""
+        self._unpacked.pop(interface_id, None)
+
+    def _interface(self, seen: Seen) -> Interface:
         """Unpack a row unless it is as it was the last time: at a start eight actors ask for all."""
-        known = self._unpacked.get(row[0])
-        if known is None or known[0] != row:
-            known = self._unpacked[row[0]] = row, read_interface(row)
+        known = self._unpacked.get(seen[0])
+        if known is None or known[0] != seen:
+            known = self._unpacked[seen[0]] = seen, self._unpack(seen)
         return known[1]
 
-    def _forget(self, rows: Collection[Row]) -> None:
+    def _unpack(self, seen: Seen) -> Interface:
+        name, body, crc, _ = seen
+        if body is None:
+            ((body,),) = self._rows("SELECT body FROM interfaces WHERE id = ?", (name,))
+        return read_interface((name, body, crc))
+
+    def _forget(self, rows: Collection[Seen]) -> None:
         """Keep no more than there are."""
         if len(self._unpacked) > len(rows):
             left = {row[0] for row in rows}

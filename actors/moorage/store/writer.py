@@ -98,6 +98,7 @@ class Writer:
             return False
         body = pack_interface(interface)
         row = (interface.network, body, seal(interface.id, body), interface.id)
+        self._reader.forget(interface.id)
         if before is None or before.network != interface.network:
             self._check_network(interface)
         if before is None:
@@ -119,6 +120,7 @@ class Writer:
         if before is None:
             return False
         self._change("DELETE FROM interfaces WHERE id = ?", [(interface_id,)])
+        self._reader.forget(interface_id)
         self._free_addresses(footprint(before))
         self._free_mac(before)
         self._free_ports(before.ports)
