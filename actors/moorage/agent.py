@@ -33,6 +33,7 @@ from moorage.store.store import lock_directory
 from moorage.supervision.directory import Address, Directory, ask
 from moorage.supervision.loop import EventLoop
 from moorage.supervision.messages import Crash, Exit, Stop, Tick, Watch
+from moorage.threads import Helper, Lost
 
 log = Log()
 
@@ -85,7 +86,7 @@ class Agent(Methods):
         with self._lock:
             if self._context is not None:
                 raise Refused(Code.EXISTS, "this agent runs already: stop it first")
-            context = self._context = _surroundings(self.config, inheritance or Inheritance())
+            context = self._context = _surroundings(self.config, inheritance or Inheritance(), self._lose)
         try:
             self._start_tree(context)
             context.inheritance.settle()
@@ -101,7 +102,7 @@ class Agent(Methods):
         ask(self._root, Watch(self._hear), START, "root").wait()
         self._desk = Desk(context, lambda name: Address(context.directory, name))
         self._clock.clear()
-        threading.Thread(target=self._tick, name="moorage-clock", daemon=True).start()
+        Helper("moorage-clock", self._tick, self._lose).start()
 
     def stop(self) -> None:
         """Finish what is under way and stop the tree in reverse order; rules and links stay. Twice is no error."""
@@ -178,6 +179,12 @@ class Agent(Methods):
         self.reason = exit_.reason
         self.ended.set()
 
+    def _lose(self, error: BaseException) -> None:
+        """A thread died that all actors need: there is nobody to start them again."""
+        log.critical("agent_lost_thread", thread=threading.current_thread().name, exc_info=error)
+        self.reason = error
+        self.ended.set()
+
     def _tick(self) -> None:
         while not self._clock.wait(TICK):
             root = self._root
@@ -207,7 +214,7 @@ class _Stream(EventStream):
         self._queue.put(None)
 
 
-def _surroundings(config: Config, inheritance: Inheritance) -> Context:
+def _surroundings(config: Config, inheritance: Inheritance, lost: Lost) -> Context:
     kernel = open_kernel(config)
     lock, claim = take(config, kernel)
     directory = Directory()
@@ -216,7 +223,7 @@ def _surroundings(config: Config, inheritance: Inheritance) -> Context:
         on_death=lambda _error: proxies.tell(Crash()),
         on_failure=lambda name: Address(directory, f"proxy:{name}").tell(Crash()),
     )
-    loop = EventLoop("moorage-loop").start()
+    loop = EventLoop("moorage-loop", lost).start()
     context = Context(config, kernel, directory, loop, plane, lock, claim, now(), inheritance)
     plane.on_crowd = lambda name, sentence: _tell_crowd(context, name, sentence)
     directory.on_restart = lambda name, reason: context.emit("actor_restarted", actor=name, reason=reason)

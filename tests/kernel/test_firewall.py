@@ -249,7 +249,7 @@ def test_a_watcher_is_woken_by_others_and_ends_with_close(other: Nftables) -> No
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
     opened = LinuxFirewall(loopback="kernel")
     woken = threading.Event()
-    opened.watch(woken.set, print)
+    opened.watch(woken.set, print, print)
     other.run("add table ip elsewhere")
     assert woken.wait(5)
     opened.close()

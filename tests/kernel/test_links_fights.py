@@ -106,7 +106,7 @@ def test_what_was_undone_inside_a_container_is_found_after_the_rest(
     links: HostLinks, audit: Audit, clock: HandClock
 ) -> None:
     """A change inside a container is heard once; that it was heard while the container rested is not forgotten."""
-    links.watch(lambda: None)
+    links.watch(lambda: None, print)
     for _ in range(PACE.limit + 1):
         links.ip("address", "flush", "dev", "eth0", inside="web")
         last = audit()

@@ -105,7 +105,7 @@ def test_damage_on_the_host_is_repaired(
 ) -> None:
     """Whatever was changed on the host, one audit says so and puts it right, the next finds nothing."""
     if watching:
-        links.watch(lambda: None)
+        links.watch(lambda: None, print)
     audit()
     before = links.ip("-d", "-br", "link", "show", "moorage0").split()[2]
     links.lab.run("host", ["sh", "-c", damage])

@@ -30,7 +30,7 @@ class Woken:
 def woken(links: HostLinks) -> Woken:
     links.ensure_network(NETWORK)
     made = Woken()
-    links.watch(made)
+    links.watch(made, print)
     return made
 
 

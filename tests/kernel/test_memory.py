@@ -81,8 +81,8 @@ def test_a_disturbance_wakes_watchers_and_is_put_right(kernel: MemoryKernel) -> 
     firewall.install([published(1)])
     links.ensure_network(NETWORK)
     woken = threading.Semaphore(0)
-    firewall.watch(woken.release)
-    links.watch(woken.release)
+    firewall.watch(woken.release, print, print)
+    links.watch(woken.release, print)
     assert not firewall.changed()
     kernel.disturb()
     assert [woken.acquire(blocking=False) for _ in range(3)] == [True, True, False]

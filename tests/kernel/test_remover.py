@@ -100,3 +100,29 @@ def test_no_descriptor_waits_for_the_next_deletion(links: HostLinks, removes: Re
     for thread in [each for each in threading.enumerate() if each.name.startswith("remover-")]:
         thread.join(30)
     assert eventfds() == before
+
+
+def test_who_waits_hears_of_the_death_of_the_thread(
+    links: HostLinks, removes: Remover, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that dies, or cannot even be started, is an error for whoever waits; nothing is left of it."""
+    links.attached("web", 2)
+    index, before = index_of(links, "web"), eventfds()
+
+    def die(*_: object) -> list[int]:
+        raise ValueError("not as it should be")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(remover.rtbatch, "run", die)
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            links.run(removes.remove, index)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", lambda _thread: die_of_want())
+        with pytest.raises(OSError, match="start new thread"):
+            removes.remove(index)
+    removes.close()
+    assert eventfds() == before
+
+
+def die_of_want() -> None:
+    raise RuntimeError("can't start new thread")

@@ -55,6 +55,26 @@ def test_error_that_cannot_be_shown(stage: Stage) -> None:
     assert isinstance(exits.get(timeout=PATIENCE).reason, Dumb)
 
 
+def test_the_death_of_a_helper(stage: Stage) -> None:
+    """An actor whose helper died dies with it, before it does what waits, and its watcher hears of what."""
+    ref = enter(stage, "a")
+    exits = stage.ready(ref)
+    actor = ref.actor_inbox.abandon.__self__
+    gate = Gate(stage)
+    stage.tell("a", Do(gate))
+    gate.wait()
+    waiting = stage.ask("a", "later")
+    actor.lose(ValueError("gone"))
+    gate.open()
+    with pytest.raises(Refused, match="unavailable"):
+        waiting.wait()
+    reason = exits.get(timeout=PATIENCE).reason
+    assert "a thread of a died of ValueError: gone" in str(reason)
+    assert isinstance(getattr(reason, "__cause__", None), ValueError)
+    actor.lose(ValueError("too late"))
+    assert exits.empty()
+
+
 def test_asker_lives_on_with_the_fault_of_another(stage: Stage) -> None:
     """An actor that lets the fault of one that it asked through lives on itself."""
     enter(stage, "a")

@@ -160,7 +160,7 @@ class Links(ThreadActor):
         if loopback == "proxy":
             _give_back_localnet(self._kernel, former)
         await self._reconcile()
-        self._kernel.watch(self._wake)
+        self._kernel.watch(self._wake, self.lose)
         self._later(GLANCE, Glance())
         self._later(AUDIT, Audit())
 

@@ -116,7 +116,7 @@ class PortMapper(ThreadActor):
             loopback=context.config.loopback, maker=await persist(self.address("journal"), GetMaker())
         )
         await self._reload()
-        self._firewall.watch(self._wake, self._tell_moved)
+        self._firewall.watch(self._wake, self._tell_moved, self.lose)
         self.actor_ref.tell(EndStrays())  # 1 s with 40,000 connections, for which nobody needs to wait
 
     async def end(self) -> None:

@@ -177,8 +177,8 @@ class _Watching:
         self._kernel = kernel
         self._wakers: list[Callable[[], None]] = []
 
-    def watch(self, wake: Callable[[], None], moved: Callable[[], None] | None = None) -> None:  # noqa: ARG002 - nothing does
-        """Call `wake` at each `MemoryKernel.disturb`, until `close`."""
+    def watch(self, wake: Callable[[], None], *_never: Callable[..., None]) -> None:
+        """Call `wake` at each `MemoryKernel.disturb`, until `close`: no address moves here, and no thread dies."""
         self._kernel.subscribe(wake)
         self._wakers.append(wake)
 

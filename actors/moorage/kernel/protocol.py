@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from moorage.model.caller import Caller
+from moorage.threads import Lost
 from moorage.values import Interface, Network
 
 
@@ -215,8 +216,11 @@ class Links(Protocol):
     def changed_unheard(self) -> bool:
         """Whether something differs from what was made of it of which `watch` does not tell. Cheap."""
 
-    def watch(self, wake: Callable[[], None]) -> None:
-        """Call `wake` (from any thread, often) whenever links, addresses or routes changed, until `close`."""
+    def watch(self, wake: Callable[[], None], lost: Lost) -> None:
+        """Call `wake` (from any thread, often) whenever links, addresses or routes changed, until `close`.
+
+        `lost` is called, from any thread, with the error that nothing more is told after.
+        """
 
     def restore(self, sysctls: Mapping[str, str]) -> None:
         """Put back former values of sysctls, by path under `/proc/sys`; `former` keeps them."""
@@ -287,10 +291,11 @@ class Firewall(Protocol):
     def ephemeral(self) -> range:
         """The ports of `ip_local_port_range`."""
 
-    def watch(self, wake: Callable[[], None], moved: Callable[[], None]) -> None:
+    def watch(self, wake: Callable[[], None], moved: Callable[[], None], lost: Lost) -> None:
         """Call `wake` (from any thread, often) whenever somebody changed what `changed` is about, until `close`.
 
-        And `moved` whenever an address left the host or came to it.
+        And `moved` whenever an address left the host or came to it. `lost` is called, from any thread, with the error
+        that nothing more is told after.
         """
 
     def remove(self) -> None:

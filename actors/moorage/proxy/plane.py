@@ -21,6 +21,7 @@ from moorage.proxy.shares import Shares
 from moorage.proxy.switchboard import Switchboard
 from moorage.proxy.tcp import Doorman, StreamListener
 from moorage.proxy.udp import DatagramListener
+from moorage.threads import Helper
 from moorage.values import GATEWAY
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class DataPlane:
         self._on_death = on_death or (lambda _error: None)
         self._on_failure = on_failure
         self._running = True
-        self._thread = threading.Thread(target=self._run, name="moorage-data-plane", daemon=True)
+        self._thread = Helper("moorage-data-plane", self._run, self._die)
 
     @property
     def turns(self) -> int:
@@ -144,17 +145,16 @@ class DataPlane:
             self._thread.join()
 
     def _run(self) -> None:
+        while self._running:
+            self._reactor.turn()
+        self._finish()
+
+    def _die(self, error: BaseException) -> None:
+        log.error("data_plane_died", exc_info=error)
         try:
-            while self._running:
-                self._reactor.turn()
-        except BaseException as error:
-            log.exception("data_plane_died")
-            try:
-                self._finish()
-            finally:
-                self._on_death(error)
-        else:
             self._finish()
+        finally:
+            self._on_death(error)
 
     def _halt(self) -> None:
         self._running = False

@@ -20,7 +20,7 @@ from moorage.log import Log
 from moorage.supervision.directory import Address, Directory
 from moorage.supervision.ending import Ending, describe
 from moorage.supervision.inbox import Inbox, ThreadInbox, no_orphans
-from moorage.supervision.messages import Crash, Exit, Ping, Pong, Stop, Watch
+from moorage.supervision.messages import Bereft, Crash, Exit, Ping, Pong, Stop, Watch
 from moorage.supervision.reply import Reply, respond, together
 
 DEFERRED = object()
@@ -29,12 +29,16 @@ DEFERRED = object()
 BATCH = 256
 """How many messages a batch holds at most: beyond it a commit or a transaction gains nothing."""
 
-CONTROL = frozenset({Watch, Ping, Stop, Crash, _ActorStop})
+CONTROL = frozenset({Watch, Ping, Stop, Crash, Bereft, _ActorStop})
 """Messages that every actor handles alike."""
 
 
 class Crashed(Exception):
     """An actor was told to crash."""
+
+
+class LostHelper(Exception):
+    """A thread that worked for an actor died, and the actor with it."""
 
 
 class Actor(pykka.Actor):
@@ -101,6 +105,11 @@ class Actor(pykka.Actor):
         reply.when_answered(self._deferred.discard)
         return reply
 
+    def lose(self, reason: BaseException) -> None:
+        """A thread that works for this actor died of `reason`: this life ends with it. From any thread."""
+        if not self.actor_stopped.is_set():
+            self.actor_inbox.put_first(Envelope(Bereft(reason)))
+
     @property
     def has_work(self) -> bool:
         """Whether messages wait that `receive` or `receive_batch` will be given."""
@@ -162,6 +171,8 @@ class Actor(pykka.Actor):
             case Crash():
                 respond(envelope, None)
                 raise Crashed(f"{self.name} was told to crash")
+            case Bereft(reason):
+                raise LostHelper(f"a thread of {self.name} died of {describe(reason)}") from reason
             case _:
                 self._done = True
                 self._ending.late(envelope)

@@ -13,6 +13,7 @@ from moorage.supervision.actor import Actor
 from moorage.supervision.directory import Directory
 from moorage.supervision.inbox import Inbox, LoopInbox
 from moorage.supervision.reply import Reply
+from moorage.threads import Helper, Lost
 
 GRACE = 2.0
 """Seconds that tasks have to end when the loop is closed."""
@@ -21,10 +22,11 @@ GRACE = 2.0
 class EventLoop:
     """A thread that runs one asyncio event loop until it is closed."""
 
-    def __init__(self, name: str = "loop") -> None:
-        """Make the loop; `start` runs it."""
+    def __init__(self, name: str = "loop", lost: Lost = lambda _error: None) -> None:
+        """Make the loop; `start` runs it. `lost` is called there with what it ended of, unless it was closed."""
         self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._closing = False
+        self._thread = Helper(name, self._run, lost)
 
     def start(self) -> EventLoop:
         """Run it."""
@@ -41,6 +43,7 @@ class EventLoop:
 
     def close(self) -> None:
         """End it, from any other thread; tasks that are left are cancelled. A second time changes nothing."""
+        self._closing = True
         if not self._thread.is_alive():
             self.loop.close()
             return
@@ -52,6 +55,8 @@ class EventLoop:
         asyncio.set_event_loop(self.loop)
         try:
             self.loop.run_forever()
+            if not self._closing:
+                raise RuntimeError("the event loop was stopped by somebody")
             self.loop.run_until_complete(_cancel_all())
         finally:
             self.loop.close()

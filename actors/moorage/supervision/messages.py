@@ -40,6 +40,13 @@ class Crash:
 
 
 @dataclass(frozen=True, slots=True)
+class Bereft:
+    """Raise: a thread that worked for the actor died of `reason`."""
+
+    reason: BaseException
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """Tell `hear` the urn as soon as the mailbox before this message is empty."""
 

@@ -19,6 +19,7 @@ from moorage.kernel.linux.policy.marking import Marking
 from moorage.kernel.linux.policy.routing import PolicyRouting
 from moorage.kernel.protocol import NOBODY, Element, Flow, Forwarded, Kept, Maker
 from moorage.model.elements import astray, is_published
+from moorage.threads import Lost
 
 Key = tuple[str, tuple[str | int, ...]]
 Elements = Collection[Element]
@@ -140,9 +141,9 @@ class LinuxFirewall:
         """See `Firewall.ephemeral`."""
         return reserved.ephemeral()
 
-    def watch(self, wake: Callable[[], None], moved: Callable[[], None]) -> None:
+    def watch(self, wake: Callable[[], None], moved: Callable[[], None], lost: Lost) -> None:
         """See `Firewall.watch`; legacy iptables and reserved ports send no event: looked at every second."""
-        self._watchers.append(generation.Watcher(wake, moved, self._unheard))
+        self._watchers.append(generation.Watcher(wake, moved, self._unheard, lost=lost))
 
     def remove(self) -> None:
         """See `Firewall.remove`. Raises Refused (denied)."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import selectors
 import socket
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 
 from moorage.kernel.linux.local import News
 from moorage.kernel.linux.nfnetlink import NETFILTER, Netlink, attributes, generic, messages
+from moorage.threads import Helper, Lost
 
 # linux/netfilter/nf_tables.h, nfnetlink.h
 _GETGEN = 10 << 8 | 16
@@ -33,8 +33,7 @@ class Watcher:
     """A thread that calls `wake` at each new generation, at each change of a routing rule, and when `poll`, asked every
     second, is true.
 
-
-    It calls `moved` when an address of the host has left or come.
+    It calls `moved` when an address of the host has left or come, and `lost`, with what it died of, should it die.
     """
 
     def __init__(
@@ -43,6 +42,7 @@ class Watcher:
         moved: Callable[[], None],
         poll: Callable[[], bool],
         *,
+        lost: Lost,
         seconds: float = 1.0,
     ) -> None:
         """Subscribe in the calling thread, so that nothing after this is missed, and start the thread."""
@@ -58,7 +58,7 @@ class Watcher:
         for each in self._netlinks:
             each.socket.setblocking(False)
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
-        self._thread = threading.Thread(target=self._run, name="nftables-watcher", daemon=True)
+        self._thread = Helper("nftables-watcher", self._run, lost)
         self._thread.start()
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ from moorage.kernel.linux.veth import Veths
 from moorage.kernel.linux.watch import Watch
 from moorage.kernel.protocol import NOBODY, Bridge, Maker, Namespace, Occupied, Reconciled, WayOut
 from moorage.model.caller import Caller
+from moorage.threads import Lost
 from moorage.values import Interface, Network
 
 _FEW = 16
@@ -138,11 +139,14 @@ class LinuxLinks:
         """Whether a sysctl is other than it was left: those send no event. 6 µs for each, up to seven to a bridge."""
         return self._sysctls.differ()
 
-    def watch(self, wake: Callable[[], None]) -> None:
-        """Call `wake` (from a thread of its own, often) whenever links, addresses or routes changed."""
+    def watch(self, wake: Callable[[], None], lost: Lost) -> None:
+        """Call `wake` (from a thread of its own, often) whenever links, addresses or routes changed.
+
+        `lost` is called with what that thread died of, should it die.
+        """
         if self._watch is not None:
             self._watch.close()
-        self._watch = Watch(wake)
+        self._watch = Watch(wake, lost)
 
     def restore(self, sysctls: Mapping[str, str]) -> None:
         """Put back former values of sysctls, by path under `/proc/sys`."""

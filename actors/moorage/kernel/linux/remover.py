@@ -11,9 +11,13 @@ import threading
 
 from moorage.kernel.linux import netns, rtbatch
 from moorage.kernel.linux.nfnetlink import Netlink, messages
+from moorage.log import Log
+from moorage.threads import Helper
 
 _LINK_GROUP = 1  # RTMGRP_LINK of linux/rtnetlink.h
 _DELLINK = 17  # RTM_DELLINK
+
+log = Log()
 
 
 class Remover:
@@ -31,9 +35,9 @@ class Remover:
         self._reap()
         with Netlink(socket.NETLINK_ROUTE, _LINK_GROUP) as news:
             deletion = _Deletion(index)
-            self._deletions.append(deletion)
-            deletion.start()
             try:
+                deletion.begin()
+                self._deletions.append(deletion)
                 if not _is_heard(news.socket, deletion):
                     rtbatch.check(deletion.outcome, errno.ENODEV)
             finally:
@@ -49,27 +53,39 @@ class Remover:
         self._deletions = [deletion for deletion in self._deletions if deletion.is_alive()]
 
 
-class _Deletion(threading.Thread):
-    """Deletes one link, and waits for the answer."""
+class _Deletion(Helper):
+    """Deletes one link, and waits for the answer. Whoever waits for that hears of its death instead."""
 
     def __init__(self, index: int) -> None:
-        super().__init__(name=f"remover-{index}", daemon=True)
+        super().__init__(f"remover-{index}", self._remove, self._fail)
         self.index = index
         self.outcome = errno.EIO
         self.answered = os.eventfd(0, os.EFD_CLOEXEC)
         self._lock = threading.Lock()
 
-    def run(self) -> None:
-        """Set `outcome` to the kernel's errno, and `answered` then."""
+    def begin(self) -> None:
+        """Start. Raises OSError where there can be no more threads."""
         try:
-            with netns.route_socket() as sock:
-                (self.outcome,) = rtbatch.run(sock, rtbatch.delete_link(self.index))
-        except OSError as error:
-            self.outcome = error.errno or errno.EIO
-        finally:
-            with self._lock:
-                if self.answered >= 0:
-                    os.eventfd_write(self.answered, 1)
+            self.start()
+        except RuntimeError as error:
+            raise OSError(errno.EAGAIN, str(error)) from error
+
+    def _remove(self) -> None:
+        """Set `outcome` to the kernel's errno, and `answered` then."""
+        with netns.route_socket() as sock:
+            (outcome,) = rtbatch.run(sock, rtbatch.delete_link(self.index))
+        self._answer(outcome)
+
+    def _fail(self, error: BaseException) -> None:
+        if not isinstance(error, OSError):
+            log.error("link_not_removed", index=self.index, exc_info=error)
+        self._answer(getattr(error, "errno", None) or errno.EIO)
+
+    def _answer(self, outcome: int) -> None:
+        self.outcome = outcome
+        with self._lock:
+            if self.answered >= 0:
+                os.eventfd_write(self.answered, 1)
 
     def leave(self) -> None:
         """Wait for the answer no longer: give its descriptor back."""

@@ -9,6 +9,8 @@ import struct
 import threading
 from collections.abc import Callable, Collection
 
+from moorage.threads import Helper, Lost
+
 _SOL_NETLINK = 270
 _ADD_MEMBERSHIP, _ALL_NSID = 1, 8  # linux/netlink.h
 _GROUPS = (1, 5, 7, 9, 11, 24, 25)
@@ -17,13 +19,13 @@ _BUFFER = 1 << 20
 
 
 class Watch:
-    """Calls `wake` from its own thread, until `close`.
+    """Calls `wake` from its own thread, until `close`; `lost`, with what it died of, should that thread die.
 
     Raises OSError when the socket cannot be had. `hears_containers` is False where the kernel does not let
     us listen beyond our own namespace (CAP_NET_BROADCAST).
     """
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[], None], lost: Lost) -> None:
         self._wake = wake
         self._lock = threading.Lock()
         self._dirty: set[int] = set()
@@ -31,7 +33,7 @@ class Watch:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self.hears_containers = self._subscribe()
-        self._thread = threading.Thread(target=self._run, name="moorage-links-watch", daemon=True)
+        self._thread = Helper("moorage-links-watch", self._run, lost)
         self._thread.start()
 
     def changed(self) -> Collection[int] | None:
