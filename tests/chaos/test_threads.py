@@ -19,6 +19,7 @@ from lab import HOST, Lab
 from moorage import Config
 from moorage.agent import Agent
 from moorage.kernel.linux.nftables import Nftables
+from moorage.removal import remove_all
 
 pytestmark = pytest.mark.system
 
@@ -75,8 +76,7 @@ def test_its_actor_is_started_again(agent: Losing, actor: str) -> None:
     assert works(agent)
     with agent.events("actor_restarted") as events:
         agent.lose()
-        agent.lab.run("host", ["ip", "link", "set", "lo", "mtu", "60000"])
-        agent.lab.can_reach("host", ("::1", 8080), timeout=0.2)
+        until(lambda: disturbed(agent) and events.seen)
         told = events.wait(lambda event: event["actor"] == actor)
     if actor != "proxies":  # whose plane is another's as well
         assert "died of Lost: as ordered" in told["reason"]
@@ -96,6 +96,14 @@ def test_the_process_ends(agent: Losing) -> None:
     agent.thread = "watch_rules"
     agent.start()
     assert works(agent)
+
+
+def disturbed(agent: AgentProcess) -> bool:
+    """Change a link that is nobody's, and ask the port, which wakes every thread that waits."""
+    for mtu in ("60000", "65536"):
+        agent.lab.run("host", ["ip", "link", "set", "lo", "mtu", mtu])
+    agent.lab.can_reach("host", ("::1", 8080), timeout=0.2)
+    return True
 
 
 def asked(agent: Losing) -> bool:
@@ -128,9 +136,11 @@ def test_nobody_starts_a_thread_alone() -> None:
 def test_every_thread_of_an_agent_is_known(tmp_path: Path) -> None:
     """An agent that works has these threads, and no others."""
     before = set(threading.enumerate())
-    with Agent(Config(state=tmp_path, subnet="10.0.42.1/24")) as made:
+    config = Config(state=tmp_path, subnet="10.0.42.1/24")
+    with Agent(config) as made:
         made.allocate("web", ports=["8080:80", "9000-9099:9000-9099"])
         names = {each.name for each in set(threading.enumerate()) - before}
+    remove_all(config)
     actors = {"root", "journal", "port-mapper", "links"}
     helpers = {
         "moorage-loop",
