@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 
 from moorage.model.caller import Caller
+from moorage.threads import Helper
 
 _OPENAT2 = 437  # on every architecture: linux/unistd.h
 _AT_FDCWD = -100
@@ -94,21 +95,17 @@ def _openat2(path: str, resolve: int) -> int:
 
 def _in_time(work: Callable[[], int]) -> int:
     """Run `work`, which gives a descriptor, in a thread of its own."""
-    lock, outcome, late = threading.Lock(), [], threading.Event()
+    lock, late = threading.Lock(), threading.Event()
+    outcome: list[int | BaseException] = []
 
-    def run() -> None:
-        found: int | Exception
-        try:
-            found = work()
-        except (OSError, MissingRightsError, ValueError) as error:
-            found = error
+    def tell(found: int | BaseException) -> None:
         with lock:
             if not late.is_set():
                 outcome.append(found)
             elif isinstance(found, int):
                 os.close(found)
 
-    thread = threading.Thread(target=run, name="moorage-lookup", daemon=True)
+    thread = Helper("moorage-lookup", lambda: tell(work()), tell)
     thread.start()
     thread.join(PATIENCE)
     with lock:
