@@ -31,7 +31,7 @@ HANGING = 4
 """Looks that still wait for such a file system; with so many no other is begun."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_hanging: list[threading.Thread] = []
+_hanging: list[Helper] = []
 
 
 class MissingRightsError(Exception):
