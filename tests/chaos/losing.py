@@ -15,7 +15,7 @@ from moorage import agent
 from moorage.cli import main
 from moorage.kernel.linux import generation, watch
 from moorage.proxy.reactor import Reactor
-from moorage.rpc.session import Session
+from moorage.supervision.loop import EventLoop
 
 ordered = threading.Event()
 
@@ -24,13 +24,13 @@ class Lost(BaseException):
     """What the thread dies of: not even what catches every Exception catches it."""
 
 
-def dies(function: Callable[..., Any], of: type[BaseException] = Lost) -> Callable[..., Any]:
+def dies(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, which raises once when that was ordered."""
 
     def either(*arguments: Any, **more: Any) -> Any:
         if ordered.is_set():
             ordered.clear()
-            raise of("as ordered")
+            raise Lost("as ordered")
         return function(*arguments, **more)
 
     return either
@@ -57,8 +57,18 @@ def clock() -> None:
 
 
 def loop() -> None:
-    """The event loop of most actors, at the next request: asyncio goes on after all but this, and an interrupt."""
-    Session.data_received = dies(Session.data_received, SystemExit)  # type: ignore[method-assign]
+    """The event loop of most actors: asyncio goes on after all but this, and an interrupt."""
+    start = EventLoop.start
+
+    def started(events: EventLoop) -> EventLoop:
+        def end() -> None:
+            ordered.wait()
+            events.loop.call_soon_threadsafe(sys.exit, 3)
+
+        threading.Thread(target=end, daemon=True).start()
+        return start(events)
+
+    EventLoop.start = started  # type: ignore[method-assign]
 
 
 THREADS = {each.__name__: each for each in (watch_rules, watch_links, data_plane, clock, loop)}
