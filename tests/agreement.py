@@ -164,9 +164,9 @@ def dual(interface: Interface) -> Interface:
 
 
 def read_elements() -> set[Element]:
-    """The elements of the kernel's table in this thread's namespace."""
+    """The elements of the kernel's table in this thread's namespace, but for the one that says whose it is."""
     netlink = firewall._open()
     try:
-        return elements.read(netlink)
+        return {each for each in elements.read(netlink) if each.container != "maker"}
     finally:
         netlink.close()

@@ -100,3 +100,16 @@ def test_what_is_for_another_process_is_left_alone(environment: dict[str, str]) 
     """Descriptors are taken only by the process they are meant for; the variables go in any case."""
     assert passed(environment) == []
     assert environment == {}
+
+
+def test_without_a_descriptor_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is none to tell it with, the agent goes on."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(os, "pipe", refuse)
+    made = Manager({"NOTIFY_SOCKET": str(tmp_path / "notify"), "FDSTORE": "16"})
+    made.tell("READY=1")
+    made.remove(["a"])

@@ -18,6 +18,8 @@ from moorage.errors import Code, Refused
 
 _MOST_OWN, _MOST_CLIENTS = 512, 512
 """Descriptors set aside for the agent itself, and for clients of its socket; an eighth of all where that is less."""
+_LEAST = 16
+"""More than one operation opens at a time."""
 _UNLIMITED = 1 << 20
 """What `RLIM_INFINITY` is taken for: fs.nr_open, unless somebody raised it."""
 
@@ -39,6 +41,17 @@ def for_ports() -> int:
     """The bound for published ports: their listeners, and what they carry."""
     most = limit()
     return most - min(_MOST_OWN, most // 8) - min(_MOST_CLIENTS, most // 8)
+
+
+def check_left() -> None:
+    """Raise Refused (limit) where there are too few left to begin something with. 1 µs."""
+    number = _UNLIMITED
+    with suppress(OSError):
+        number = os.eventfd(0, os.EFD_CLOEXEC)
+        os.close(number)
+    if number >= limit() - _LEAST:
+        text = "the agent has no descriptors left, so nothing was done: raise LimitNOFILE of its service"
+        raise Refused(Code.LIMIT, text)
 
 
 class Spare:

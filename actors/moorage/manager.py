@@ -37,12 +37,12 @@ class Manager:
         if not self._address:
             return
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-            sock.settimeout(PATIENCE)
-            try:
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+                sock.settimeout(PATIENCE)
                 sock.sendmsg([state.encode()], rights if rights[0][2] else [], 0, self._address)
-            except OSError as error:
-                log.warning("notify_failed", reason=str(error))
+        except OSError as error:
+            log.warning("notify_failed", reason=str(error))
 
     def push(self, name: str, sockets: Iterable[socket.socket]) -> None:
         """Keep copies of these in the store. They are not watched: a listener in an odd state is still ours."""
@@ -59,7 +59,11 @@ class Manager:
 
     def _barrier(self) -> None:
         """Wait until all sent so far is handled: the manager then closes the descriptor (sd_notify_barrier(3))."""
-        reader, writer = os.pipe()
+        try:
+            reader, writer = os.pipe()
+        except OSError as error:
+            log.warning("notify_failed", reason=str(error))
+            return
         try:
             try:
                 self.tell("BARRIER=1", [writer])

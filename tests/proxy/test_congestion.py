@@ -25,6 +25,19 @@ def test_a_backend_is_sent_to_without_pace(
         assert name_of(sock) == given
 
 
+def test_nothing_is_usual_without_a_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system cannot be asked, nothing is changed."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "socket", refuse)
+        assert usual() == b""
+        (backend,) = backends("tcp", "127.0.0.1", [80])
+    assert not backend.paced
+
+
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as sock:

@@ -19,6 +19,7 @@ from moorage.control.links import Collect
 from moorage.control.networks import Networks
 from moorage.control.ports import parse_all
 from moorage.control.requests import key_of
+from moorage.descriptors import check_left
 from moorage.errors import Code, Fault, MoorageError, Refused
 from moorage.model.caller import Caller
 from moorage.rpc.answers import Series
@@ -33,6 +34,14 @@ API = 1
 
 PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between tries of what was answered `unavailable`: nothing was done, and a restart takes milliseconds."""
+
+CHANGING = frozenset(
+    {
+        *("allocate", "attach", "detach", "publish", "unpublish", "release"),
+        *("create_network", "remove_network"),
+    }
+)
+"""Methods that are refused before anything is done where it could not be done to its end for want of descriptors."""
 
 Params = Mapping[str, Any]
 
@@ -72,6 +81,8 @@ class Desk:
         """
         ASKING.set(caller)
         checked = check(method, params)
+        if method in CHANGING:
+            check_left()
         handler = self._methods[method]
         return await self._unless_gone(lambda: self._patiently(handler, checked))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 
 from moorage.kernel.protocol import Kernel
 from moorage.proxy.listeners import PortBusy, open_listeners
@@ -25,8 +26,9 @@ async def check_free(kernel: Kernel, mappings: Iterable[Mapping]) -> None:
 
 async def named(kernel: Kernel, busy: PortBusy) -> PortBusy:
     """The same, saying who holds the port as far as the kernel tells."""
-    loop = asyncio.get_running_loop()
-    who = await loop.run_in_executor(None, kernel.holder, busy.proto, busy.port)
+    loop, who = asyncio.get_running_loop(), None
+    with suppress(OSError):  # without descriptors nobody can be named
+        who = await loop.run_in_executor(None, kernel.holder, busy.proto, busy.port)
     busy.text = (
         f"port {busy.port}/{busy.proto} is held by {who or 'another process of the host'}: "
         "stop it, or publish on another host port"

@@ -1,0 +1,142 @@
+"""An agent without a single descriptor, not even of its own, refuses what needs one and has changed nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents import AgentProcess, until
+from agreement import assert_agreement_on_host
+from chaos.processes import descriptors
+from chaos.starving import MOST
+from lab import HOST, Lab
+from moorage import Client, Refused
+from moorage.kernel.linux.nftables import Nftables
+
+pytestmark = pytest.mark.system
+
+LAUNCHER = Path(__file__).with_name("starving.py")
+
+
+class Starving(AgentProcess):
+    """An agent that starves for a while."""
+
+    @contextmanager
+    def starved(self) -> Iterator[None]:
+        """It has no descriptor left in the block."""
+        self.client.hello()  # which keeps its connection
+        os.kill(self.pid, signal.SIGUSR2)
+        until(lambda: descriptors(self.pid) > MOST - 50)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGUSR2)
+            until(lambda: descriptors(self.pid) <= MOST - 50)
+
+    def _argv(self) -> list[str]:
+        return [sys.executable, str(LAUNCHER), "agent", "--config", str(self._config)]
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starving]:
+    """One with a container that is attached and publishes ports, one that is not, and a network without any."""
+    with Lab() as lab, Starving(lab, tmp_path_factory.mktemp("starving"), subnet="10.0.42.1/24") as made:
+        made.client.create_network("spare", subnet="10.0.43.0/24")
+        made.client.allocate(
+            "web", netns=lab.container("web"), ports=["8080:80", "8080:80/udp", "9000-9003:80-83"]
+        )
+        made.client.allocate("loose", ports=["8081:80"])
+        lab.container("db")
+        lab.echo_server("web", "tcp", 80)
+        yield made
+
+
+OPERATIONS: dict[str, Callable[[Client, Lab], Any]] = {
+    "allocate": lambda client, _: client.allocate("new"),
+    "allocate-attached": lambda client, lab: client.allocate("new", netns=lab.path("db")),
+    "allocate-published": lambda client, _: client.allocate("new", ports=["8090:80"]),
+    "attach": lambda client, lab: client.attach("loose", netns=lab.path("db")),
+    "attach-by-name": lambda client, lab: client.attach("loose", netns=Path(lab.path("db")).name),
+    "attach-by-pid": lambda client, _: client.attach("loose", netns=f"pid:{os.getpid()}"),
+    "detach": lambda client, _: client.detach("web"),
+    "publish-tcp": lambda client, _: client.publish("loose", ["8091:80"]),
+    "publish-udp": lambda client, _: client.publish("loose", ["8091:80/udp"]),
+    "publish-automatic": lambda client, _: client.publish("loose", ["80", "80/udp"]),
+    "publish-run": lambda client, _: client.publish("loose", ["8100-8199:8100-8199"]),
+    "publish-link-local": lambda client, _: client.publish("loose", ["[fe80::1]:8092:80"]),
+    "unpublish": lambda client, _: client.unpublish("web", ["8080:80"]),
+    "release": lambda client, _: client.release("web"),
+    "release-loose": lambda client, _: client.release("loose"),
+    "create_network": lambda client, _: client.create_network("more", subnet="10.0.44.0/24"),
+    "create_network-free": lambda client, _: client.create_network("more"),
+    "remove_network": lambda client, _: client.remove_network("spare"),
+    "list": lambda client, _: client.list(),
+    "status": lambda client, _: client.status(),
+    "tree": lambda client, _: client.tree(),
+}
+
+
+def state(agent: Starving) -> tuple[Any, ...]:
+    return agent.client.list(), agent.client.networks(), descriptors(agent.pid)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation(agent: Starving, name: str) -> None:
+    """It is done, or refused as `limit` with nothing changed; no actor has died of it, and all agree afterwards."""
+    before, restarts = state(agent), agent.client.status().restarts
+    refused = None
+    with agent.starved():
+        try:
+            OPERATIONS[name](agent.client, agent.lab)
+        except Refused as error:
+            refused = error
+    if refused is not None:
+        assert refused.code == "limit", refused
+        assert state(agent)[:2] == before[:2]
+        until(lambda: state(agent)[2] <= before[2])
+    assert_agreement_on_host(agent, agent.lab)
+    assert agent.client.status().restarts == restarts
+    restore(agent)
+
+
+def restore(agent: Starving) -> None:
+    """Make it as it was, by the same operations."""
+    client, lab = agent.client, agent.lab
+    have = {each.id: each for each in client.list()}
+    if "new" in have:
+        client.release("new")
+    for each in ("web", "loose"):
+        if each not in have:
+            client.allocate(each)
+    client.unpublish("loose")
+    client.publish("loose", ["8081:80"])
+    if client.inspect("loose").netns:
+        client.detach("loose")
+    if not client.inspect("web").netns:
+        client.attach("web", netns=lab.path("web"))
+    client.publish("web", ["8080:80", "8080:80/udp", "9000-9003:80-83"])
+    names = {each.name for each in client.networks()}
+    if "more" in names:
+        client.remove_network("more")
+    if "spare" not in names:
+        client.create_network("spare", subnet="10.0.43.0/24")
+
+
+def test_repairs_wait_for_some(agent: Starving) -> None:
+    """What others change meanwhile is put right as soon as there are some, whatever was tried in between."""
+    began = agent.client.status().started
+    with agent.starved():
+        nftables = agent.lab.call("host", Nftables)
+        nftables.run("flush chain inet moorage publish")
+        nftables.close()
+        agent.lab.run("host", ["ip", "link", "set", "moorage0", "down"])
+        agent.client.hello()
+    until(lambda: agent.lab.can_reach("outside", (HOST, 8080), timeout=0.2))
+    assert agent.client.status().started == began
