@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from firewall_stand import Stand
+from moorage.kernel.linux.nfnetlink import Netlink
 from moorage.kernel.linux.nftables import Nftables
 from moorage.kernel.protocol import Forwarded
+from refusals import code_of
 
 pytestmark = pytest.mark.system
 
@@ -181,3 +183,13 @@ def test_many_bridges_are_counted(at: Stand, theirs: Nftables) -> None:
     theirs.run(chain("drop"))
     (warning,) = warnings(at, *[Forwarded(f"mg-{number}") for number in range(5)])
     assert "of mg-0, mg-1, mg-2 and 2 more by rule 1" in warning
+
+
+def test_rules_that_change_all_the_time_are_read_later(at: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no dump is whole, whoever asked is to ask again, and nobody dies of it."""
+
+    def interrupted(*_: object) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr(Netlink, "dump", interrupted)
+    assert code_of(at.lab.call, "host", at.firewall.keep_forwarding, [BRIDGE]) == "unavailable"

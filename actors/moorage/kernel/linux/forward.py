@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+from moorage.errors import Code, Refused
 from moorage.kernel.linux import nft_rules, ruleset
 from moorage.kernel.linux.forward_rules import (
     CHAIN,
@@ -42,7 +43,14 @@ class Forwarding:
         self._seen = self._fingerprints()
 
     def keep(self, bridges: Collection[Forwarded]) -> Kept:
-        """See `Firewall.keep_forwarding`."""
+        """See `Firewall.keep_forwarding`. Raises Refused (unavailable) while rules change faster than they are read."""
+        try:
+            return self._look(bridges)
+        except InterruptedError as error:
+            text = "the rules of others changed faster than they could be read: try again"
+            raise Refused(Code.UNAVAILABLE, text) from error
+
+    def _look(self, bridges: Collection[Forwarded]) -> Kept:
         self._seen = self._fingerprints()  # before it is read: what changes meanwhile is seen later
         chains, indices = nft_rules.chains(self._netlink), _indices(bridges)
         kept = [self._keep(family, _of(family, bridges), chains) for family in _FAMILIES]
