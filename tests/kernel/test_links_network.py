@@ -135,12 +135,12 @@ def test_a_name_that_is_no_bridge_is_refused(links: HostLinks) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "a/b", "a b", "a\tb", "a\0b", "a:b", "a%d", "sixteen-bytes-12", "ü" * 8]
+    "name", ["", ".", "..", "a/b", "a b", "a\tb", "a\0b", "a:b", "a%d", "sixteen-bytes-12", "ü" * 8, "vpn+"]
 )
 def test_a_name_that_no_link_may_have_is_refused(links: HostLinks, name: str) -> None:
-    """Names that the kernel would refuse or expand are refused before it is asked."""
+    """Names that the kernel would refuse or expand, or firewalls take for patterns, are refused before it is asked."""
     with pytest.raises(Refused) as caught:
-        links.ensure_network(replace(NETWORK, bridge=name))
+        links.find_bridge(name)
     assert caught.value.code == Code.INVALID
 
 
@@ -219,3 +219,19 @@ def test_a_failure_leaves_no_bridge(links: HostLinks) -> None:
     with pytest.raises(Exception, match="failed to set up the bridge"):
         links.ensure_network(replace(NETWORK, gateway="224.0.0.1"))
     assert links.find_bridge("moorage0") is None
+
+
+def test_an_adopted_bridge_that_became_the_way_out_is_told(links: HostLinks) -> None:
+    """Nobody makes a network of the way out; where a route makes one of a network's bridge, that is a warning."""
+    links.ip("link", "add", "br9", "type", "bridge")
+    links.ip("address", "add", "10.9.0.1/24", "dev", "br9")
+    network = Network("lan", "br9", "10.9.0.0/24", "10.9.0.1", adopted=True)
+    assert links.reconcile([network], []).warnings == []
+    links.ip("route", "replace", "default", "via", "10.9.0.2", "dev", "br9")
+    (warning,) = links.reconcile([network], []).warnings
+    assert (
+        "the bridge br9 of the network lan is this host's own way out (route default via 10.9.0.2 dev"
+        in warning
+    )
+    links.ip("route", "del", "default", "via", "10.9.0.2", "dev", "br9")
+    assert links.reconcile([network], []).warnings == []

@@ -9,6 +9,7 @@ from moorage.errors import Code, Refused
 from moorage.kernel.protocol import WayOut
 from moorage.model.caller import Caller
 from moorage.model.public import is_public
+from moorage.values import Network
 
 
 def check_adopter(caller: Caller | None, bridge: str) -> None:
@@ -56,3 +57,15 @@ def check_subnet(subnet: str, ways: Iterable[WayOut]) -> None:
                 f"the subnet {subnet} has this host's own way out in it (route {way.text}), which a network would cut: "
                 "choose a subnet that is free",
             )
+
+
+def cut_off(networks: Iterable[Network], ways: Iterable[WayOut]) -> list[str]:
+    """A sentence for each network on a bridge that was the host's own way out before, or has become it."""
+    routes = {way.device: way.text for way in ways}
+    return [
+        f"the bridge {each.bridge} of the network {each.name} is this host's own way out "
+        f"(route {routes[each.bridge]}), and answers to the host are dropped there: make the network on another "
+        "bridge, or lead the route over another link"
+        for each in networks
+        if each.adopted and each.bridge in routes
+    ]

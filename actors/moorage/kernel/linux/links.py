@@ -21,6 +21,7 @@ from moorage.kernel.linux.veth import Veths
 from moorage.kernel.linux.watch import Watch
 from moorage.kernel.protocol import NOBODY, Bridge, Maker, Namespace, Occupied, Reconciled, WayOut
 from moorage.model.caller import Caller
+from moorage.model.link_names import WANTED, is_link_name
 from moorage.threads import Lost
 from moorage.values import Interface, Network
 
@@ -78,8 +79,10 @@ class LinuxLinks:
     def find_bridge(self, name: str) -> Bridge | None:
         """The bridge of that name; None when no link has it.
 
-        Raises Refused (invalid) when the link is not a bridge.
+        Raises Refused (invalid) when the link is not a bridge, or when none that we make may have that name.
         """
+        if not is_link_name(name):
+            raise Refused(Code.INVALID, f"{name!r} is no name for a bridge, which must be {WANTED}")
         link = self._bridges.find(name)
         if link is None:
             return None

@@ -8,7 +8,6 @@ that the user can neither trace nor signal it, which a thread that became the us
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import platform
 import threading
@@ -48,12 +47,12 @@ def look(path: str, caller: Caller | None) -> int:
     """A descriptor (O_PATH) of what is at `path`: nothing was opened, and whatever is there has noticed nothing.
 
     `caller` is whose rights count, None for the agent's own. Links of /proc that lead out of it (`/proc/N/root`) are
-    followed for the agent alone. Raises OSError (ELOOP for such a link), MissingRightsError, TimeoutError where a file
-    system does not answer.
+    followed for the agent alone. Raises OSError (ELOOP for such a link), MissingRightsError, TimeoutError with a reason
+    where a file system does not answer.
     """
     _hanging[:] = [thread for thread in _hanging if thread.is_alive()]
     if len(_hanging) >= HANGING:
-        raise TimeoutError(f"{HANGING} looks wait for file systems that do not answer")
+        raise TimeoutError(f"{HANGING} others wait for file systems that do not answer")
     before = _libc.prctl(_GET_DUMPABLE, 0, 0, 0, 0)
     try:
         return _in_time(lambda: _open(path, caller))
@@ -106,13 +105,16 @@ def _in_time(work: Callable[[], int]) -> int:
                 os.close(found)
 
     thread = Helper("moorage-lookup", lambda: tell(work()), tell)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:  # there are no more threads to be had
+        raise TimeoutError(str(error)) from None
     thread.join(PATIENCE)
     with lock:
         late.set()
     if not outcome:
         _hanging.append(thread)
-        raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        raise TimeoutError("its file system does not answer")
     found = outcome[0]
     if isinstance(found, int):
         return found

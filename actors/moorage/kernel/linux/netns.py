@@ -30,6 +30,7 @@ _NAMES = "pid:N, or a name under /run/netns"
 _INSTEAD = f"name a path that this user can reach, {_NAMES}"
 _NSFS = 0x6E736673  # NSFS_MAGIC of linux/magic.h
 _SHOWN = 200
+_OPENING = "open a network namespace"
 _HERE = "/proc/thread-self/ns/net"  # /proc/self is the main thread's, wherever this one is
 
 # Python has os.setns from 3.12 on; pyroute2's looks libc up by running programs.
@@ -118,7 +119,10 @@ def _reopened(looked: int, path: str) -> int:
     described = (ctypes.c_long * 64)()  # struct statfs, which begins with the type and is shorter everywhere
     if _libc.fstatfs(looked, described) or described[0] != _NSFS:
         raise Refused(Code.INVALID, f"{_shown(path)} is not a network namespace")
-    return os.open(f"/proc/self/fd/{looked}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.open(f"/proc/self/fd/{looked}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise limit(_OPENING, error) or _unreadable(path, None, error) from error
 
 
 def _look(path: str, caller: Caller | None) -> int:
@@ -135,12 +139,11 @@ def _look(path: str, caller: Caller | None) -> int:
             f"{_shown(path)} cannot be looked at as {_as_whom(caller)}: that needs CAP_SETUID and CAP_SETGID"
         )
         raise Refused(Code.DENIED, f"{text}; name {_NAMES}") from None
-    except TimeoutError:
-        raise Refused(
-            Code.UNAVAILABLE, f"the file system of {_shown(path)} does not answer: {_INSTEAD}"
-        ) from None
+    except TimeoutError as error:
+        text = f"{_shown(path)} cannot be looked at now ({error}): {_INSTEAD}"
+        raise Refused(Code.UNAVAILABLE, text) from None
     except (OSError, ValueError) as error:
-        full = limit("open a network namespace", error) if isinstance(error, OSError) else None
+        full = limit(_OPENING, error) if isinstance(error, OSError) else None
         raise full or _unreadable(path, caller, error) from error
 
 

@@ -9,9 +9,11 @@ from moorage.kernel.linux import marks, names, netns
 from moorage.kernel.linux.bridge import Bridges, fitted
 from moorage.kernel.linux.hindrances import hindrances
 from moorage.kernel.linux.repairs import Repairs
+from moorage.kernel.linux.routes import ways_out
 from moorage.kernel.linux.rtdump import Link, Reader
 from moorage.kernel.linux.veth import Veths, namespace_of, unfit_flags
 from moorage.kernel.protocol import Reconciled
+from moorage.model.adopting import cut_off
 from moorage.model.link_names import can_be_said
 from moorage.values import Interface, Network
 
@@ -63,6 +65,9 @@ class Audit:
     def _warnings(self, networks: Collection[Network], links: Collection[Link]) -> list[str]:
         bridges = [network.bridge for network in networks]
         failures = [_unrepaired(what, text) for what, text in self._failures.items()]
+        adopted = [network for network in networks if network.adopted]
+        ways = ways_out(self._reader) if adopted else ()
+        failures += cut_off(adopted, ways)
         return [*hindrances(links, self._reader.addresses(), bridges), *failures, *self._repairs.fights()]
 
     def _ensure_network(self, network: Network) -> list[str]:
