@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from ipaddress import ip_address
 from socket import AF_INET, AF_INET6
 from types import TracebackType
@@ -13,6 +13,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import netns, rtbatch
+from moorage.kernel.linux.policy import ways
 from moorage.kernel.linux.readiness import await_addresses
 from moorage.kernel.linux.rtdump import Link, Reader
 from moorage.kernel.linux.rtnetlink import IFA_F_NODAD, ignoring, open_iproute
@@ -44,6 +45,7 @@ def _places(interface: Interface) -> Iterator[_Place]:
 class Container:
     """Sockets inside the namespace behind `fd`; the thread itself is there for moments. A context manager.
 
+    `links` is how many links it had, `lo` included, when it was settled.
     What is right is left alone, so that a look costs no request (0.2 ms) and wakes nobody.
     """
 
@@ -56,6 +58,7 @@ class Container:
             self._reads = netns.route_socket()
         self._reader = Reader(self._reads)
         self._requests: Any = None
+        self.links = 0
 
     def __enter__(self) -> Self:
         return self
@@ -91,18 +94,39 @@ class Container:
 
     def settle(self, interface: Interface, network: Network) -> list[str]:
         """Make link, addresses and routes what `interface` says; returns a sentence for each change."""
-        link = self._reader.link(interface.ifname or "")
+        links = {link.name: link for link in self._reader.links()}
+        link, self.links = links.get(interface.ifname or ""), len(links)
         if link is None:
             raise Refused(
                 Code.NOT_FOUND, f"{interface.ifname} of {interface.id} is gone from {interface.netns}"
             )
-        done = self._settle_link(interface, network, link)
+        done = self._settle_link(interface, network, link, links.get("lo"))
         for place in _places(interface):
             done += self._add_address(link, place)
             done += self._add_route(link, place)
         if done:
             await_addresses(self._reader, link.ifindex)
         return [f"{interface.id}: {sentence}" for sentence in done]
+
+    def count_links(self) -> int:
+        """How many there are, `lo` included."""
+        return len(self._reader.links())
+
+    def settle_ways(self, interfaces: Collection[Interface]) -> ways.Settled:
+        """Have these, all of ours that are here, answer by the link that they are asked by, if there is another."""
+        found = [
+            ways.Way(place.address, place.gateway, link.ifindex)
+            for interface in interfaces
+            if (link := self._reader.link(interface.ifname or "")) is not None
+            for place in _places(interface)
+        ]
+        return ways.settle(self._reader, self._reads, found)
+
+    def way_out(self, interface: Interface) -> None:
+        """Give the link of an interface its default routes again, where what stood in the way is gone."""
+        if (link := self._reader.link(interface.ifname or "")) is not None:
+            for place in _places(interface):
+                self._add_route(link, place)
 
     @property
     def _ip(self) -> Any:
@@ -111,10 +135,11 @@ class Container:
             self._requests = open_iproute(netns.open_socket(self._fd))
         return self._requests
 
-    def _settle_link(self, interface: Interface, network: Network, link: Link) -> list[str]:
+    def _settle_link(
+        self, interface: Interface, network: Network, link: Link, loopback: Link | None
+    ) -> list[str]:
         with netns.inside(self._fd):
             _settle_sysctls(interface)
-        loopback = self._reader.link("lo")
         if loopback is not None and not loopback.up:
             self._ip.link("set", index=loopback.ifindex, state="up")
         change: dict[str, str | int] = {}

@@ -24,7 +24,7 @@ _HAIRPIN = 4  # IFLA_BRPORT_MODE
 _ADDR_GEN_MODE = 8  # IFLA_INET6_ADDR_GEN_MODE
 _NO_ADDRESS = b"\1"  # IN6_ADDR_GEN_MODE_NONE
 _IFA_ADDRESS, _IFA_LOCAL, _NODAD = 1, 2, 0x02
-_TO, _OIF, _GATEWAY, _TABLE = 1, 4, 5, 15  # RTA_*
+_TO, _OIF, _GATEWAY, _PRIORITY, _TABLE = 1, 4, 5, 6, 15  # RTA_*
 _MAIN, _STATIC, _UNICAST = 254, 4, 1  # RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST
 _ELSEWHERE, _ON_LINK = 252, 253  # RT_TABLE_COMPAT: an attribute says which; RT_SCOPE_LINK
 _DST = 1  # NDA_DST
@@ -112,14 +112,27 @@ def new_default_route(index: int, gateway: str) -> Request:
     return Request(_NEWROUTE, _CREATE | _EXCLUSIVE, body)
 
 
-def new_route(index: int, subnet: str, table: int, origin: int) -> Request:
-    """Route `subnet` out of a link, to neighbours there, by a table of its own; `origin` is an RTPROT_*."""
-    return Request(_NEWROUTE, _CREATE | _EXCLUSIVE, _route(index, subnet, table, origin))
+class TableRoute(NamedTuple):
+    """A route of a table of ours, out of a link; without a gateway ("") to neighbours there.
+
+    `priority` is its metric, 0 for the kernel's choice.
+    """
+
+    table: int
+    link: int
+    subnet: str
+    gateway: str = ""
+    priority: int = 0
 
 
-def delete_route(index: int, subnet: str, table: int) -> Request:
-    """Delete such a route; ESRCH where there is none."""
-    return Request(_DELROUTE, 0, _route(index, subnet, table, 0))
+def new_route(route: TableRoute, origin: int) -> Request:
+    """Add it; EEXIST for one that is there. `origin` is an RTPROT_*."""
+    return Request(_NEWROUTE, _CREATE | _EXCLUSIVE, _route(route, origin))
+
+
+def delete_route(route: TableRoute) -> Request:
+    """Delete it; ESRCH for one that is not there."""
+    return Request(_DELROUTE, 0, _route(route, 0))
 
 
 def forget_neighbour(index: int, address: str) -> Request:
@@ -143,14 +156,15 @@ def _acknowledged(data: bytes) -> dict[int, int]:
     }
 
 
-def _route(index: int, subnet: str, table: int, origin: int) -> bytes:
-    to = ip_network(subnet)
-    scope = _ON_LINK if to.version == 4 else 0
-    body = struct.pack(
-        "=BBBBBBBBI", _family(subnet), to.prefixlen, 0, 0, _ELSEWHERE, origin, scope, _UNICAST, 0
-    )
-    body += attribute(_TO, to.network_address.packed) + _number(_OIF, index)
-    return body + _number(_TABLE, table)
+def _route(route: TableRoute, origin: int) -> bytes:
+    to = ip_network(route.subnet)
+    scope = _ON_LINK if to.version == 4 and not route.gateway else 0
+    kind = (_ELSEWHERE, origin, scope, _UNICAST)
+    body = struct.pack("=BBBBBBBBI", _family(route.subnet), to.prefixlen, 0, 0, *kind, 0)
+    body += attribute(_TO, to.network_address.packed) + _number(_OIF, route.link)
+    body += attribute(_GATEWAY, ip_address(route.gateway).packed) if route.gateway else b""
+    body += _number(_PRIORITY, route.priority) if route.priority else b""
+    return body + _number(_TABLE, route.table)
 
 
 def _link(index: int, *, up: bool = False) -> bytes:

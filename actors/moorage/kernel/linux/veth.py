@@ -8,6 +8,7 @@ from moorage.errors import Code, Refused
 from moorage.kernel.linux import marks, names, netns, rtbatch
 from moorage.kernel.linux.announce import Announcer
 from moorage.kernel.linux.container import Container
+from moorage.kernel.linux.inside import Inside
 from moorage.kernel.linux.readiness import await_addresses, await_forwarding
 from moorage.kernel.linux.remover import Remover
 from moorage.kernel.linux.rtdump import Link
@@ -38,6 +39,7 @@ class Veths:
         self._remover = Remover()
         self._macs: dict[str, str] = {}
         self._settled: dict[str, int] = {}
+        self._inside = Inside()
 
     def close(self) -> None:
         """Give back sockets and threads; the pairs stay."""
@@ -66,6 +68,7 @@ class Veths:
         self, interface: Interface, network: Network, bridge: Link, port: Link, container: Container
     ) -> list[str]:
         done = self._settle_port(interface, network, bridge, port) + container.settle(interface, network)
+        done += self._inside.enter(interface, container)
         self._settled[interface.id] = port.ifindex
         if done:
             self._await(network, bridge, port)
@@ -100,6 +103,7 @@ class Veths:
         if link is not None and (link.ifindex == settled or _has_our_alias(link, interface_id)):
             with refusing(f"detach {interface_id}"):
                 self._delete(link)
+        self._inside.leave(interface_id)
 
     def _make(self, interface: Interface, network: Network, bridge: Link, fd: int) -> None:
         self._create(interface, network, bridge, fd)
@@ -109,6 +113,7 @@ class Veths:
             stale = self._raise(interface, bridge, port)
             with Container(fd, fresh=interface) as container:
                 if container.configure(interface, port.peer):
+                    self._inside.arrive(interface, port.peer, container)
                     self._settled[interface.id] = port.ifindex
                     self._await(network, bridge, port)
                 else:

@@ -13,8 +13,8 @@ from moorage.threads import Helper, Lost
 
 _SOL_NETLINK = 270
 _ADD_MEMBERSHIP, _ALL_NSID = 1, 8  # linux/netlink.h
-_GROUPS = (1, 5, 7, 9, 11, 24, 25)
-"""RTNLGRP_* of linux/rtnetlink.h: link, addresses and routes of IPv4 and of IPv6, netconf of both."""
+_GROUPS = (1, 5, 7, 8, 9, 11, 19, 24, 25)
+"""RTNLGRP_* of linux/rtnetlink.h: link, and of IPv4 and IPv6 addresses, routes, rules and netconf."""
 _BUFFER = 1 << 20
 
 

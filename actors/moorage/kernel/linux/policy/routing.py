@@ -15,6 +15,7 @@ from moorage.kernel.linux.policy import rules, strict
 from moorage.kernel.linux.policy.marking import Marking
 from moorage.kernel.linux.policy.plan import NETWORKS, Plan, plan
 from moorage.kernel.linux.policy.rules import Rule
+from moorage.kernel.linux.rtbatch import TableRoute
 from moorage.kernel.linux.rtdump import Reader
 from moorage.kernel.linux.rtnetlink import OURS
 from moorage.kernel.protocol import Kept
@@ -145,8 +146,10 @@ class PolicyRouting:
             if _family(subnet) in families and (index := _index(bridge))
         }
         missing, left = sorted(wanted - present.routes), sorted(present.routes - wanted)
-        self._run(errno.EEXIST, (rtbatch.new_route(index, to, NETWORKS, OURS) for to, index in missing))
-        self._run(errno.ESRCH, (rtbatch.delete_route(index, to, NETWORKS) for to, index in left))
+        self._run(
+            errno.EEXIST, (rtbatch.new_route(TableRoute(NETWORKS, index, to), OURS) for to, index in missing)
+        )
+        self._run(errno.ESRCH, (rtbatch.delete_route(TableRoute(NETWORKS, index, to)) for to, index in left))
         return [f"the route to {subnet} of table {NETWORKS} was missing" for subnet, _ in missing]
 
     def _uplinks(self, reader: Reader) -> tuple[strict.Uplink, ...]:
