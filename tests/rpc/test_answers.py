@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.rpc.answers import PIECE, Packed, Series, packed, pieces, plain, weigh
+from moorage.model.pieces import Piece, whole
+from moorage.rpc.answers import PIECE, Packed, Series, pieces, plain, remembered, weigh
 from moorage.rpc.codec import Response
 from moorage.rpc.wire import interface_to_wire
 from moorage.values import Interface, Mapping
@@ -33,6 +34,8 @@ ANSWERS: list[tuple[Any, Any]] = [
     (published(3), interface_to_wire(published(3))),
     (Series([]), []),
     (Series([1, 2, 3], str), ["1", "2", "3"]),
+    (Packed((msgpack.packb({"a": 1})[:2], Piece(msgpack.packb({"a": 1})[2:]))), {"a": 1}),
+    (published(500), interface_to_wire(published(500))),
     (Series([WEB, published(2)]), [interface_to_wire(WEB), interface_to_wire(published(2))]),
 ]
 
@@ -42,7 +45,7 @@ def test_an_answer_is_what_it_tells(answer: Any, value: Any) -> None:
     """In pieces, packed whole, or in this process, it is the same value."""
     made = b"".join(pieces(Response(7, None, answer)))
     assert msgpack.unpackb(made) == [1, 7, None, value]
-    assert msgpack.unpackb(packed(answer)) == value
+    assert msgpack.unpackb(whole(remembered(answer))) == value
     assert plain(answer) == value
 
 
@@ -73,3 +76,19 @@ def test_what_waits_weighs_little() -> None:
     assert weigh(Series([published(1000)] * 10)) < 1000
     assert weigh(published(1000)) < 10_000
     assert weigh(Packed(bytes(5000))) > 5000
+
+
+def test_what_two_answers_have_in_common_is_in_the_same_pieces() -> None:
+    """A port more, one less in the middle, or another place: nearly all pieces are those of the answer before."""
+    before = published(5000)
+    changed = [
+        published(5001),
+        replace(before, ports=before.ports[:2000] + before.ports[2001:]),
+        replace(before, netns="/run/netns/web", ifname="eth0"),
+    ]
+    pieces_of = [
+        {part for part in remembered(each) if isinstance(part, Piece)} for each in (before, *changed)
+    ]
+    assert len(pieces_of[0]) > 40
+    for each in pieces_of[1:]:
+        assert len(each - pieces_of[0]) <= 2

@@ -23,7 +23,7 @@ from moorage.kernel.protocol import Kernel
 from moorage.model.interfaces import without
 from moorage.model.port_spec import PROTOCOLS
 from moorage.model.port_table import HostPorts
-from moorage.rpc.answers import Packed, packed
+from moorage.rpc.answers import Packed, remembered
 from moorage.store.operations import (
     Already,
     Commit,
@@ -114,7 +114,7 @@ class Change:
         return self._before is not None and not self._new and is_ in {None, _place(self._before)}
 
     async def _commit(self, operation: Operation, key: RequestKey | None, reply: Any) -> Any:
-        commit = Commit((operation,), key, packed(reply) if key else b"")
+        commit = Commit((operation,), key, remembered(reply) if key else b"")
         return await self._address("journal").ask(Append(commit, self._author))
 
     async def _follow(self) -> None:
@@ -161,7 +161,7 @@ class Change:
             if self._before is None
             else PutInterface(self._before, gives_back=True)
         )
-        forget = (ForgetRequest(key.request),) if key else ()
+        forget = (ForgetRequest(key.request, key.uid),) if key else ()
         await persist(self._address("journal"), Append(Commit((back, *forget)), self._author))
         who = (self._address, self._author, self._kernel)
         reverse = Change(*who, self._network, before=self._after, after=self._before)

@@ -25,6 +25,7 @@ from moorage.model.caller import Caller
 from moorage.rpc.answers import Series
 from moorage.rpc.schema import check
 from moorage.rpc.wire import network_to_wire, status_to_wire
+from moorage.store.operations import TRUSTED, RequestKey
 from moorage.supervision.directory import Address, Entry
 from moorage.supervision.messages import Crash, Start
 from moorage.values import GATEWAY, ActorInfo, Hello, Network, Status
@@ -123,7 +124,7 @@ class Desk:
         network = params.get("network", "default")
         key = key_of("allocate", params)
         message = messages.Allocate(network, ports=specs, source=source, key=key, caller=ASKING.get(), **rest)
-        return await self._ask_interface(params.get("id") or _new_id(params.get("request")), message)
+        return await self._ask_interface(params.get("id") or _new_id(key), message)
 
     async def _attach(self, params: Params) -> Any:
         message = messages.Attach(
@@ -224,8 +225,9 @@ def _actor_to_wire(entry: Entry) -> dict[str, Any]:
     return asdict(ActorInfo(e.name, e.parent, e.kind, e.state, e.restarts, e.mailbox, e.since))
 
 
-def _new_id(request: str | None) -> str:
+def _new_id(key: RequestKey | None) -> str:
     """An id nobody asked for: the same one when a request is repeated, so that one actor sees both."""
-    if request is None:
+    if key is None:
         return f"i{secrets.token_hex(8)}"
-    return f"i{hashlib.blake2b(request.encode(), digest_size=8).hexdigest()}"
+    whose = b"" if key.uid == TRUSTED else key.uid.to_bytes(4, "big")
+    return f"i{hashlib.blake2b(key.request.encode(), digest_size=8, salt=whose).hexdigest()}"

@@ -32,7 +32,7 @@ from moorage.kernel.protocol import Namespace
 from moorage.model.caller import Caller
 from moorage.model.interfaces import differences
 from moorage.model.port_spec import PROTOCOLS, PortSpec
-from moorage.rpc.answers import Packed, packed
+from moorage.rpc.answers import Packed, remembered
 from moorage.store.operations import Already, Commit, RequestKey
 from moorage.supervision.loop import LoopActor
 from moorage.values import NEVER, Interface, Network
@@ -252,7 +252,7 @@ class InterfaceActor(LoopActor):
         """Give an answer that changed nothing, the first one again if the request is repeated."""
         if key is None:
             return reply
-        append = Append(Commit((), key, packed(reply)), self.actor_urn)
+        append = Append(Commit((), key, remembered(reply)), self.actor_urn)
         outcome = await self.address("journal").ask(append)
         return Packed(outcome.reply) if isinstance(outcome, Already) else reply
 

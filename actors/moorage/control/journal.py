@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 from moorage.control.context import Context
 from moorage.control.recovery import claim_links, maker_of, open_store
 from moorage.errors import Code, Fault, Refused
+from moorage.model.pieces import Reply
 from moorage.store import Commit, Damaged, Outcome, RequestKey, Store, Untrusted, is_damage
 from moorage.supervision.actor import ThreadActor
 from moorage.supervision.policy import Hopeless
@@ -45,7 +46,7 @@ class Opened(NamedTuple):
 
     interface: Interface | None
     network: Network | None
-    reply: bytes | None
+    reply: Reply | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from moorage.model.adopting import check_adopter, check_bridge, check_subnet, ch
 from moorage.model.caller import Caller
 from moorage.model.link_names import LONGEST
 from moorage.model.subnets import CANDIDATES, check_free, choose, parse_subnet
-from moorage.rpc.answers import Packed, packed
+from moorage.rpc.answers import Packed, remembered
 from moorage.rpc.checks import MTU6_MIN, MTU_MAX, MTU_MIN
 from moorage.rpc.wire import network_to_wire
 from moorage.store.operations import (
@@ -119,7 +119,7 @@ class Networks:
         return reply
 
     async def _append(self, operation: PutNetwork | DropNetwork, key: RequestKey | None, reply: Any) -> Any:
-        commit = Commit((operation,), key, packed(reply) if key else b"")
+        commit = Commit((operation,), key, remembered(reply) if key else b"")
         return await self._address("journal").ask(Append(commit, AUTHOR))
 
     async def _make(self, network: Network, key: RequestKey | None) -> None:
@@ -128,7 +128,7 @@ class Networks:
             await self._address("port-mapper").ask(settle_network(network))
             await self._address("allocators").ask(Start(allocator_child(self._context, network)))
         except MoorageError:
-            forget = (ForgetRequest(key.request),) if key else ()
+            forget = (ForgetRequest(key.request, key.uid),) if key else ()
             undo = Commit((DropNetwork(network.name), *forget))
             await persist(self._address("journal"), Append(undo, AUTHOR))
             with suppress(MoorageError):

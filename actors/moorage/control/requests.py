@@ -8,16 +8,19 @@ from typing import Any
 
 import msgpack
 
-from moorage.store.operations import RequestKey
+from moorage.control.context import ASKING
+from moorage.store.operations import TRUSTED, RequestKey
 
 
 def key_of(method: str, params: Mapping[str, Any]) -> RequestKey | None:
-    """The key of a request that brings its own string; None for one that does not."""
+    """The key of a request, of whoever asks, that brings its own string; None for one that does not."""
     request = params.get("request")
     if request is None:
         return None
     rest = {name: value for name, value in params.items() if name != "request"}
-    return RequestKey(request, method, hashlib.blake2b(_canonical(rest), digest_size=16).digest())
+    caller = ASKING.get(None)
+    digest = hashlib.blake2b(_canonical(rest), digest_size=16).digest()
+    return RequestKey(request, method, digest, TRUSTED if caller is None else caller.uid)
 
 
 def _canonical(params: Mapping[str, Any]) -> bytes:

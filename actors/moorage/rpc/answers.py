@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgpack
 
+from moorage.model.pieces import Piece, Reply, grouped, parts, whole
 from moorage.rpc.codec import Response
 from moorage.rpc.wire import interface_to_wire, interface_without_parts, mapping_to_wire
 from moorage.values import Interface
@@ -17,16 +18,18 @@ PIECE: Final = 1 << 15
 
 FEW: Final = 8
 """Ports, and labels, that are packed together: most interfaces have no more."""
+LITTLE: Final = 512
+"""Characters of labels that are remembered with each answer, and not apart for all."""
 
 
 class Packed:
     """An answer that is bytes already: one that was remembered."""
 
-    __slots__ = ("__weakref__", "data")
+    __slots__ = ("reply",)
 
-    def __init__(self, data: bytes) -> None:
-        """Hold the MessagePack value `data`."""
-        self.data = data
+    def __init__(self, reply: Reply) -> None:
+        """Hold a MessagePack value, or its parts."""
+        self.reply = reply
 
 
 class Series:
@@ -48,16 +51,26 @@ def pieces(response: Response) -> Iterator[bytes]:
         yield msgpack.packb([1, response.msgid, response.error, response.result])
 
 
-def packed(answer: Any) -> bytes:
-    """An answer as bytes, for whoever remembers it."""
-    return b"".join(_chunks(answer))
+def remembered(answer: Any) -> Reply:
+    """An answer for whoever remembers it, in parts of which another one may have some too."""
+    if not isinstance(answer, Interface):
+        return b"".join(_chunks(answer))
+    if len(answer.ports) <= FEW and sum(map(len, answer.labels.values())) <= LITTLE:
+        return _PACKER.pack(interface_to_wire(answer))  # type: ignore[no-any-return]  # msgpack has no types
+    rest = {**interface_without_parts(answer)}
+    head = _PACKER.pack_map_header(len(rest) + 2) + b"".join(
+        _PACKER.pack(key) + _PACKER.pack(value) for key, value in rest.items()
+    )
+    labels = _PACKER.pack("labels") + _PACKER.pack(dict(answer.labels))
+    ports = _PACKER.pack("ports") + _PACKER.pack_array_header(len(answer.ports))
+    return head, Piece(labels), ports, *grouped(_PACKER.pack(mapping_to_wire(m)) for m in answer.ports)
 
 
 def plain(answer: Any) -> Any:
     """An answer in wire values, for whoever is not at a socket."""
     match answer:
         case Packed():
-            return msgpack.unpackb(answer.data)
+            return msgpack.unpackb(whole(answer.reply))
         case Series():
             return [plain(answer.make(member)) for member in answer.members]
         case Interface():
@@ -68,8 +81,10 @@ def plain(answer: Any) -> Any:
 def weigh(answer: Any) -> int:
     """Bytes that an answer holds while it waits, about; what it refers to is others' too."""
     match answer:
-        case Packed():
-            return 256 + len(answer.data)
+        case Packed(reply=bytes() as data):
+            return 256 + len(data)
+        case Packed(reply=reply):
+            return 256 + sys.getsizeof(reply)
         case Series():
             return 256 + sys.getsizeof(answer.members)
         case Interface():
@@ -89,8 +104,9 @@ def _gathered(chunks: Iterable[bytes], begun: bytearray) -> Iterator[bytes]:
 
 def _chunks(answer: Any) -> Iterator[bytes]:
     match answer:
-        case Packed(data=data):
-            yield from (data[at : at + PIECE] for at in range(0, len(data), PIECE))
+        case Packed():
+            for part in parts(answer.reply):
+                yield from (part[at : at + PIECE] for at in range(0, len(part), PIECE))
         case Series():
             yield _PACKER.pack_array_header(len(answer.members))
             for member in answer.members:

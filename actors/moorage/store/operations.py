@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from moorage.errors import Code, Refused
+from moorage.model.pieces import Reply
 from moorage.values import Interface, Network
+
+TRUSTED = 0
+"""The uid under which root's requests are remembered, and those of the agent's own user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ class ForgetRequest:
     """Forget a request, so that it may be tried again."""
 
     request: str
+    uid: int = TRUSTED
 
 
 Release = DropInterface | DropNetwork | ForgetSysctls | Unreserve | ForgetRequest
@@ -96,6 +101,8 @@ class RequestKey(NamedTuple):
     method: str
     digest: bytes
     """Of the parameters."""
+    uid: int = TRUSTED
+    """Whose it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +111,7 @@ class Commit:
 
     operations: tuple[Operation, ...]
     request: RequestKey | None = None
-    reply: bytes = b""
+    reply: Reply = b""
 
     @property
     def releases(self) -> bool:
@@ -128,7 +135,7 @@ class Done:
 class Already:
     """The request was done before; nothing was done now."""
 
-    reply: bytes
+    reply: Reply
     """The first answer."""
 
 

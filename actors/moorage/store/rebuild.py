@@ -65,7 +65,7 @@ def rebuild(
             [Remember(*each) for each in {**sysctls, **known.sysctls}.items()],
             Reserve(tuple(known.reserved)),
         )
-        new.take_requests(known.requests)
+        new.take_requests(known.requests, known.pieces)
         taken = take_up(new, networks, interfaces)
     finally:
         new.close()

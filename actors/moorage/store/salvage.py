@@ -13,6 +13,7 @@ from moorage.errors import Fault
 from moorage.store.failures import UNREADABLE
 from moorage.store.reader import ATTACHED, BOOT, STATE, read_interface, read_network
 from moorage.store.records import check, open_text
+from moorage.store.requests import FORMER, check_request
 from moorage.values import Interface, Network
 
 Row = tuple[Any, ...]
@@ -31,6 +32,8 @@ class Salvage:
     reserved: set[int] = field(default_factory=set)
     requests: list[Row] = field(default_factory=list)
     """Rows of the table `requests` without their sequence numbers, in the order of arrival."""
+    pieces: list[Row] = field(default_factory=list)
+    """Rows of the table `pieces` without how often they are used."""
     damaged: int = 0
 
 
@@ -67,7 +70,12 @@ def _read(connection: sqlite3.Connection, found: Salvage) -> None:
     found.interfaces = intact("interfaces", "seq", "id, body, crc", read_interface)
     found.sysctls = dict(intact("sysctls", "path", "path, value, crc", _sysctl))
     found.reserved = set(intact("reserved", "port", "port, crc", _reserved))
-    found.requests = intact("requests", "seq", "request, method, digest, reply, time, crc", _request)
+    known = {row[1] for row in connection.execute("PRAGMA table_info(requests)")}
+    whose = "uid, shape" if "shape" in known else f"-1, {FORMER}"
+    found.requests = intact(
+        "requests", "seq", f"request, method, digest, reply, {whose}, time, crc", _request
+    )
+    found.pieces = intact("pieces", "id", "id, uid, hash, body, crc", _piece)
 
 
 def _rows(connection: sqlite3.Connection, table: str, key: str, columns: str) -> Iterator[Row]:
@@ -102,6 +110,12 @@ def _reserved(row: Row) -> int:
 
 
 def _request(row: Row) -> Row:
-    request, method, digest, reply, time, crc = row
-    check(f"request {request!r}", crc, request, method, digest, reply)
-    return request, method, digest, reply, float(time), crc
+    *columns, time, crc = row
+    check_request(tuple(columns), crc)
+    return *columns, float(time), crc
+
+
+def _piece(row: Row) -> Row:
+    number, uid, digest, body, crc = row
+    check(f"piece {number} of an answer", crc, uid, digest, body)
+    return row

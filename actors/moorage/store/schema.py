@@ -10,7 +10,7 @@ from moorage.store.records import Damaged
 
 APPLICATION = 0x6D6F6F72
 """`application_id` in the file's header, "moor"."""
-VERSION = 4
+VERSION = 5
 """`user_version` in the file's header; `upgrade` knows the earlier ones."""
 
 PAGE = 4096
@@ -54,6 +54,19 @@ CREATE TABLE macs(
 """
 """Not unique: what is there already stays, also where an earlier version gave a MAC to two."""
 
+PIECES = """
+CREATE TABLE pieces(
+    id INTEGER PRIMARY KEY,
+    uid INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    body BLOB NOT NULL,
+    crc INTEGER NOT NULL,
+    uses INTEGER NOT NULL,
+    UNIQUE(uid, hash)
+);
+"""
+"""Of remembered answers. `uses` is how often those of `uid` have it."""
+
 TABLES = f"""
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE networks(name TEXT PRIMARY KEY, body BLOB NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;
@@ -92,8 +105,11 @@ CREATE TABLE requests(
     digest BLOB NOT NULL,
     reply BLOB NOT NULL,
     time REAL NOT NULL,
-    crc INTEGER NOT NULL
+    crc INTEGER NOT NULL,
+    uid INTEGER NOT NULL DEFAULT -1,
+    shape INTEGER NOT NULL DEFAULT 0
 );
+{PIECES}
 CREATE TABLE quarantine(
     network TEXT NOT NULL,
     address TEXT NOT NULL,

@@ -6,9 +6,10 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from moorage.errors import Refused
+from moorage.model.pieces import Reply
 from moorage.store import directory as directories
 from moorage.store.ballast import Ballast
 from moorage.store.failures import fault, is_full, no_space, refusing
@@ -122,8 +123,9 @@ class Store(Reader):
         with refusing(self._directory):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                yield
-                self._connection.execute("COMMIT")
+                with self._requests.kept_or_undone():
+                    yield
+                    self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
@@ -138,17 +140,17 @@ class Store(Reader):
         """Give the state another id, in the block of `one_transaction`."""
         self.id = self._writer.identify(state)
 
-    def recall(self, key: RequestKey) -> bytes | None:
+    def recall(self, key: RequestKey) -> Reply | None:
         """The answer to a request that was done, None when it is new.
 
         Raises Refused: exists when the same string came with another method or other parameters.
         """
         return self._requests.recall(key)
 
-    def take_requests(self, rows: Sequence[tuple[object, ...]]) -> None:
+    def take_requests(self, rows: Sequence[tuple[Any, ...]], pieces: Sequence[tuple[Any, ...]] = ()) -> None:
         """Remember the requests of another database: see `Requests.restore`."""
         with refusing(self._directory):
-            self._transaction(lambda: self._requests.restore(rows))
+            self._transaction(lambda: self._requests.restore(rows, pieces))
 
     def erase(self) -> None:
         """Close, and remove every file that was made, and the directory when nothing else is in it."""
@@ -191,7 +193,8 @@ class Store(Reader):
         """Apply one commit within a transaction; one that fails leaves no trace."""
         self._connection.execute("SAVEPOINT commit_of_batch")
         try:
-            outcome = self._perform(commit)
+            with self._requests.kept_or_undone():
+                outcome = self._perform(commit)
         except sqlite3.OperationalError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one commit is its own outcome
@@ -205,7 +208,7 @@ class Store(Reader):
             reply = self._requests.recall(commit.request)
             if reply is not None:
                 return Already(reply)
-            self._requests.record(commit.request, commit.reply)
+            self._requests.record(commit.request, commit.reply, gives_back=commit.releases)
         return Done(tuple(self._writer.apply(operation) for operation in commit.operations))
 
     def _squeeze(self, commit: Commit) -> Outcome:
@@ -253,8 +256,9 @@ class Store(Reader):
     def _transaction(self, work: Callable[[], T]) -> T:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            result = work()
-            self._connection.execute("COMMIT")
+            with self._requests.kept_or_undone():
+                result = work()
+                self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

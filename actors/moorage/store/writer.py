@@ -61,8 +61,8 @@ class Writer:
                 return self._change("INSERT OR IGNORE INTO reserved VALUES(?, ?)", rows)
             case Unreserve(ports):
                 return self._change("DELETE FROM reserved WHERE port = ?", [(port,) for port in ports])
-            case ForgetRequest(request):
-                return self._requests.forget(request)
+            case ForgetRequest(request, uid):
+                return self._requests.forget(request, uid)
             case _:
                 assert_never(operation)
 
