@@ -87,6 +87,16 @@ def limits(_seed: int, directory: Path, _enough: Enough) -> str:
     return _tests("test_limits.py", directory)
 
 
+def shares(_seed: int, directory: Path, _enough: Enough) -> str:
+    """Crowds of clients that would have all memory and places for themselves."""
+    return _tests("test_budgets.py", directory)
+
+
+def great_state(_seed: int, directory: Path, _enough: Enough) -> str:
+    """A quarter of a gigabyte of labels that an earlier version wrote."""
+    return _tests("test_great_state.py", directory)
+
+
 def _tests(file: str, directory: Path) -> str:
     """Run tests with their large numbers. Raises Violation with what they said."""
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={directory}/tests"]
@@ -101,7 +111,7 @@ RUNS: dict[str, Run] = {
     run.__name__: run
     for run in (
         *(killed_on_a_file, killed_on_linux, actors_die),
-        *(model, model_on_linux, restarts, hostile_bytes, limits),
+        *(model, model_on_linux, restarts, hostile_bytes, limits, shares, great_state),
     )
 }
 

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from moorage.errors import Code, Refused
-from moorage.kernel.linux import announce, names
+from moorage.kernel.linux import announce, names, sysctl
 from moorage.kernel.linux.nameservers import nameservers
 from moorage.kernel.linux.nfnetlink import messages
 from moorage.kernel.linux.repairs import Repairs
@@ -102,3 +102,13 @@ def test_a_sysctl_that_may_not_be_written_is_denied() -> None:
     assert sysctls.ensure(path, Path("/proc/sys", path).read_text().strip()) == []
     assert sysctls.ensure("net/ipv4/conf/no-such-link/forwarding", "1") == []
     assert set(former) == {path}
+
+
+def test_what_is_wanted_last_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sysctl that is to have another value than before is not found changed for ever after."""
+    monkeypatch.setattr(sysctl, "_ROOT", tmp_path)
+    (tmp_path / "switch").write_text("0")
+    sysctls = Sysctls({}, Repairs())
+    for value in ("1", "2"):
+        assert sysctls.ensure("switch", value)
+        assert not sysctls.differ()

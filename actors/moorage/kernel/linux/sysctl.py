@@ -44,9 +44,10 @@ class Sysctls:
         to that. A sysctl that the kernel does not have is left out; one that was set before and rests, as well.
         Raises Refused (denied).
         """
-        if path in self._ensured:
-            return self._repairs.attempt(path, lambda: self._set(path, value, how or self.write, ours=ours))
+        known = path in self._ensured
         self._ensured[path] = value
+        if known:
+            return self._repairs.attempt(path, lambda: self._set(path, value, how or self.write, ours=ours))
         return self._set(path, value, how or self.write, ours=ours)
 
     def _set(self, path: str, value: str, how: Write, *, ours: bool) -> list[str]:
