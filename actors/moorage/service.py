@@ -45,6 +45,8 @@ class Stopping:
         self.requested = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._handle)
+        # A terminal that closes, or somebody who means "read your configuration again", which is read at the start.
+        signal.signal(signal.SIGHUP, lambda _number, _frame: None)
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         self.requested = True

@@ -99,7 +99,7 @@ class Change:
 
     async def _listen(self) -> None:
         if self._network.proxy == NEVER:
-            await check_free(self._kernel, self._new)
+            await check_free(self._new)
         else:
             await start_all(self._address("proxies"), self._subject, self._new)
 

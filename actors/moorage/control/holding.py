@@ -14,18 +14,24 @@ PIECE = 256
 """Ports that are looked at together, each with a descriptor."""
 
 
-async def check_free(kernel: Kernel, mappings: Iterable[Mapping]) -> None:
-    """Raise what opening listeners for these would, PortBusy naming the holder; then nothing holds the ports."""
+async def check_free(mappings: Iterable[Mapping]) -> None:
+    """Raise what opening listeners for these would; then nothing holds the ports."""
     loop = asyncio.get_running_loop()
     for mapping in mappings:
-        try:
-            await loop.run_in_executor(None, _try, mapping)
-        except PortBusy as busy:
-            raise await named(kernel, busy) from None
+        await loop.run_in_executor(None, _try, mapping)
+
+
+async def bound(kernel: Kernel, proto: str) -> frozenset[int]:
+    """Every port that somebody's socket is bound to, as far as the kernel tells."""
+    with suppress(OSError):  # without descriptors none are known
+        return await asyncio.get_running_loop().run_in_executor(None, kernel.bound, proto)
+    return frozenset()
 
 
 async def named(kernel: Kernel, busy: PortBusy) -> PortBusy:
-    """The same, saying who holds the port as far as the kernel tells."""
+    """The same, saying who holds the port as far as the kernel tells; 15 ms and more, for all of /proc is read."""
+    if busy.holders:
+        return busy
     loop, who = asyncio.get_running_loop(), None
     with suppress(OSError):  # without descriptors nobody can be named
         who = await loop.run_in_executor(None, kernel.holder, busy.proto, busy.port)

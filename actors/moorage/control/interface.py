@@ -224,7 +224,7 @@ class InterfaceActor(LoopActor):
         async def change(taken: Reservation) -> Any:
             return await self._change(await compose(taken), key)
 
-        return await attempt(self.address, self._id, change)
+        return await attempt(self._context.kernel, self.address, self._id, change)
 
     async def _change(self, after: Interface | None, key: RequestKey | None) -> Any:
         before, network = self._record, self._network()

@@ -85,6 +85,8 @@ class Proxy(LoopActor):
         except Refused as refusal:
             if not await self._is_recorded():
                 raise
+            if isinstance(refusal, PortBusy):
+                refusal = await named(self._context.kernel, refusal)
             self._wait(refusal)
 
     async def end(self) -> None:
@@ -173,9 +175,6 @@ class Proxy(LoopActor):
         try:
             for link in links:
                 opened[link] = await self._open(link)
-        except PortBusy as busy:
-            _close(opened)
-            raise await named(self._context.kernel, busy) from None
         except BaseException:
             _close(opened)
             raise

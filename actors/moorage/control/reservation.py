@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 from moorage.control import ip_allocator, port_allocator
+from moorage.control.holding import bound, named
 from moorage.control.persist import give_back, persist
 from moorage.control.ports import mapping_of
 from moorage.errors import Refused
+from moorage.kernel.protocol import Kernel
 from moorage.model.port_spec import PortSpec
 from moorage.model.port_table import HostPorts
 from moorage.proxy.listeners import PortBusy
@@ -74,8 +76,14 @@ class Reservation:
             await give_back_addresses(self._address, self._owner, *self._addresses)
 
 
-async def attempt(address: Lookup, owner: str, change: Callable[[Reservation], Awaitable[T]]) -> T:
-    """Have `change` reserve and record; undo if that is refused, and start over where another choice may do."""
+async def attempt(
+    kernel: Kernel, address: Lookup, owner: str, change: Callable[[Reservation], Awaitable[T]]
+) -> T:
+    """Have `change` reserve and record; undo if that is refused, and start over where another choice may do.
+
+    Where a port that we chose is somebody's, all that are anybody's are learned at once; whose, only of one that was
+    named.
+    """
     avoid: set[tuple[str, int]] = set()
     conflicts = 0
     while True:
@@ -85,8 +93,8 @@ async def attempt(address: Lookup, owner: str, change: Callable[[Reservation], A
         except PortBusy as busy:
             await taken.undo()
             if not taken.is_automatic(busy.proto, busy.port):
-                raise
-            avoid.add((busy.proto, busy.port))
+                raise await named(kernel, busy) from None
+            avoid |= {(busy.proto, port) for port in {busy.port, *await bound(kernel, busy.proto)}}
         except Conflict:
             await taken.undo()
             conflicts += 1

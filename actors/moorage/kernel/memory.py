@@ -113,6 +113,10 @@ class MemoryKernel:
         """See `Kernel.holder`."""
         return holder.holder(proto, port)
 
+    def bound(self, proto: str) -> frozenset[int]:
+        """See `Kernel.bound`."""
+        return holder.bound(proto)
+
     def made(self) -> list[Made]:
         """See `Kernel.made`: bridges alone, as nobody's interface is held."""
         return [

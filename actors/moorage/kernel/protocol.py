@@ -357,6 +357,9 @@ class Kernel(Protocol):
     def holder(self, proto: str, port: int) -> str | None:
         """Who holds a host port in this network namespace: `pid 812 (nginx)`; None where the kernel does not tell."""
 
+    def bound(self, proto: str) -> frozenset[int]:
+        """Every port of a protocol that a socket of this network namespace is bound to, of either family."""
+
     def made(self) -> list[Made]:
         """All links of ours, and the table, with whose they are. Cheap."""
 

@@ -60,6 +60,10 @@ class LinuxKernel:
         """See `Kernel.holder`."""
         return holder.holder(proto, port)
 
+    def bound(self, proto: str) -> frozenset[int]:
+        """See `Kernel.bound`."""
+        return holder.bound(proto)
+
     def made(self) -> list[Made]:
         """See `Kernel.made`."""
         from moorage.kernel.linux.survey import made  # noqa: PLC0415 - imports pyroute2
