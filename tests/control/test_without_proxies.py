@@ -108,7 +108,7 @@ def test_the_default_network_without(start_agent: StartAgent, config: dict[str, 
     agent.allocate("web", ports=["8080:80"])
     assert listening() == set()
     agent.stop()
-    with pytest.raises(Refused, match="with proxy never and has interfaces"):
+    with pytest.raises(Refused, match="with proxy never, MTU 1500 and interfaces"):
         start_agent(**config)
     again = start_agent(proxy="never", **config)
     assert_agreement(again)
