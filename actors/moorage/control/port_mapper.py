@@ -14,7 +14,7 @@ from moorage.control.desired import Desired
 from moorage.control.journal import Append, GetInterfaces, GetMaker, GetNetworks, GetReserved, GetSysctls
 from moorage.control.keeping import Keeping
 from moorage.control.lookout import LATEST, Lookout, Part
-from moorage.control.persist import persist
+from moorage.control.persist import persist, persist_here
 from moorage.errors import MoorageError
 from moorage.kernel.protocol import Element, Firewall, Flow
 from moorage.model.elements import mapping_elements, network_elements
@@ -286,7 +286,7 @@ class PortMapper(ThreadActor):
 
     def _remember(self, path: str, value: str) -> None:
         """Note a sysctl before it is changed, to be put back when all of ours goes."""
-        self.address("journal").ask(Append(Commit((Remember(path, value),)), self.actor_urn)).wait()
+        persist_here(self.address("journal"), Append(Commit((Remember(path, value),)), self.actor_urn))
 
     def _report(self, repaired: Sequence[str]) -> bool:
         for what in repaired:
