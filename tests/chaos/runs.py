@@ -97,6 +97,11 @@ def great_state(_seed: int, directory: Path, _enough: Enough) -> str:
     return _tests("test_great_state.py", directory)
 
 
+def crowds(_seed: int, directory: Path, _enough: Enough) -> str:
+    """Crowds at ports and the socket, with 1,024 descriptors and with as many as the unit file gives."""
+    return _tests("test_crowds.py", directory)
+
+
 def _tests(file: str, directory: Path) -> str:
     """Run tests with their large numbers. Raises Violation with what they said."""
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={directory}/tests"]
@@ -111,7 +116,7 @@ RUNS: dict[str, Run] = {
     run.__name__: run
     for run in (
         *(killed_on_a_file, killed_on_linux, actors_die),
-        *(model, model_on_linux, restarts, hostile_bytes, limits, shares, great_state),
+        *(model, model_on_linux, restarts, hostile_bytes, limits, shares, great_state, crowds),
     )
 }
 
