@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -37,8 +38,9 @@ SPARE = 64 << 20
 """Bytes that a crowd may cost."""
 PROXIED = {"outside": HOST6, "host": "::1"}
 """What only the proxy carries, on a network without IPv6, of a neighbour and of a local user."""
-PORTS = [*(f"{port}:80" for port in range(8600, 8604)), "8600:99/udp", "8601:99/udp", "8603:80/udp"]
-"""Nobody in the container has port 99: what a crowd sends there takes nobody's time but the agent's."""
+SILENT = (90, 91, 92)
+"""Ports of the container where connections wait and nobody takes them: a crowd costs nobody's time but the agent's."""
+PORTS = ["8600:90", "8601:91", "8602:92", "8600:90/udp", "8601:91/udp", "8603:80/udp"]
 FEW = 16
 """UDP clients that are asked in between, and forgotten later."""
 
@@ -51,6 +53,10 @@ def at(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory)
     with installed(tmp_path_factory.mktemp("crowds")) as made:
         resource.prlimit(made.agent.pid, resource.RLIMIT_NOFILE, (request.param,) * 2)
         made.client.publish("lone", PORTS)
+        for port in SILENT:
+            waiting = made.lab.socket("lone", socket.AF_INET)
+            waiting.bind(("0.0.0.0", port))  # noqa: S104 - every address of the lab's container
+            waiting.listen(LARGE)
         yield made
 
 
@@ -121,7 +127,8 @@ class Crowd:
                 made.sendto(b"made up\n", (PROXIED[self.name], ports[number % len(ports)]))
 
     def leave(self) -> None:
-        for each in self.members:
+        for each in self.members:  # with a reset: nobody in the container hears of an orderly end
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             each.close()
         self.members.clear()
 
@@ -147,9 +154,30 @@ def test_a_crowd_at_one_port(at: Installation, crowd: Crowd) -> None:
     warned = at.client.status().warnings
     assert [each for each in warned if "tcp/0.0.0.0:8600" in each] == list(warned)
     assert len(at.agent.log("port_share_met")) == told + 1
-    assert ask(crowd.members[0]).server == "lone"
+    assert stays(crowd.members[0])
+    assert not stays(crowd.members[-1])
     crowd.leave()
-    until(lambda: at.lab.can_reach("host", ("::1", 8600)))
+    until(lambda: is_taken(at, 8600))
+
+
+def stays(client: Socket) -> bool:
+    """Whether nobody ends a connection at which nobody says anything either."""
+    client.settimeout(0.2)
+    try:
+        client.recv(1)
+    except TimeoutError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def is_taken(at: Installation, port: int) -> bool:
+    """Whether a new connection of the host is."""
+    try:
+        return stays(at.lab.open("host", ("::1", port)))
+    except OSError:
+        return False
 
 
 def test_crowds_at_several_ports(at: Installation, crowd: Crowd) -> None:
