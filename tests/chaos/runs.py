@@ -98,7 +98,7 @@ def great_state(_seed: int, directory: Path, _enough: Enough) -> str:
 
 
 def crowds(_seed: int, directory: Path, _enough: Enough) -> str:
-    """Crowds at ports and the socket, with 1,024 descriptors and with as many as the unit file gives."""
+    """Crowds at ports and the socket, with 1,024 descriptors and with twenty thousand."""
     return _tests("test_crowds.py", directory)
 
 
