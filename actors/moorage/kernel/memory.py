@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from moorage.errors import Code, Refused
+from moorage.kernel.comparison import Key, differences
 from moorage.kernel.linux import holder, reserved
-from moorage.kernel.linux.ruleset import describe
 from moorage.kernel.protocol import (
     NOBODY,
     Bridge,
@@ -35,8 +35,6 @@ from moorage.values import Interface, Network
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _IPV6 = Path("/proc/net/if_inet6")
-
-Key = tuple[str, tuple[str | int, ...]]
 
 
 class _Unshared:
@@ -151,7 +149,7 @@ class MemoryKernel:
         """Hold exactly `elements`; a sentence for each difference."""
         wanted = {(element.container, element.key): element for element in elements}
         with self._lock:
-            wrong = _differences(self.table, wanted) if self.installed else ["table inet moorage was missing"]
+            wrong = differences(self.table, wanted) if self.installed else ["table inet moorage was missing"]
             self.table, self.installed = wanted, True
         return wrong
 
@@ -349,18 +347,3 @@ class MemoryFirewall(_Watching):
 def _unsupported(netns: str | None) -> NoReturn:
     text = f'the kernel is "memory" and has no network namespaces: {netns} needs one with kernel = "linux"'
     raise Refused(Code.UNSUPPORTED, text)
-
-
-def _differences(present: Mapping[Key, Element], wanted: Mapping[Key, Element]) -> list[str]:
-    keys = sorted(present.keys() | wanted.keys(), key=repr)
-    return [
-        f"element {describe(wanted.get(key) or present[key])} {_what(present.get(key), wanted.get(key))}"
-        for key in keys
-        if present.get(key) != wanted.get(key)
-    ]
-
-
-def _what(present: Element | None, wanted: Element | None) -> str:
-    if wanted is None:
-        return "was not ours"
-    return "was missing" if present is None else "had another value"
