@@ -15,7 +15,7 @@ from moorage.kernel.linux.names import port_name
 from moorage.kernel.linux.nfnetlink import Netlink, generic
 from moorage.kernel.linux.nftables import Nftables
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.alone]
 
 SOON = 2.0
 """Seconds in which what others changed is put right."""
