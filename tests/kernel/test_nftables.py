@@ -24,7 +24,10 @@ except Refused as error:
 except NftablesError as error:
     print(error)
 """
-MANY = "'table ip many { set ports { type mark; }; }; ' + 'add element ip many ports { 1 }; ' * 20_000"
+MANY = """(
+    "table ip many { set ports { type mark; }; }\\n"
+    + "".join(f"add element ip many ports {{ {n} }}\\n" for n in range(20_000))
+)"""
 SPEAK = "import locale; locale.setlocale(locale.LC_ALL, '')"
 """What a program that embeds the agent may do: strerror speaks the user's language from then on."""
 
