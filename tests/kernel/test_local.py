@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import subprocess
+import sys
 from ipaddress import ip_network
 
 import pytest
@@ -29,6 +30,13 @@ def test_addresses_and_local_subnets_are_told(lab: Lab) -> None:
     assert found.subnets == {ip_network("203.0.113.0/24")}
     held = [each in found for each in (HOST, HOST6, "127.9.9.9", "203.0.113.9", "10.77.0.2", "fd77::2")]
     assert held == [True, True, True, True, False, False]
+
+
+def test_a_host_where_nothing_is_up_has_no_addresses() -> None:
+    """A network namespace in which no link was ever up has no table of local routes, and that is no error."""
+    code = "from moorage.kernel.linux import local; print(local.read() == local.Local())"
+    argv = ["unshare", "-n", sys.executable, "-c", code]
+    assert subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30).stdout == "True\n"
 
 
 def test_what_comes_and_goes_is_told_once(lab: Lab) -> None:

@@ -25,9 +25,12 @@ except NftablesError as error:
     print(error)
 """
 MANY = """(
-    "table ip many { set ports { type mark; }; }\\n"
-    + "".join(f"add element ip many ports {{ {n} }}\\n" for n in range(20_000))
+    "table ip many { set ports { type mark; }; }\\n" + "".join(
+        f"add element ip many ports {{ {n} comment \\"{'-' * 120}\\" }}\\n"
+        for n in range(int(open("/proc/sys/net/core/wmem_max").read()) // 60)
+    )
 )"""
+"""Twice what anybody may set a send buffer to: newer versions of the library do that."""
 SPEAK = "import locale; locale.setlocale(locale.LC_ALL, '')"
 """What a program that embeds the agent may do: strerror speaks the user's language from then on."""
 

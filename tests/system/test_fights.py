@@ -62,6 +62,10 @@ class Adversary:
             self._woken.clear()
 
 
+def _forget(_: BaseException) -> None:
+    """A look that dies wakes nobody any more, which is seen by what is then not fought over."""
+
+
 @contextmanager
 def deleting_the_table(at: Installation) -> Iterator[None]:
     """Somebody who deletes our table as soon as it is there."""
@@ -111,7 +115,7 @@ def coming_after_us(at: Installation) -> Iterator[None]:
 def holding_the_bridge_down(at: Installation) -> Iterator[None]:
     """Somebody who sets a bridge down as soon as it is up."""
     adversary = Adversary(lambda: at.lab.run("host", ["ip", "link", "set", "mg-dual", "down"]) and None)
-    watch = at.lab.call("host", Watch, adversary.wake)
+    watch = at.lab.call("host", Watch, adversary.wake, _forget)
     try:
         yield
     finally:

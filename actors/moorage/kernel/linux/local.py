@@ -6,6 +6,7 @@ import ctypes
 import socket
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
@@ -130,7 +131,8 @@ def _routes() -> Iterator[Route]:
         route.socket.setsockopt(_SOL_NETLINK, _STRICT, 1)  # the kernel filters
         for family in (socket.AF_INET, socket.AF_INET6):
             request = struct.pack("=BBBBBBBBI", family, 0, 0, 0, _LOCAL_TABLE, 0, 0, _LOCAL, 0)
-            yield from map(_route, route.dump(_GETROUTE, request))
+            with suppress(FileNotFoundError):  # nothing is up yet, and there is no such table
+                yield from map(_route, route.dump(_GETROUTE, request))
 
 
 def _route(body: bytes) -> Route:
