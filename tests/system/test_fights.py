@@ -42,7 +42,7 @@ class Adversary:
         self._undo = undo
         self._woken = threading.Event()
         self._over = False
-        self._thread = threading.Thread(target=self._run, name="adversary")
+        self._thread = threading.Thread(target=self._run, name="adversary", daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
@@ -78,7 +78,7 @@ def deleting_the_table(at: Installation) -> Iterator[None]:
             return  # it is not there yet
 
     adversary = Adversary(delete)
-    watcher = at.lab.call("host", Watcher, adversary.wake, lambda: None, lambda: False)
+    watcher = at.lab.call("host", Watcher, adversary.wake, lambda: None, lambda: False, lost=_forget)
     try:
         yield
     finally:
@@ -101,7 +101,7 @@ def coming_after_us(at: Installation) -> Iterator[None]:
             nftables.run("".join(theirs) + "add rule ip filter FORWARD tcp dport 9 drop")
 
     adversary = Adversary(append)
-    watcher = at.lab.call("host", Watcher, adversary.wake, lambda: None, lambda: False)
+    watcher = at.lab.call("host", Watcher, adversary.wake, lambda: None, lambda: False, lost=_forget)
     try:
         yield
     finally:
