@@ -64,6 +64,17 @@ def test_listeners_have_an_end() -> None:
     assert not shares.admits_listeners(51)
 
 
+def test_ports_by_the_ten_thousand() -> None:
+    """Of many, traffic has a part that is enough for it, and listeners all others."""
+    shares = Shares(lambda: 18_976)
+    assert shares.admits_listeners(16_800)
+    assert not shares.admits_listeners(16_900)
+    shares.add_listeners(16_800)
+    assert shares.free == 2_112
+    shares.add_listeners(64)
+    assert shares.free == 2_048
+
+
 def test_the_bound_follows_the_limit() -> None:
     """What is raised or lowered while it runs counts at once; a bound below what is open admits nobody."""
     bound = BOUND

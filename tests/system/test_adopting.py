@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agents import AgentProcess
+from agents import AgentProcess, until
 from lab import HOST, HOST6, OUTSIDE, OUTSIDE6, Lab
 from moorage import Refused
 from users import EVE, User, open_directory
@@ -43,6 +43,8 @@ def lab() -> Iterator[Lab]:
             "ip link set br9 up",
         )
         made.run("host", ["sh", "-ec", "\n".join(lines)])
+        # a bridge tells its carrier a moment after its port has one
+        until(lambda: "state UP" in made.run("host", ["ip", "-o", "link", "show", "br0"]))
         yield made
 
 

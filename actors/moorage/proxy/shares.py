@@ -17,6 +17,8 @@ from moorage import descriptors
 
 _BESIDE = 64
 """Descriptors below the bound that are the agent's own nevertheless: those it opened before there was any traffic."""
+_LEAST_TRAFFIC = 2048
+"""Descriptors that listeners leave to traffic; a quarter of all where that is less."""
 _PLENTY = 64
 """Descriptors that are left where some may be spent on speed."""
 
@@ -41,10 +43,10 @@ class Shares:
     def free(self) -> int:
         """How many there are for more traffic.
 
-        A quarter of all is for listeners, and a quarter for traffic: neither keeps the other out.
+        A quarter of all is for listeners, and `_LEAST_TRAFFIC` for traffic: neither keeps the other out.
         """
         most = self._most
-        return max(most // 4, min(most - most // 4, most - self._listeners)) - self.traffic
+        return max(self._kept, min(most - most // 4, most - self._listeners)) - self.traffic
 
     @property
     def plenty(self) -> bool:
@@ -64,13 +66,16 @@ class Shares:
 
     def admits_listeners(self, more: int) -> bool:
         """Whether there may be so many more. From any thread."""
-        most = self._most
-        return self._listeners + more <= most - most // 4
+        return self._listeners + more <= self._most - self._kept
 
     def add_listeners(self, count: int) -> None:
         """So many have come, or less than none: have gone. From any thread."""
         with self._lock:
             self._listeners += count
+
+    @property
+    def _kept(self) -> int:
+        return min(self._most // 4, _LEAST_TRAFFIC)
 
     @property
     def _most(self) -> int:
