@@ -72,10 +72,13 @@ def deleting_the_table(at: Installation) -> Iterator[None]:
     nftables = at.lab.call("host", Nftables)
 
     def delete() -> None:
-        try:
-            nftables.run("delete table inet moorage")
-        except NftablesError:
-            return  # it is not there yet
+        while True:
+            try:
+                nftables.run("delete table inet moorage")
+            except NftablesError as error:
+                if "No such file or directory" not in str(error):
+                    continue  # the kernel had no time for it
+            return  # the table is gone, or not there yet
 
     adversary = Adversary(delete)
     watcher = at.lab.call("host", Watcher, adversary.wake, lambda: None, lambda: False, lost=_forget)
