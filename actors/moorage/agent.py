@@ -28,8 +28,8 @@ from moorage.methods import EventStream, Methods
 from moorage.rpc.answers import plain
 from moorage.rpc.schema import EVENTS as ALL_EVENTS
 from moorage.rpc.schema import check
-from moorage.store.lock import Lock
-from moorage.store.store import lock_directory
+from moorage.store.keeper import Keeper
+from moorage.store.lock import Lock, lock_directory
 from moorage.supervision.directory import Address, Directory, ask
 from moorage.supervision.loop import EventLoop
 from moorage.supervision.messages import Crash, Exit, Stop, Tick, Watch
@@ -224,7 +224,8 @@ def _surroundings(config: Config, inheritance: Inheritance, lost: Lost) -> Conte
         on_failure=lambda name: Address(directory, f"proxy:{name}").tell(Crash()),
     )
     loop = EventLoop("moorage-loop", lost).start()
-    context = Context(config, kernel, directory, loop, plane, lock, claim, now(), inheritance)
+    keeper = Keeper(config.state_path, lock)
+    context = Context(config, kernel, directory, loop, plane, lock, claim, keeper, now(), inheritance)
     plane.on_crowd = lambda name, sentence: _tell_crowd(context, name, sentence)
     directory.on_restart = lambda name, reason: context.emit("actor_restarted", actor=name, reason=reason)
     return context

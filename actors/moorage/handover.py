@@ -16,7 +16,7 @@ from moorage.errors import Code, Refused
 from moorage.inheritance import Named
 from moorage.log import Log
 from moorage.rpc.credentials import peer_of
-from moorage.store.directory import HANDOVER
+from moorage.store.directory import DATABASE, HANDOVER
 
 BATCH: Final = 250
 """Sockets in one message; the kernel takes 253 (SCM_MAX_FD)."""
@@ -36,12 +36,23 @@ class Door:
 
     def __init__(self, state: Path) -> None:
         """Bind and listen. The caller holds the lock of `state`, so what has the name is a dead agent's."""
-        self._directory = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._state = state
+        self._open()
+
+    def _open(self) -> None:
+        self._directory = os.open(self._state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
         with suppress(FileNotFoundError):
             os.unlink(HANDOVER, dir_fd=self._directory)
         self._socket.bind(_path(self._directory))
         self._socket.listen()
+
+    def renew(self) -> None:
+        """Listen again where the state was written anew, once it is there. Cheap."""
+        if (self._state / HANDOVER).exists() or not (self._state / DATABASE).exists():
+            return
+        self.close()
+        self._open()
 
     def wait(self, other: int, seconds: float) -> Successor | None:
         """Wait for a successor, for `seconds` at most, or until the descriptor `other` is readable."""

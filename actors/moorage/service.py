@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import FrameType
 
@@ -121,6 +121,8 @@ def _successor(agent: Agent, door: Door, stopping: Stopping) -> Successor | None
         while not (stopping.requested or agent.ended.is_set()):
             if (successor := door.wait(stopping.descriptor, LOOK)) is not None:
                 return successor
+            with suppress(OSError):  # what was removed is not there again yet
+                door.renew()
     return None
 
 

@@ -12,6 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from chaos.tampering import TAMPERING
+
 STEPS = (
     "control.desk:Desk.call",
     "control.reservation:Reservation.addresses",
@@ -76,10 +78,10 @@ def points(steps: tuple[str, ...]) -> list[str]:
 
 
 class Trigger:
-    """Kills this process, or lets it hang, when it comes to a point for the `count`th time, once told which."""
+    """Kills this process, lets it hang, or does something to its state, where it comes to a point, once told which."""
 
     def __init__(self, order: Path) -> None:
-        """Read orders, `POINT COUNT kill|hang`, from that file; wrap every step."""
+        """Read orders, `POINT COUNT HOW` (`kill`, `hang`, or one of `TAMPERING`), from that file; wrap every step."""
         self.hangs = False
         """Whether a thread hangs at such a point, and will for ever."""
         self._order = order
@@ -98,7 +100,9 @@ class Trigger:
         if point != self._point:
             return
         self._left -= 1
-        if self._left == 0 and self._how == "hang":
+        if self._left == 0 and self._how in TAMPERING:
+            TAMPERING[self._how](self._order.with_name("state"))
+        elif self._left == 0 and self._how == "hang":
             self.hangs = True
             threading.Event().wait()
         elif self._left == 0:

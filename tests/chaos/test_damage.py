@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -141,21 +143,43 @@ def test_damage_at_run_time_is_not_served(agent: AgentProcess) -> None:
     client = agent.client
     before = {each.id: known(each) for each in client.list()}
     agent.terminate()
-    agent.start()
-    client.hello()
-    overwrite(agent.state)
-    client.crash("journal")  # another one reads what is on the disk, and not in SQLite's cache
-    assert agent.ended() == 1
+    database = agent.state / "moorage.db"
+    with database.open("r+b") as disk:  # opened before the agent looks who else opens it
+        agent.start()
+        client.hello()
+        decay(disk)
+        client.crash("journal")  # another one reads what is on the disk, and not in SQLite's cache
+        assert agent.ended() == 1
     (said,) = agent.log("agent_gave_up")
     assert "journal" in said["reason"]
+    assert agent.log("state_written_anew") == []
     agent.start()
     assert {each.id: known(each) for each in client.list()} == before
 
 
-def overwrite(state: Path) -> None:
-    """Turn a bit of each `web` in the file, behind the agent's back."""
-    database = state / "moorage.db"
+def decay(disk: BinaryIO) -> None:
+    """Turn a bit of each `web` in the file, as a disk does: nobody wrote, and no time is set."""
+    times = os.fstat(disk.fileno())
+    content = disk.read()
+    disk.seek(0)
+    disk.write(content.replace(b"web", b"wEb"))
+    disk.flush()
+    os.utime(disk.fileno(), ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_what_somebody_wrote_at_run_time_is_undone(agent: AgentProcess) -> None:
+    """Bytes that somebody changed in the file are as they were at the next answer, and at the next start."""
+    client = agent.client
+    before = client.list()
+    database = agent.state / "moorage.db"
     database.write_bytes(database.read_bytes().replace(b"web", b"wEb"))
+    client.crash("journal")
+    assert client.list() == before
+    assert len(agent.log("state_written_anew")) == 1
+    agent.kill()
+    agent.start()
+    assert client.list() == before
+    assert agent.log("state_rebuilt") == []
 
 
 @pytest.mark.parametrize("how", ["row", "zeroed", "gone", "all"])

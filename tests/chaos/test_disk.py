@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -115,3 +116,24 @@ def test_restart_on_a_full_disk(agent: AgentProcess, disk: Path, how: str) -> No
     assert client.list() == []
     (disk / "lost+found").unlink()
     until(lambda: takes(agent, "new"))
+
+
+def test_a_limit_of_a_files_size_is_told(agent: AgentProcess, disk: Path) -> None:
+    """Where no file may grow any more taking is refused as `no_space`, naming the limit, and leaves no trace."""
+    client = agent.client
+    size = (disk / "moorage.db").stat().st_size + (1 << 19)
+    before = resource.prlimit(agent.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    number = 0
+    while takes(agent, f"more{number}", labels=LARGE):
+        number += 1
+    listed = {each.id for each in client.list()}
+    assert f"more{number}" not in listed
+    assert f"more{number - 1}" in listed
+    with pytest.raises(Refused, match=f"may grow past {size} bytes"):
+        client.allocate("new", labels=LARGE)
+    assert client.status().restarts == 0
+    resource.prlimit(agent.pid, resource.RLIMIT_FSIZE, before)
+    assert takes(agent, "new", labels=LARGE)
+    agent.kill()
+    agent.start()
+    assert {each.id for each in client.list()} == {*listed, "new"}

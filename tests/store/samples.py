@@ -9,13 +9,16 @@ from contextlib import closing
 from pathlib import Path
 
 from moorage.store import Commit, Done, Operation, PutInterface, PutNetwork, RequestKey, Store
+from moorage.store.lock import Lock
 from moorage.values import Interface, Mapping, Network
 
 BOOT = "first-boot"
 
 
-def open_store(directory: Path, boot: str = BOOT, now: Callable[[], float] = time.time) -> Store:
-    return Store.open(directory, boot, now)
+def open_store(
+    directory: Path, boot: str = BOOT, now: Callable[[], float] = time.time, lock: Lock | None = None
+) -> Store:
+    return Store.open(directory, boot, now, lock)
 
 
 def network(name: str = "net", third: int = 42) -> Network:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import resource
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -143,3 +145,52 @@ def test_read_only_disk_is_refused(disk: Path) -> None:
         open_store(disk)
     assert caught.value.code is Code.DENIED
     assert "read-only" in caught.value.text
+
+
+@contextlib.contextmanager
+def no_file_larger_than(size: int) -> Iterator[None]:
+    """As `LimitFSIZE` of a unit, or `ulimit -f`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize(("reason", "says"), [("limit", "may grow past"), ("quota", "quota")])
+def test_a_file_that_may_not_grow_is_a_lack_of_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str, says: str
+) -> None:
+    """At a limit of a file's size, or a quota, as on a full disk: refused, named, undone; done once it is gone."""
+    store = open_store(tmp_path / "state")
+    do(store, PutNetwork(network()))
+    if reason == "quota":  # SQLite says the same of both; there is no quota to be had here
+        monkeypatch.setattr(os, "posix_fallocate", over_quota)
+    done, refusals = [], []
+    with no_file_larger_than((tmp_path / "state" / "moorage.db").stat().st_size + (1 << 19)):
+        for n in range(6000):
+            outcome = store.commit([allocation(n)])[0]
+            if isinstance(outcome, Done):
+                done.append(f"id{n}")
+            else:
+                refusals.append(outcome)
+            if len(refusals) == 3:
+                break
+        assert {each.id for each in store.interfaces()} == set(done)
+    for refusal in refusals:
+        assert isinstance(refusal, Refused), refusal
+        assert refusal.code is Code.NO_SPACE
+        assert says in refusal.text
+        assert str(tmp_path) in refusal.text
+    assert len(refusals) == 3
+    monkeypatch.undo()
+    assert isinstance(store.commit([allocation(9999)])[0], Done)
+    store.close()
+    again = open_store(tmp_path / "state")
+    assert {each.id for each in again.interfaces()} == {*done, "id9999"}
+    again.close()
+
+
+def over_quota(*_: object) -> None:
+    raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))

@@ -17,6 +17,7 @@ from moorage.inheritance import Inheritance
 from moorage.kernel.protocol import Claim, Kernel
 from moorage.model.caller import Caller
 from moorage.printable import printable
+from moorage.store.keeper import Keeper
 from moorage.store.lock import Lock
 from moorage.supervision.directory import Address, Directory
 from moorage.supervision.loop import EventLoop
@@ -89,6 +90,8 @@ class Context:
     """Keeps other agents out of the state directory for as long as this one lives."""
     claim: Claim
     """Keeps other agents off the kernel's links and rules, likewise."""
+    keeper: Keeper
+    """Has the state, through all lives of the journal."""
     started: str
     inheritance: Inheritance = field(default_factory=Inheritance)
     repaired: Tally = field(default_factory=Tally)

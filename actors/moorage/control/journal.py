@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 from moorage.control.context import Context
-from moorage.control.recovery import claim_links, maker_of, open_store
+from moorage.control.recovery import claim_links, maker_of, open_again, open_store
 from moorage.errors import Code, Fault, Refused
 from moorage.model.pieces import Reply
 from moorage.store import Commit, Damaged, Outcome, RequestKey, Store, Untrusted, is_damage
+from moorage.store.copy import CopyReader
 from moorage.supervision.actor import ThreadActor
 from moorage.supervision.policy import Hopeless
 from moorage.values import Interface, Network
+
+TEND = 1.0
+"""Seconds between looks at the files of the state while nothing is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +143,11 @@ Query = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Tend:
+    """See whether somebody did something to the files."""
+
+
 class StateDamaged(Hopeless):
     """A record is not what was written, and nothing that follows from it may be told."""
 
@@ -158,7 +169,7 @@ class Journal(ThreadActor):
         """Keep the state directory of `context`."""
         super().__init__(context.directory, "journal")
         self._context = context
-        self._store: Store | None = None
+        self._keeper = context.keeper
 
     async def begin(self) -> None:
         """Open the database; refused when the directory is not ours, or in use.
@@ -166,37 +177,63 @@ class Journal(ThreadActor):
         A damaged one is put aside and rebuilt, but only at the agent's start: others know already what the
         damaged one told, so that later only a new process helps. Raises StateDamaged, JournalHangs.
         """
-        context = self._context
         first = not self.directory.restarts_of(self.name)
         try:
-            self._store = open_store(context.config, context.kernel, context.lock, self.log, mend=first)
+            self._keeper.open(partial(self._open, first=first), self._open_again)
         except Untrusted as error:
             raise StateDamaged(error.text) from error
         except Refused as locked:
             if first or not self.directory.abandoned:
                 raise
             raise JournalHangs("its former life hangs, and keeps the lock of the database") from locked
-        if first:
-            try:
-                claim_links(self._store, context.config, context.kernel, self.log)
-            except BaseException:
-                self._store.close()
-                raise
-        for interface_id in self._store.forgotten:
+        for interface_id in self._keeper.store.forgotten:
             self.log.info("interface_forgotten", id=interface_id, reason="the host has booted since")
+        self._later(TEND, Tend())
 
     async def end(self) -> None:
         """Close the database."""
-        if self._store is not None:
-            self._store.close()
+        self._keeper.close()
+
+    async def receive(self, message: Any) -> Any:
+        """Look after the files, though nothing is asked."""
+        if not isinstance(message, Tend):
+            return await super().receive(message)
+        self._later(TEND, Tend())
+        return self._keeper.tend()
+
+    def _open(self, *, first: bool) -> Store:
+        config, kernel = self._context.config, self._context.kernel
+        store = open_store(config, kernel, self._context.lock, self.log, mend=first)
+        try:
+            if first:
+                claim_links(store, config, kernel, self.log)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def _open_again(self) -> Store:
+        return open_again(self._context.config, self._context.kernel, self._context.lock)
+
+    def _later(self, seconds: float, message: Any) -> None:
+        loop = self._context.events.loop
+        with suppress(RuntimeError):  # the loop is closed, and the agent at its end
+            loop.call_soon_threadsafe(loop.call_later, seconds, self._tell_self, message)
+
+    def _tell_self(self, message: Any) -> None:
+        if not self.actor_stopped.is_set():
+            self.actor_ref.tell(message)
 
     async def receive_batch(self, messages: list[Any]) -> list[Any]:
         """Answer the queries, then commit all that is to be appended at once. Raises StateDamaged."""
+        self._keeper.look()
         try:
             return self._answer(messages)
         except (Fault, sqlite3.Error) as error:
             if not is_damage(error):
                 raise
+            if self._keeper.mend():  # somebody else did that just now
+                return self._answer(messages)
             raise StateDamaged(f"{error}: the agent ends, and at its next start saves what it can") from error
 
     def _answer(self, messages: list[Any]) -> list[Any]:
@@ -210,25 +247,22 @@ class Journal(ThreadActor):
         return answers
 
     def _commit(self, commits: list[Commit]) -> list[Outcome]:
-        assert self._store is not None  # noqa: S101 - `begin` opened it
-        outcomes = self._store.commit(commits) if commits else []
+        outcomes = self._keeper.commit(commits) if commits else []
         for outcome in outcomes:
             if isinstance(outcome, Damaged):
                 raise outcome
         return outcomes
 
     def _query(self, query: Any) -> Any:
-        store = self._store
-        assert store is not None  # noqa: S101 - `begin` opened it
         try:
-            return (
-                maker_of(store, self._context.config) if isinstance(query, GetMaker) else _read(store, query)
-            )
+            if isinstance(query, GetMaker):
+                return maker_of(self._keeper.store, self._context.config)
+            return _read(self._keeper.reader, query)
         except Refused as refusal:
             return refusal
 
 
-def _read(store: Store, query: Any) -> Any:  # noqa: C901, PLR0911 - one line for each query
+def _read(store: Store | CopyReader, query: Any) -> Any:  # noqa: C901, PLR0911 - one line for each query
     match query:
         case Open():
             return _open(store, query)
@@ -255,12 +289,12 @@ def _read(store: Store, query: Any) -> Any:  # noqa: C901, PLR0911 - one line fo
     raise NotImplementedError(f"the journal does not know {query!r}")
 
 
-def _count(store: Store) -> tuple[int, int, int]:
+def _count(store: Store | CopyReader) -> tuple[int, int, int]:
     interfaces = store.interfaces()
     return len(store.networks()), len(interfaces), sum(len(each.ports) for each in interfaces)
 
 
-def _open(store: Store, query: Open) -> Opened:
+def _open(store: Store | CopyReader, query: Open) -> Opened:
     interface = store.interface(query.id)
     name = query.network if interface is None else interface.network
     network = None if name is None else store.network(name)

@@ -46,6 +46,11 @@ def open_store(config: Config, kernel: Kernel, lock: Lock, log: Any, *, mend: bo
     return _open(config, kernel, lock)
 
 
+def open_again(config: Config, kernel: Kernel, lock: Lock) -> Store:
+    """Open a state that was open already, and was written anew since."""
+    return Store.open(config.state_path, kernel.boot_id(), uptime, lock)
+
+
 def claim_links(store: Store, config: Config, kernel: Kernel, log: Any) -> None:
     """See to it that the links of all living containers are this state's, before anything is changed in the kernel.
 
@@ -94,7 +99,7 @@ def maker_of(store: Store, config: Config) -> Maker:
 
 
 def _open(config: Config, kernel: Kernel, lock: Lock) -> Store:
-    store = Store.open(config.state_path, kernel.boot_id(), uptime, lock)
+    store = open_again(config, kernel, lock)
     try:
         _know_namespaces(store, kernel)
     except BaseException:

@@ -2,6 +2,8 @@
 
 from moorage.store.failures import Untrusted, is_damage
 from moorage.store.identity import id_in
+from moorage.store.keeper import Keeper
+from moorage.store.lock import lock_directory
 from moorage.store.operations import (
     Already,
     Commit,
@@ -22,7 +24,7 @@ from moorage.store.operations import (
 )
 from moorage.store.rebuild import Rebuilt, finish_rebuild, rebuild
 from moorage.store.records import Damaged
-from moorage.store.store import Store, lock_directory
+from moorage.store.store import Store
 from moorage.store.takeover import Taken, take_up
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "DropNetwork",
     "ForgetRequest",
     "ForgetSysctls",
+    "Keeper",
     "Operation",
     "Outcome",
     "PutInterface",

@@ -27,6 +27,10 @@ class Ballast:
             self.held = self._allocate()
         return self.held
 
+    def look(self) -> None:
+        """See whether somebody removed it."""
+        self.held = self.held and self._path.exists()
+
     def drop(self) -> None:
         """Give the space back to the file system."""
         self._path.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from moorage.errors import Code, Fault, Refused
 from moorage.store.records import Damaged
+from moorage.store.room import lack_of_room
 
 UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
 """What SQLite raises for a file that it cannot read; the latter where its sentence quotes what is damaged."""
@@ -30,6 +31,8 @@ def refusing(directory: Path) -> Iterator[None]:
 def _unopened(directory: Path, error: Exception) -> Refused:
     match _errorname(error):
         case "FULL":
+            return no_space(directory)
+        case "IOERR" if lack_of_room(directory):
             return no_space(directory)
         case "BUSY":
             return Refused(
@@ -58,18 +61,21 @@ def _errorname(error: Exception) -> str:
     return "".join(getattr(error, "sqlite_errorname", "").split("_")[1:2])
 
 
-def is_full(error: sqlite3.Error) -> bool:
-    """Whether an error of SQLite says that there is no room."""
-    return _errorname(error) == "FULL"
+def is_full(error: sqlite3.Error, directory: Path) -> bool:
+    """Whether there is no room for what failed: SQLite says so of a full disk, not of quotas and limits."""
+    name = _errorname(error)
+    return name == "FULL" or (name == "IOERR" and bool(lack_of_room(directory)))
 
 
 def no_space(directory: Path) -> Refused:
     """The refusal of what would need room."""
     return Refused(
-        Code.NO_SPACE,
-        f"the disk of the state directory {directory} is full, so nothing new can be recorded: "
-        "make room on it; releasing still works",
+        Code.NO_SPACE, f"nothing new can be recorded: {lack_of_room(directory) or _full(directory)}"
     )
+
+
+def _full(directory: Path) -> str:
+    return f"the disk of the state directory {directory} was full: try again; releasing still works"
 
 
 def fault(error: sqlite3.Error) -> Fault:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from moorage.errors import Code, Refused
+from moorage.store import directory as directories
 
 WIDTH = 20
 """Bytes of the holder's pid in the file, padded: rewriting them in place needs no room on a full disk."""
@@ -19,6 +20,14 @@ class Lock:
         """Take the lock. Raises Refused: exists when another agent holds it, naming its pid."""
         self._path = path
         self._descriptor = self._acquire()
+        _write_pid(self._descriptor)
+
+    def renew(self) -> None:
+        """Take the lock file that the path leads to now, if that is another. Raises Refused (exists), OSError."""
+        if self._descriptor < 0 or self._names(self._descriptor):
+            return
+        former, self._descriptor = self._descriptor, self._acquire()
+        os.close(former)
         _write_pid(self._descriptor)
 
     def release(self) -> None:
@@ -65,3 +74,16 @@ def _write_pid(descriptor: int) -> None:
     except OSError:
         # On a full disk the name of the holder is lost; the lock itself is not.
         return
+
+
+def lock_directory(directory: Path) -> Lock:
+    """Make the directory when it is missing, and keep other agents out of it until the lock is released.
+
+    Raises Refused: denied where it cannot be used, invalid for one that is not ours, exists while another
+    agent uses it.
+    """
+    directories.prepare(directory)
+    try:
+        return Lock(directory / directories.LOCK)
+    except OSError as error:
+        raise directories.unusable(directory, error) from error

@@ -82,7 +82,7 @@ def finish_rebuild(directory: Path) -> None:
 
 
 def _put_in_place(directory: Path) -> Path:
-    name = f"{directories.ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%S%f}.db"
+    name = name_aside()
     for suffix in directories.SUFFIXES:
         former = directory / f"{directories.DATABASE}{suffix}"
         if former.exists():
@@ -90,7 +90,7 @@ def _put_in_place(directory: Path) -> Path:
     (directory / directories.REBUILT).replace(directory / directories.DATABASE)
     shutil.rmtree(directory / directories.REBUILDING, ignore_errors=True)
     directories.sync(directory)
-    _forget_oldest(directory)
+    forget_oldest(directory)
     return directory / name
 
 
@@ -110,7 +110,13 @@ def _must(store: Store, sysctls: Sequence[Operation], ports: Operation) -> None:
         raise outcome
 
 
-def _forget_oldest(directory: Path) -> None:
+def name_aside() -> str:
+    """What a database is called that is put aside now."""
+    return f"{directories.ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%S%f}.db"
+
+
+def forget_oldest(directory: Path) -> None:
+    """Remove what was put aside long ago."""
     aside = sorted(directory.glob(f"{directories.ASIDE}*.db"))
     for path in aside[:-KEPT]:
         for suffix in directories.SUFFIXES:

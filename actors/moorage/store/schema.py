@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from moorage.errors import Code, Refused
+from moorage.store.recording import Recording
 from moorage.store.records import Damaged
 
 APPLICATION = 0x6D6F6F72
@@ -123,13 +124,15 @@ PRAGMA user_version = {VERSION};
 """  # noqa: S608 - made of constants
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> Recording:
     """Open the database in the calling thread, and make the tables of a new one; one of an earlier version stays so.
 
     Raises Refused: unsupported when a later version wrote it. Raises Damaged, or sqlite3.Error when
     SQLite cannot use it.
     """
-    connection = sqlite3.connect(path, isolation_level=None, cached_statements=256, timeout=PATIENCE)
+    connection = sqlite3.connect(
+        path, isolation_level=None, cached_statements=256, timeout=PATIENCE, factory=Recording
+    )
     try:
         for pragma in PRAGMAS if path.stat().st_size else (VACUUM, *PRAGMAS):
             connection.execute(f"PRAGMA {pragma}")

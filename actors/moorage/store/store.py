@@ -12,16 +12,17 @@ from moorage.errors import Refused
 from moorage.model.pieces import Reply
 from moorage.store import directory as directories
 from moorage.store.ballast import Ballast
+from moorage.store.copy import Copy
 from moorage.store.failures import fault, is_full, no_space, refusing
 from moorage.store.identity import new_id
-from moorage.store.lock import Lock
+from moorage.store.lock import Lock, lock_directory
 from moorage.store.operations import Already, Commit, Done, Outcome, RequestKey
 from moorage.store.reader import STATE, Reader
-from moorage.store.records import Damaged
+from moorage.store.recording import Change, Recording
 from moorage.store.requests import Requests
-from moorage.store.schema import PAGE, PAGES, connect
+from moorage.store.schema import PAGES, connect
 from moorage.store.upgrade import upgrade
-from moorage.store.wal import check_log
+from moorage.store.wal import check_log, check_presence
 from moorage.store.writer import Writer
 
 T = TypeVar("T")
@@ -39,13 +40,16 @@ class Store(Reader):
     """The ids of the interfaces of a former boot, dropped when this store was opened."""
 
     def __init__(
-        self, directory: Path, lock: Lock | None, connection: sqlite3.Connection, now: Callable[[], float]
+        self, directory: Path, lock: Lock | None, connection: Recording, now: Callable[[], float]
     ) -> None:
         """Use `Store.open`; `lock` is one to release at the end."""
         super().__init__(connection)
+        self._connection: Recording = connection
         self._directory = directory
         self._lock = lock
         self._now = now
+        self.log_emptied = False
+        """Whether the write-ahead log was cut to nothing; the caller's to take back."""
         self._ballast = Ballast(directory / directories.BALLAST)
         self._requests = Requests(connection, now)
         self._writer = Writer(connection, self, self._requests)
@@ -85,7 +89,7 @@ class Store(Reader):
         cls, directory: Path, lock: Lock | None, boot_id: str, now: Callable[[], float], state: str
     ) -> Self:
         with refusing(directory):
-            _check_presence(directory)
+            check_presence(directory)
             check_log(directory / f"{directories.DATABASE}-wal")
             connection = connect(directories.touch(directory))
             try:
@@ -111,7 +115,7 @@ class Store(Reader):
             if self._ballast.take():
                 return self._transaction(lambda: self._apply_all(batch))
         except sqlite3.Error as error:
-            if not is_full(error):
+            if not is_full(error, self._directory):
                 return [fault(error)] * len(batch)
         outcomes = [self._squeeze(commit) for commit in batch]
         self._shrink()
@@ -151,6 +155,26 @@ class Store(Reader):
         """Remember the requests of another database: see `Requests.restore`."""
         with refusing(self._directory):
             self._transaction(lambda: self._requests.restore(rows, pieces))
+
+    def look(self) -> None:
+        """See whether somebody took the ballast away."""
+        self._ballast.look()
+
+    @property
+    def pages(self) -> int:
+        """How many the database has. Raises sqlite3.Error."""
+        return int(self._connection.execute("PRAGMA page_count").fetchone()[0])
+
+    def copy(self) -> Copy:
+        """A copy of all that is committed, and `take` gives what is committed from now on. Raises sqlite3.Error."""
+        made = Copy(self._connection)
+        self._connection.recorded = []
+        self._connection.take()
+        return made
+
+    def take(self) -> list[Change]:
+        """What was changed since the last time, or since `copy`."""
+        return self._connection.take()
 
     def erase(self) -> None:
         """Close, and remove every file that was made, and the directory when nothing else is in it."""
@@ -227,13 +251,13 @@ class Store(Reader):
         try:
             return self._transaction(work)
         except sqlite3.Error as error:
-            if not is_full(error):
+            if not is_full(error, self._directory):
                 raise
         self._make_room()
         try:
             return self._transaction(work)
         except sqlite3.Error as error:
-            if not is_full(error):
+            if not is_full(error, self._directory):
                 raise
             raise no_space(self._directory) from error
 
@@ -251,6 +275,7 @@ class Store(Reader):
 
     def _checkpoint(self) -> None:
         """Copy the write-ahead log back into the database, and cut it to nothing."""
+        self.log_emptied = True
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _transaction(self, work: Callable[[], T]) -> T:
@@ -264,27 +289,3 @@ class Store(Reader):
                 self._connection.execute("ROLLBACK")
             raise
         return result
-
-
-def lock_directory(directory: Path) -> Lock:
-    """Make the directory when it is missing, and keep other agents out of it until the lock is released.
-
-    Raises Refused: denied where it cannot be used, invalid for one that is not ours, exists while another
-    agent uses it.
-    """
-    directories.prepare(directory)
-    try:
-        return Lock(directory / directories.LOCK)
-    except OSError as error:
-        raise directories.unusable(directory, error) from error
-
-
-def _check_presence(directory: Path) -> None:
-    """Raise Damaged for what SQLite would take for a new database: one that is gone, or shorter than a page.
-
-    Where the ballast is, there was a database.
-    """
-    database = directory / directories.DATABASE
-    size = database.stat().st_size if database.exists() else 0
-    if size < PAGE and (size or (directory / directories.BALLAST).exists()):
-        raise Damaged(f"the database is gone, or was cut to {size} bytes")

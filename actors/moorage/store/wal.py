@@ -9,7 +9,9 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+from moorage.store import directory as directories
 from moorage.store.records import Damaged
+from moorage.store.schema import PAGE
 
 _HEADER = struct.Struct(">IIIIIIII")  # magic, version, page size, sequence, two salts, two sums
 _FRAME = struct.Struct(">IIIIII")  # page, pages after a commit or 0, two salts, two sums
@@ -53,3 +55,14 @@ def _sums(data: bytes, order: str, sums: Sums) -> Sums:
         first = (first + words[index] + second) & 0xFFFFFFFF
         second = (second + words[index + 1] + first) & 0xFFFFFFFF
     return first, second
+
+
+def check_presence(directory: Path) -> None:
+    """Raise Damaged for what SQLite would take for a new database: one that is gone, or shorter than a page.
+
+    Where the ballast is, there was a database.
+    """
+    database = directory / directories.DATABASE
+    size = database.stat().st_size if database.exists() else 0
+    if size < PAGE and (size or (directory / directories.BALLAST).exists()):
+        raise Damaged(f"the database is gone, or was cut to {size} bytes")
