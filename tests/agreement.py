@@ -18,6 +18,7 @@ from moorage.kernel.memory import MemoryKernel
 from moorage.kernel.protocol import Element
 from moorage.model.elements import network_elements
 from moorage.model.forwarding import SWITCHES, forwarding_elements
+from moorage.model.guard import guard_elements
 from moorage.model.port_spec import PROTOCOLS
 from moorage.rpc.wire import interface_from_wire, interface_to_wire
 from moorage.supervision.directory import Address
@@ -114,8 +115,9 @@ def kernel_of(agent: Agent) -> frozenset[Element]:
 
 
 def expected_kernel(agent: Agent, interfaces: Iterable[Interface]) -> frozenset[Element]:
-    rules = [rules_of(each) for each in interfaces]
-    return frozenset().union(*rules, *(network_elements(network) for network in agent.networks()))
+    networks = {network.name: network for network in agent.networks()}
+    rules = [rules_of(each) | guard_elements(each, networks[each.network]) for each in interfaces]
+    return frozenset().union(*rules, *map(network_elements, networks.values()))
 
 
 def expected_listeners(interfaces: Iterable[Interface]) -> set[Port]:

@@ -134,16 +134,18 @@ class Methods(ABC):
         internal: bool | None = None,
         mtu: int | None = None,
         proxy: str | None = None,
+        guard: str | None = None,
         request: str | None = None,
     ) -> Network:
         """Make a network; what is not named is chosen. An `internal` one has no way out.
 
         Without `mtu`, in bytes, packets are as large as the link of the host's default route takes them. With
-        `proxy` "never" the ports published on it have no listeners: they are the kernel's alone.
+        `proxy` "never" the ports published on it have no listeners: they are the kernel's alone. With `guard` "network"
+        a container sends with any address of the network, and not with its own alone ("interface").
         """
         asked = _given(
             name=name, subnet=subnet, gateway=gateway, subnet6=subnet6, gateway6=gateway6,
-            bridge=bridge, internal=internal, mtu=mtu, proxy=proxy, request=request,
+            bridge=bridge, internal=internal, mtu=mtu, proxy=proxy, guard=guard, request=request,
         )  # fmt: skip
         return value_from_wire(Network, self._call("create_network", asked))
 

@@ -13,6 +13,9 @@ GATEWAY, PROXY_V2, TRANSPARENT = SOURCES = ("gateway", "proxy-v2", "transparent"
 ALWAYS, NEVER = PROXIES = ("always", "never")
 """Whether the ports of a network's interfaces have listeners beside the rules of the kernel; see `Network.proxy`."""
 
+ALONE, SHARED = GUARDS = ("interface", "network")
+"""Which addresses a container may send with, itself being known by its MAC; see `Network.guard`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
@@ -71,6 +74,8 @@ class Network:
     proxy: str = ALWAYS
     """Whether published ports have listeners, which hold them and serve what the kernel does not ("always"), or are
     the kernel's alone ("never")."""
+    guard: str = ALONE
+    """Which addresses its containers may send with: their own alone ("interface"), or any of its own ("network")."""
 
 
 @dataclass(frozen=True, slots=True)

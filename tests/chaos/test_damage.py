@@ -31,7 +31,9 @@ def agent(lab: Lab, tmp_path: Path) -> Iterator[AgentProcess]:
 
 def fill(agent: AgentProcess) -> None:
     client, lab = agent.client, agent.lab
-    client.create_network("dual", subnet="10.0.43.0/24", subnet6="fd43::/64", bridge="br-other")
+    client.create_network(
+        "dual", subnet="10.0.43.0/24", subnet6="fd43::/64", bridge="br-other", guard="network"
+    )
     client.create_network("sealed", subnet="10.0.44.9/24", internal=True, mtu=1400)
     client.allocate(
         "web",

@@ -36,6 +36,7 @@ from moorage.kernel.linux.marks import port_alias
 from moorage.kernel.protocol import Element, Maker
 from moorage.model.elements import network_elements
 from moorage.model.forwarding import forwarding_elements
+from moorage.model.guard import guard_elements
 from moorage.store.store import Store
 from moorage.values import Interface, Network
 
@@ -163,6 +164,11 @@ class Recorded:
         confined = forwarding_elements(self.sysctls)
         return confined.union(*rules, *map(network_elements, self.networks))
 
+    def guarded(self) -> frozenset[Element]:
+        """What the table of bridges should hold."""
+        networks = {network.name: network for network in self.networks}
+        return frozenset().union(*(guard_elements(each, networks[each.network]) for each in self.interfaces))
+
     def ports(self) -> frozenset[int]:
         """The published host ports of any protocol."""
         return frozenset().union(*(host_ports(each.ports) for each in self.interfaces))
@@ -208,11 +214,13 @@ def _check_rules(victim: Victim, journal: Recorded) -> None:
     firewall = LinuxFirewall(loopback="kernel")
     try:
         listing, present = firewall._look()
+        guarded = firewall._guard._look()[1]
     finally:
         firewall.close()
     victim.rules = victim.rules or listing
     require(listing == victim.rules, f"the rules were {victim.rules} and are {listing}")
     assert_same("table", present, journal.elements() | signature(journal.state))
+    assert_same("guard", guarded, journal.guarded())
 
 
 def _check_links(victim: Victim, journal: Recorded) -> None:

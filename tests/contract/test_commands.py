@@ -86,9 +86,19 @@ def test_inspect_has_the_dictionaries_of_2013(command: Command, wire: Wire) -> N
 
 def test_networks(command: Command, wire: Wire) -> None:
     """`networks` lists, creates and removes."""
-    asked = "--subnet 10.0.43.0/24 --bridge br-back --internal --mtu 1400 --proxy never"
+    asked = "--subnet 10.0.43.0/24 --bridge br-back --internal --mtu 1400 --proxy never --guard network"
     made = lines(command(f"networks create back {asked}"))
-    assert made[1].split() == ["back", "br-back", "10.0.43.0/24", "10.0.43.1", "-", "yes", "1400", "never"]
+    assert made[1].split() == [
+        "back",
+        "br-back",
+        "10.0.43.0/24",
+        "10.0.43.1",
+        "-",
+        "yes",
+        "1400",
+        "never",
+        "network",
+    ]
     assert made[1].split() in [line.split() for line in lines(command("networks"))]
     assert lines(command("networks rm back")) == ["back removed"]
     assert lines(command("networks rm back")) == ["back was not there"]

@@ -48,6 +48,7 @@ METHODS = {
         "internal",
         "mtu",
         "proxy",
+        "guard",
         "request",
     ],
     "remove_network": ["name", "request"],

@@ -84,6 +84,17 @@ def test_a_network_is_chosen_a_free_subnet(wire: Wire) -> None:
     assert all(len(each["bridge"].encode()) <= 15 for each in made)
 
 
+def test_a_guard_is_given_back_where_it_is_said(wire: Wire) -> None:
+    """`guard` is one of two words, and in the answer only where it is not the one that is unsaid."""
+    asked = {"name": "back", "subnet": "10.0.43.0/24"}
+    for guard, given in (("interface", None), ("network", "network")):
+        assert wire.call("create_network", **asked, guard=guard).get("guard") == given
+        listed = {each["name"]: each for each in wire.call("networks")}
+        assert listed["back"].get("guard") == given
+        wire.call("remove_network", name="back")
+    assert wire.refused("create_network", **asked, guard="none").startswith("invalid: ")
+
+
 def test_a_network_with_interfaces_stays(wire: Wire) -> None:
     """`remove_network` is refused with `exists` while interfaces remain, and done once they are gone."""
     wire.call("create_network", name="back", subnet="10.0.43.0/24")

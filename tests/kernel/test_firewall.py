@@ -23,7 +23,7 @@ NETWORK = network_elements(
     Network("default", "moorage0", "10.0.42.0/24", "10.0.42.1", "fd00:42::/64", "fd00:42::1", internal=True)
 )
 OTHER = network_elements(Network("other", "moorage1", "10.0.43.0/24", "10.0.43.1"))
-MISSING = ["table inet moorage was missing"]
+MISSING = ["table inet moorage was missing", "table bridge moorage was missing"]
 
 _OPEN = """
 from moorage.errors import Refused
@@ -86,7 +86,8 @@ def test_the_next_agent_finds_the_table_right(firewall: LinuxFirewall) -> None:
     ("damage", "sentences"),
     [
         ("flush ruleset", MISSING),
-        ("delete table inet moorage", MISSING),
+        ("delete table inet moorage", MISSING[:1]),
+        ("delete table bridge moorage", MISSING[1:]),
         ("flush chain inet moorage guard", ["chain guard had been changed"]),
         ("add rule inet moorage to_net accept", ["chain to_net had been changed"]),
         ("insert rule inet moorage to_net accept", ["chain to_net had been changed"]),

@@ -116,7 +116,7 @@ def test_damage_on_the_host_is_repaired(
         "alias moorage:web",
         "state forwarding",
         "hairpin on",
-        "learning on",
+        "learning off",
         "flood on",
         "isolated off",
     ):

@@ -45,6 +45,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "internal": True,
         "mtu": 1500,
         "proxy": "never",
+        "guard": "network",
         "request": "r1",
     },
     "remove_network": {"name": "back", "request": "r1"},
@@ -130,6 +131,7 @@ def test_an_unknown_method_is_unsupported() -> None:
         ),
         *(("publish", "source", each) for each in ("", "proxy", "PROXY-V2", None, 2)),
         *(("create_network", "proxy", each) for each in ("", "Never", False, None)),
+        *(("create_network", "guard", each) for each in ("", "Network", "none", True, None)),
         *(("list", "network", each) for each in ("", ".net", "a" * 64, "a/b", [])),
         *(
             ("allocate", "ip", each)

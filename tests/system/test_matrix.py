@@ -246,6 +246,7 @@ def agent_and_guard_away(at: Installation) -> Iterator[None]:
     try:
         for chain in ("guard", "from_net", "to_net"):
             nftables.run(f"flush chain inet moorage {chain}")
+        nftables.run("flush chain bridge moorage sent")
         yield
     finally:
         nftables.close()

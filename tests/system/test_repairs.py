@@ -14,6 +14,7 @@ from lab import HOST, HOST6
 from moorage.kernel.linux.names import port_name
 from moorage.kernel.linux.nfnetlink import Netlink, generic
 from moorage.kernel.linux.nftables import Nftables
+from moorage.model.interfaces import mac_of
 
 pytestmark = [pytest.mark.system, pytest.mark.alone]
 
@@ -30,6 +31,9 @@ RULES = {
     "element-changed": "delete element inet moorage pub4_any { tcp . 8080 }\n"
     "add element inet moorage pub4_any { tcp . 8080 : 10.0.43.3 . 80 }",
     "bridges-flushed": "flush set inet moorage bridges",
+    "guard-deleted": "delete table bridge moorage",
+    "guard-flushed": "flush chain bridge moorage sent",
+    "own-addresses-flushed": "flush set bridge moorage own4\nflush set bridge moorage own6",
 }
 """Commands of nftables."""
 
@@ -42,6 +46,7 @@ LINKS = {
     "veth-deleted": ("host", f"ip link delete {PORT}"),
     "veth-down": ("host", f"ip link set {PORT} down"),
     "veth-without-bridge": ("host", f"ip link set {PORT} nomaster"),
+    "mac-forgotten": ("host", f"bridge fdb del {mac_of(WEB)} dev {PORT} master"),
     "hairpin-off": ("host", f"bridge link set dev {PORT} hairpin off"),
     "ip_forward-off": ("host", "sysctl -qw net.ipv4.ip_forward=0"),
     "forwarding6-off": ("host", "sysctl -qw net.ipv6.conf.all.forwarding=0"),

@@ -117,6 +117,7 @@ def create_network(client: Client, options: Namespace) -> Iterator[Answer]:
         internal=options.internal or None,
         mtu=options.mtu,
         proxy=options.proxy,
+        guard=options.guard,
         request=options.request,
     )
     yield Answer(network_to_wire(made), text.networks([made]))

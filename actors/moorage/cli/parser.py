@@ -132,6 +132,10 @@ def _add_networks(group: Commands) -> None:
         "--mtu", type=int, help="bytes of the largest packet (default: that of the link that leads out)"
     )
     create.add_argument("--proxy", help="always (the default), or never: no listeners, the kernel alone")
+    create.add_argument(
+        "--guard",
+        help="what containers send with: interface (the default), their own addresses alone; or network, any",
+    )
     remove = _ask(actions, "rm", "remove a network that has no interfaces", commands.remove_network)
     remove.add_argument("name")
     for each in (create, remove):

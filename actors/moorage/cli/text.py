@@ -32,7 +32,7 @@ def interfaces(values: Iterable[Interface]) -> str:
 
 def networks(values: Iterable[Network]) -> str:
     """Return what `networks` shows."""
-    head = ("NAME", "BRIDGE", "SUBNET", "GATEWAY", "SUBNET6", "INTERNAL", "MTU", "PROXY")
+    head = ("NAME", "BRIDGE", "SUBNET", "GATEWAY", "SUBNET6", "INTERNAL", "MTU", "PROXY", "GUARD")
     rows = (
         (
             each.name,
@@ -43,6 +43,7 @@ def networks(values: Iterable[Network]) -> str:
             _yes(each.internal),
             each.mtu,
             each.proxy,
+            each.guard,
         )
         for each in values
     )

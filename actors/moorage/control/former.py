@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 
+from moorage.kernel.protocol import Links
 from moorage.store.operations import ForgetSysctls, Remember
+
+LOCALNET = "/route_localnet"
+"""The sysctl of a bridge without which the kernel takes 127/8 from there for a forgery."""
 
 
 class Former(MutableMapping[str, str]):
@@ -36,3 +40,10 @@ class Former(MutableMapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._known)
+
+
+def give_back_localnet(kernel: Links, former: Former) -> None:
+    """Put `route_localnet` of adopted bridges back, which an agent turned on that needed it."""
+    for path in [path for path in former if path.endswith(LOCALNET)]:
+        kernel.restore({path: former[path]})
+        del former[path]

@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 
 from moorage.control.alarm import Alarm
 from moorage.control.context import Context
-from moorage.control.former import Former
+from moorage.control.former import Former, give_back_localnet
+from moorage.control.guards import Guards
 from moorage.control.journal import Append, GetInterfaces, GetMaker, GetNetworks, GetSysctls
 from moorage.control.persist import persist, persist_here
-from moorage.control.port_mapper import settle_forwarding
+from moorage.control.settling import settle_forwarding
 from moorage.errors import Refused
 from moorage.kernel.protocol import Links as KernelLinks
 from moorage.model.caller import Caller
@@ -34,10 +35,6 @@ PAUSE = 0.5
 
 LATEST = 1.0
 """Seconds from a change after which our own changes put a look off no longer: repairs are promised within two."""
-
-
-LOCALNET = "/route_localnet"
-"""The sysctl of a bridge without which the kernel takes 127/8 from there for a forgery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +146,7 @@ class Links(ThreadActor):
         self._woken: float | None = None
         self._changed = 0.0
         self._alarm = Alarm(context.events, lambda: self._tell_self(Look()))
+        self._guards = Guards(self.address)
 
     async def begin(self) -> None:
         """Open the links and make them as the journal has them."""
@@ -158,7 +156,9 @@ class Links(ThreadActor):
         maker = await persist(journal, GetMaker())
         self._kernel = self._context.kernel.open_links(former, loopback=loopback, maker=maker)
         if loopback == "proxy":
-            _give_back_localnet(self._kernel, former)
+            give_back_localnet(self._kernel, former)
+        if not self.directory.restarts_of(self.name):
+            self._guards.know(await persist(journal, GetNetworks()), await persist(journal, GetInterfaces()))
         await self._reconcile()
         self._kernel.watch(self._wake, self.lose)
         self._later(GLANCE, Glance())
@@ -174,10 +174,12 @@ class Links(ThreadActor):
         match message:
             case Attach(interface, network):
                 self._changed = time.monotonic()
+                self._guards.ensure(interface, network)
                 return self.kernel.attach(interface, network)
             case Detach(interface_id):
                 self._changed = time.monotonic()
-                return self.kernel.detach(interface_id)
+                self.kernel.detach(interface_id)
+                return self._guards.drop(interface_id)
             case FindGone(interfaces):
                 return self.kernel.gone(interfaces)
             case FindNamespace(netns, caller):
@@ -249,6 +251,7 @@ class Links(ThreadActor):
         journal = self.address("journal")
         networks = await persist(journal, GetNetworks())
         interfaces = await persist(journal, GetInterfaces())
+        await self._guards.ensure_all(networks, interfaces)
         found = self.kernel.reconcile(networks, interfaces)
         cookies = {each.id: each.netns_cookie for each in interfaces}
         for interface_id in found.vanished:
@@ -297,10 +300,3 @@ class Links(ThreadActor):
     def _tell_self(self, message: Any) -> None:
         if not self.actor_stopped.is_set():
             self.actor_ref.tell(message)
-
-
-def _give_back_localnet(kernel: KernelLinks, former: Former) -> None:
-    """Put `route_localnet` of adopted bridges back, which an agent turned on that needed it."""
-    for path in [path for path in former if path.endswith(LOCALNET)]:
-        kernel.restore({path: former[path]})
-        del former[path]

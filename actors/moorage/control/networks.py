@@ -36,7 +36,7 @@ from moorage.store.operations import (
 from moorage.supervision.child import Child
 from moorage.supervision.directory import Address
 from moorage.supervision.messages import Halt, Start
-from moorage.values import ALWAYS, Network
+from moorage.values import ALONE, ALWAYS, Network
 
 log = Log()
 
@@ -168,7 +168,7 @@ class Networks:
         return Network(
             name, bridge, subnet, gateway, subnet6, gateway6,
             internal=params.get("internal", False), mtu=mtu, adopted=found is not None,
-            proxy=params.get("proxy", ALWAYS),
+            proxy=params.get("proxy", ALWAYS), guard=params.get("guard", ALONE),
         )  # fmt: skip
 
     async def _mtu(self, params: Mapping[str, Any]) -> int:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from collections.abc import Mapping as MappingABC
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,27 +14,32 @@ from moorage.control.journal import Append, GetInterfaces, GetMaker, GetNetworks
 from moorage.control.keeping import Keeping
 from moorage.control.lookout import LATEST, Lookout, Part
 from moorage.control.persist import persist, persist_here
+from moorage.control.settling import (
+    Settle,
+    flow_of,
+    host_ports,
+    rules_of,
+    settle_forwarding,
+    settle_guard,
+    settle_interface,
+    settle_network,
+)
 from moorage.errors import MoorageError
 from moorage.kernel.protocol import Element, Firewall, Flow
-from moorage.model.elements import mapping_elements, network_elements
-from moorage.model.forwarding import forwarding_elements
 from moorage.store.operations import Commit, Remember, Reserve, Unreserve
 from moorage.supervision.actor import ThreadActor
-from moorage.values import Interface, Mapping, Network
+from moorage.values import Interface, Network
 
-
-@dataclass(frozen=True, slots=True)
-class Settle:
-    """Make the rules of one owner (an interface, `network:NAME`, or `host:forwarding`) exactly these.
-
-    `flows` are mappings whose connections end, or begin anew under the rules.
-    """
-
-    owner: str
-    elements: frozenset[Element] = frozenset()
-    flows: tuple[Flow, ...] = ()
-    ports: frozenset[int] = frozenset()
-    """Published host ports, of any protocol."""
+__all__ = [
+    "PortMapper",
+    "Settle",
+    "flow_of",
+    "host_ports",
+    "rules_of",
+    "settle_forwarding",
+    "settle_interface",
+    "settle_network",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,39 +60,6 @@ class Reload:
 @dataclass(frozen=True, slots=True)
 class EndStrays:
     """End the connections that a former life, once it had removed their rules, did not come to end."""
-
-
-def rules_of(interface: Interface) -> frozenset[Element]:
-    """The elements of all ports of an interface."""
-    return frozenset().union(*(mapping_elements(m, interface.ip, interface.ipv6) for m in interface.ports))
-
-
-def flow_of(interface: Interface, mapping: Mapping) -> Flow:
-    """The connections of one mapping."""
-    backends = tuple(filter(None, (interface.ip, interface.ipv6)))
-    last = mapping.host_port + mapping.count - 1
-    return Flow(mapping.proto, mapping.key_ip, mapping.host_port, last, backends)
-
-
-def host_ports(mappings: Iterable[Mapping]) -> frozenset[int]:
-    """All their host ports."""
-    return frozenset(port for m in mappings for port in range(m.host_port, m.host_port + m.count))
-
-
-def settle_interface(interface: Interface, flows: Iterable[Mapping] = ()) -> Settle:
-    """What the port mapper is told of an interface, `flows` being mappings that came or went."""
-    ended = tuple(flow_of(interface, mapping) for mapping in flows)
-    return Settle(interface.id, rules_of(interface), ended, host_ports(interface.ports))
-
-
-def settle_network(network: Network) -> Settle:
-    """What the port mapper is told of a network."""
-    return Settle(f"network:{network.name}", network_elements(network))
-
-
-def settle_forwarding(former: MappingABC[str, str], *, others: bool) -> Settle:
-    """What the port mapper is told of the host: what sysctls were, and whether it may forward `others` packets too."""
-    return Settle("host:forwarding", frozenset() if others else forwarding_elements(former))
 
 
 class PortMapper(ThreadActor):
@@ -208,10 +179,13 @@ class PortMapper(ThreadActor):
         """Desired minus present, in one transaction."""
         journal = self.address("journal")
         desired = Desired()
-        for network in await persist(journal, GetNetworks()):
+        networks: dict[str, Network] = {each.name: each for each in await persist(journal, GetNetworks())}
+        for network in networks.values():
             _put(desired, settle_network(network))
         for interface in await persist(journal, GetInterfaces()):
             _put(desired, settle_interface(interface))
+            if interface.network in networks:
+                _put(desired, settle_guard(interface, networks[interface.network]))
         others = self._context.config.forward_others
         _put(desired, settle_forwarding(await persist(journal, GetSysctls()), others=others))
         self._desired = desired

@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 from moorage.errors import Code, Refused
 from moorage.kernel.protocol import Element, Made
 from moorage.model.elements import is_published, ports_of
-from moorage.values import ANY, Mapping, Network
+from moorage.values import ALONE, ANY, SHARED, Mapping, Network
 
 _ANY6 = "::"
 _DEFAULT_MTU = 1500
@@ -60,7 +60,8 @@ def network_of(
 ) -> Network | None:
     """The network of a bridge that has `addresses` (`10.0.42.1/24`); None when neither tells its subnet.
 
-    A gateway that the bridge does not have is taken to be the first address.
+    A gateway that the bridge does not have is taken to be the first address. The guard is told by what containers may
+    send, and is the strict one where none is attached.
     """
     subnet = _subnet("net4if", bridge, addresses, elements)
     if subnet is None:
@@ -75,6 +76,9 @@ def network_of(
         subnet6 and _gateway(subnet6, addresses),
         internal=Element("internal", (bridge,)) in elements,
         mtu=_DEFAULT_MTU,
+        guard=SHARED
+        if any(each.container == "any4" and each.key[2] == subnet for each in elements)
+        else ALONE,
     )
 
 

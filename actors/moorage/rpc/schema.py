@@ -10,7 +10,7 @@ from moorage.errors import Code, Refused
 from moorage.rpc import checks
 from moorage.rpc.checks import Check
 from moorage.rpc.codec import BadMap
-from moorage.values import GATEWAY, PROXIES, PROXY_V2, TRANSPARENT
+from moorage.values import GATEWAY, GUARDS, PROXIES, PROXY_V2, TRANSPARENT
 
 EVENTS: Final = (
     "network_created",
@@ -81,6 +81,7 @@ METHODS: Final[Mapping[str, Parameters]] = {
             "internal": checks.flag,
             "mtu": checks.mtu,
             "proxy": checks.one_of(PROXIES),
+            "guard": checks.one_of(GUARDS),
             **_REQUEST,
         },
     ),

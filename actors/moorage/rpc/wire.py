@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any, Final, TypeVar
 
 from moorage.errors import Code, Fault, MoorageError, Refused
-from moorage.values import ALWAYS, GATEWAY, Interface, Mapping, Network, Status
+from moorage.values import ALONE, ALWAYS, GATEWAY, Interface, Mapping, Network, Status
 
 T = TypeVar("T")
 
@@ -28,10 +28,12 @@ def mapping_to_wire(mapping: Mapping) -> dict[str, Any]:
 
 
 def network_to_wire(network: Network) -> dict[str, Any]:
-    """Return `{name, bridge, subnet, gateway, subnet6?, gateway6?, internal, mtu, proxy?}`."""
+    """Return `{name, bridge, subnet, gateway, subnet6?, gateway6?, internal, mtu, proxy?, guard?}`."""
     made = _without_nil(_map(Network, network), "subnet6", "gateway6")
     if network.proxy == ALWAYS:
         del made["proxy"]
+    if network.guard == ALONE:
+        del made["guard"]
     return made
 
 

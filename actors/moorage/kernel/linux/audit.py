@@ -52,11 +52,15 @@ def _order(element: Element) -> tuple[int, str]:
 
 
 def sentences(
-    before: Listing | None, after: Listing, wanted: Collection[Element], present: Collection[Element]
+    before: Listing | None,
+    after: Listing,
+    wanted: Collection[Element],
+    present: Collection[Element],
+    table: str = ruleset.TABLE,
 ) -> list[str]:
     """What was wrong: a sentence for each chain and set, for ten elements at most, and one for the rest."""
     if before is None:
-        return [f"table {ruleset.TABLE} was missing"]
+        return [f"table {table} was missing"]
     return [*_definitions(before, after), *_shortened(list(_elements(set(wanted), set(present))))]
 
 

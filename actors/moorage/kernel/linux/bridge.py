@@ -185,7 +185,8 @@ class Bridges:
             wanted["ipv4"]["route_localnet"] = "1"
         if not network.adopted:
             wanted["ipv4"].setdefault("route_localnet", "0")
-            wanted["ipv6"]["accept_ra"] = "0"  # a container may not become the host's router
+            # a container may not become the host's router, nor name another
+            wanted["ipv6"] |= {"accept_ra": "0", "accept_redirects": "0"}
         if network.subnet6:
             wanted["ipv6"]["disable_ipv6"] = "0"
         return [

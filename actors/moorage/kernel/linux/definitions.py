@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from moorage.kernel.linux import generation, ruleset
+from moorage.kernel.linux.elements import NFPROTO
 from moorage.kernel.linux.nfnetlink import Netlink, attribute, attributes, generic
 
 # linux/netfilter/nf_tables.h
-_INET = 1  # NFPROTO_INET
 _GETTABLE, _GETCHAIN, _GETRULE, _GETSET, _GETSETELEM, _GETOBJ, _GETFLOWTABLE = (
     10 << 8 | kind for kind in (1, 4, 7, 10, 13, 19, 23)
 )
@@ -56,12 +56,12 @@ Listing = dict[str, list[str]]
 Attributes = Mapping[int, bytes]
 
 
-def read(netlink: Netlink) -> Listing | None:
-    """The table's definitions, None where there is no table. Raises OSError."""
+def read(netlink: Netlink, table: str = ruleset.TABLE) -> Listing | None:
+    """A table's definitions, None where there is no table. Raises OSError."""
     for _ in range(_TRIES):
         before = generation.read(netlink)
         try:
-            found = _Reader(netlink).read()
+            found = _Reader(netlink, table).read()
         except FileNotFoundError:  # the table, or a set of it, went while we looked
             found = None
         if generation.read(netlink) == before:
@@ -72,13 +72,15 @@ def read(netlink: Netlink) -> Listing | None:
 class _Reader:
     """One look at the table, with what the rules' own sets hold."""
 
-    def __init__(self, netlink: Netlink) -> None:
+    def __init__(self, netlink: Netlink, table: str) -> None:
+        family, _, name = table.partition(" ")
         self._netlink = netlink
-        self._name = ruleset.TABLE.partition(" ")[2].encode() + b"\0"
+        self._about = generic(NFPROTO[family])
+        self._name = name.encode() + b"\0"
         self._own: dict[bytes, str] = {}
 
     def read(self) -> Listing:
-        (table,) = self._netlink.ask(_GETTABLE, generic(_INET) + attribute(_TABLE, self._name))
+        (table,) = self._netlink.ask(_GETTABLE, self._about + attribute(_TABLE, self._name))
         found = {f"table {_text(self._name)}": [_plain(dict(attributes(table[4:])), _TABLE_SET)]}
         found.update(self._sets())
         for chain in self._dump(_GETCHAIN):
@@ -93,7 +95,7 @@ class _Reader:
         return found
 
     def _dump(self, kind: int) -> Iterator[Attributes]:
-        for body in self._netlink.dump(kind, generic(_INET) + attribute(_TABLE, self._name)):
+        for body in self._netlink.dump(kind, self._about + attribute(_TABLE, self._name)):
             found = dict(attributes(body[4:]))
             if found.get(_TABLE) == self._name:  # not every dump of the kernel filters
                 yield found
@@ -112,7 +114,7 @@ class _Reader:
                 yield f"{kind} {_text(each[_SET_NAME])}", [written]
 
     def _elements(self, name: bytes) -> str:
-        request = generic(_INET) + attribute(_TABLE, self._name) + attribute(_ELEMENT_SET, name)
+        request = self._about + attribute(_TABLE, self._name) + attribute(_ELEMENT_SET, name)
         found = []
         for body in self._netlink.dump(_GETSETELEM, request):
             for _, entry in attributes(dict(attributes(body[4:])).get(_ELEMENTS, b"")):

@@ -21,7 +21,8 @@ _TABLE, _SET, _ELEMENTS = 1, 2, 3
 _KEY, _DATA, _FLAGS, _KEY_END = 1, 2, 3, 10
 _VALUE = 1
 _INTERVAL_END = 1
-_INET = 1  # NFPROTO_INET
+NFPROTO = {"inet": 1, "bridge": 7}
+"""NFPROTO_* of linux/netfilter.h, by what nftables calls them."""
 _FAMILIES: dict[int, str] = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
 _PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp", socket.IPPROTO_SCTP: "sctp"}
 
@@ -30,17 +31,17 @@ MAKER = "maker"
 """The set whose element is the id of a state."""
 
 
-def read(netlink: Netlink) -> set[Element]:
-    """Every element of the table that the kernel holds; none of the sets that are missing. Raises OSError."""
+def read(netlink: Netlink, table: str = ruleset.TABLE) -> set[Element]:
+    """Every element of a table that the kernel holds; none of the sets that are missing. Raises OSError."""
     found: set[Element] = set()
-    for name, container in ruleset.containers().items():
-        found.update(_decoded(name, container, _dump(netlink, name)))
+    for name, container in ruleset.containers(table).items():
+        found.update(_decoded(name, container, _dump(netlink, name, table)))
     return found
 
 
 def read_signature(netlink: Netlink) -> str:
     """See `signed`; "" where there is no table. Raises OSError."""
-    return signed(_decoded(MAKER, ruleset.containers()[MAKER], _dump(netlink, MAKER)))
+    return signed(_decoded(MAKER, ruleset.container(MAKER), _dump(netlink, MAKER, ruleset.TABLE)))
 
 
 def signature(state: str) -> frozenset[Element]:
@@ -53,9 +54,10 @@ def signed(elements: Iterable[Element]) -> str:
     return next((str(each.key[0]) for each in elements if each.container == MAKER), "")
 
 
-def _dump(netlink: Netlink, name: str) -> Iterator[dict[int, bytes]]:
-    table = ruleset.TABLE.partition(" ")[2].encode() + b"\0"
-    request = generic(_INET) + attribute(_TABLE, table) + attribute(_SET, name.encode() + b"\0")
+def _dump(netlink: Netlink, name: str, table: str) -> Iterator[dict[int, bytes]]:
+    family, _, whose = table.partition(" ")
+    request = generic(NFPROTO[family]) + attribute(_TABLE, whose.encode() + b"\0")
+    request += attribute(_SET, name.encode() + b"\0")
     try:
         bodies = netlink.dump(_GETSETELEM, request)
     except FileNotFoundError:
@@ -143,12 +145,23 @@ def _ifname(data: bytes) -> str:
     return data.partition(b"\0")[0].decode(errors="replace")
 
 
-_SIZES = {"ifname": 16, "ipv4_addr": 4, "ipv6_addr": 16, "inet_proto": 1, "inet_service": 2, "nf_proto": 1}
+_SIZES = {
+    "ifname": 16,
+    "ipv4_addr": 4,
+    "ipv6_addr": 16,
+    "inet_proto": 1,
+    "inet_service": 2,
+    "nf_proto": 1,
+    "ether_addr": 6,
+    ruleset.TARGET: 16,
+}
 _DECODE: dict[str, Callable[[bytes], str | int]] = {
     "ifname": _ifname,
     "ipv4_addr": lambda data: socket.inet_ntop(socket.AF_INET, data),
     "ipv6_addr": lambda data: socket.inet_ntop(socket.AF_INET6, data),
     "inet_proto": _protocol,
     "inet_service": _port,
+    "ether_addr": lambda data: data.hex(":"),
+    ruleset.TARGET: lambda data: socket.inet_ntop(socket.AF_INET6, data),
     "nf_proto": lambda data: _FAMILIES.get(data[0], data[0]),
 }

@@ -13,6 +13,7 @@ from moorage.kernel.linux.connect.hook import ConnectHook, remove_former
 from moorage.kernel.linux.conntrack import Conntrack
 from moorage.kernel.linux.definitions import Listing
 from moorage.kernel.linux.forward import Forwarding
+from moorage.kernel.linux.guard import UNGUARDED, PortGuard, holds
 from moorage.kernel.linux.nfnetlink import Netlink
 from moorage.kernel.linux.nftables import FORBIDDEN, Nftables, NftablesError, TooLongError
 from moorage.kernel.linux.policy.marking import Marking
@@ -43,6 +44,7 @@ class LinuxFirewall:
         self._netlink = _open()
         self._conntrack = Conntrack(self._netlink)
         self._forwarding = Forwarding(self._netlink, self._transact)
+        self._guard = PortGuard(self._netlink, self._run)
         self._routing = PolicyRouting(Marking(partial(self._nftables.list, elements=True), self._transact))
         self._elements: dict[Key, Element] = {}
         self._reference: Listing | None = None
@@ -58,21 +60,24 @@ class LinuxFirewall:
 
     def install(self, elements: Collection[Element]) -> list[str]:
         """See `Firewall.install`. Raises Refused (denied, unsupported)."""
-        wanted = frozenset(elements) | self._own
+        given = frozenset(filter(self._takes, elements)) | self._own
+        guarding = frozenset(filter(holds, given))
+        wanted = given - guarding
         self._generation = generation.read(self._netlink)
+        guarded = self._guard.install(guarding)
         before, present = self._look()
         self._repair(before, wanted, present)
         self.flush_flows(astray(present, wanted))
         after = before if before is not None and before == self._reference else self._look()[0]
         self._reference = after
-        self._elements = {_key(element): element for element in wanted}
+        self._elements = {_key(element): element for element in given}
         led = self._hook.install(wanted) if self._hook else []
-        return audit.sentences(before, after or {}, wanted, present) + led
+        return audit.sentences(before, after or {}, wanted, present) + guarded + led
 
     def change(self, add: Collection[Element], remove: Collection[Element]) -> None:
         """See `Firewall.change`. Raises Refused (denied, unsupported)."""
         touched: dict[Key, Element | None] = {_key(element): None for element in remove}
-        touched |= {_key(element): element for element in add}
+        touched |= {_key(element): element for element in add if self._takes(element)}
         held = {key: self._elements.get(key) for key in touched}
         gone = [old for key, old in held.items() if old is not None and old != touched[key]]
         new = [element for key, element in touched.items() if element is not None and element != held[key]]
@@ -120,7 +125,10 @@ class LinuxFirewall:
 
     def keep_forwarding(self, bridges: Collection[Forwarded]) -> Kept:
         """See `Firewall.keep_forwarding`. Raises Refused (denied)."""
-        return self._forwarding.keep(bridges)
+        kept = self._forwarding.keep(bridges)
+        return (
+            kept if self._guard.supported or not bridges else Kept([*kept.warnings, UNGUARDED], kept.repaired)
+        )
 
     def keep_answers(
         self, networks: Collection[tuple[str, str]], remember: Callable[[str, str], None], *, repair: bool
@@ -151,6 +159,7 @@ class LinuxFirewall:
         self._routing.remove()
         if self._hook:
             self._hook.clear()
+        self._guard.remove()
         self._run([f"table {ruleset.TABLE}\ndelete table {ruleset.TABLE}\n"])
         self._elements, self._reference = {}, None
 
@@ -179,6 +188,10 @@ class LinuxFirewall:
         except BaseException:
             self.close()
             raise
+
+    def _takes(self, element: Element) -> bool:
+        """Whether there is a table for it."""
+        return self._guard.supported or not holds(element)
 
     def _detached(self) -> bool:
         return self._hook is not None and not self._hook.intact()

@@ -139,7 +139,7 @@ class LinuxLinks:
         return self._audit.run(networks, interfaces, changed)
 
     def changed_unheard(self) -> bool:
-        """Whether a sysctl is other than it was left: those send no event. 6 µs for each, up to seven to a bridge."""
+        """Whether a sysctl is other than it was left: those send no event. 6 µs for each, up to eight to a bridge."""
         return self._sysctls.differ()
 
     def watch(self, wake: Callable[[], None], lost: Lost) -> None:

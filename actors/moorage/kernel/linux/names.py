@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-from ipaddress import IPv6Address, IPv6Network
+from ipaddress import IPv6Network
 
-from moorage.model.link_names import LONGEST
+from moorage.model.port_names import link_local, port_name
+
+__all__ = ["LINK_LOCAL", "bridge_mac", "link_local", "port_name"]
 
 LINK_LOCAL = IPv6Network("fe80::/10")
-
-
-def port_name(interface_id: str) -> str:
-    """The name of the host's end of an interface's veth pair: `mg` and 65 bits of a hash."""
-    digest = hashlib.blake2b(interface_id.encode(), digest_size=10).digest()
-    return "mg" + base64.b32encode(digest).decode().lower()[: LONGEST - 2]
 
 
 def bridge_mac(bridge: str) -> str:
     """The MAC of a bridge of ours: locally administered, unicast, from a hash of its name."""
     digest = hashlib.blake2b(bridge.encode(), digest_size=5).digest()
     return "02:" + digest.hex(":")
-
-
-def link_local(mac: str) -> str:
-    """The link-local address that a link with this MAC has (RFC 4291, appendix A)."""
-    parts = bytes.fromhex(mac.replace(":", ""))
-    host = bytes([parts[0] ^ 2]) + parts[1:3] + b"\xff\xfe" + parts[3:]
-    return str(IPv6Address(b"\xfe\x80" + bytes(6) + host))

@@ -32,6 +32,8 @@ class Audit:
         self._repairs = repairs
         self._makers = frozenset(makers)
         self._seen: set[tuple[str, int]] = set()
+        self._known: set[tuple[int, str]] = set()
+        """The MACs that the bridge now looked at knows for good, with their ports."""
         self._failures: dict[str, str] = {}
         self._told: dict[str, str] = {}
 
@@ -50,12 +52,16 @@ class Audit:
         self._seen &= {(marks.owner(link) or "", link.ifindex) for link in links.values()}
         present = [each for each in networks if each.bridge in links and can_be_said(each.bridge)]
         by_name = {network.name: fitted(network, links[network.bridge]) for network in present}
+        known = {
+            each.bridge: self._reader.known_macs(links[each.bridge].ifindex) for each in present if attached
+        }
         vanished = []
         for interface in attached.values():
             if has_vanished(interface, links):
                 vanished.append(interface.id)
             elif network := by_name.get(interface.network):
                 follows = bool(done[network.name])
+                self._known = known[network.bridge]
                 repaired += self._ensure_interface(interface, network, links, changed, follows=follows)
         swept = self._sweep(links, attached)
         repaired += [f"veth of {interface_id} belonged to nobody, removed" for interface_id in swept]
@@ -113,7 +119,9 @@ class Audit:
         changed: Collection[int] | None,
     ) -> bool:
         right = (bridge.ifindex, network.mtu, self._veths.alias(interface), True, True)
-        if unfit_flags(port, bridge) or (port.master, port.mtu, port.alias, port.carrier, port.arp) != right:
+        if unfit_flags(port, bridge) or (port.ifindex, interface.mac.lower()) not in self._known:
+            return True
+        if (port.master, port.mtu, port.alias, port.carrier, port.arp) != right:
             return True
         return changed is None or port.nsid in changed or (interface.id, port.ifindex) not in self._seen
 

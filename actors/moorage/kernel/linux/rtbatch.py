@@ -15,19 +15,25 @@ from typing import NamedTuple
 from moorage.kernel.linux.nfnetlink import ACK, ERROR, REQUEST, attribute, message, messages, nested
 
 _CREATE, _EXCLUSIVE = 0x400, 0x200
-_NEWLINK, _DELLINK, _NEWADDR, _NEWROUTE, _DELROUTE, _DELNEIGH = 16, 17, 20, 24, 25, 29
+_NEWLINK, _DELLINK, _NEWADDR, _NEWROUTE, _DELROUTE, _NEWNEIGH, _DELNEIGH = 16, 17, 20, 24, 25, 28, 29
 _UP = 1  # IFF_UP
 _MAC, _NAME, _MTU, _MASTER, _LINKINFO, _ALIAS, _AF_SPEC, _NET_NS_FD = 1, 3, 4, 10, 18, 20, 26, 28  # IFLA_*
 _KIND, _DATA, _SLAVE_KIND, _SLAVE_DATA = 1, 2, 4, 5  # IFLA_INFO_*
 _PEER = 1  # VETH_INFO_PEER
-_HAIRPIN = 4  # IFLA_BRPORT_MODE
+_HAIRPIN, _LEARNING = 4, 8  # IFLA_BRPORT_MODE, IFLA_BRPORT_LEARNING
 _ADDR_GEN_MODE = 8  # IFLA_INET6_ADDR_GEN_MODE
 _NO_ADDRESS = b"\1"  # IN6_ADDR_GEN_MODE_NONE
 _IFA_ADDRESS, _IFA_LOCAL, _NODAD = 1, 2, 0x02
 _TO, _OIF, _GATEWAY, _PRIORITY, _TABLE = 1, 4, 5, 6, 15  # RTA_*
 _MAIN, _STATIC, _UNICAST = 254, 4, 1  # RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST
 _ELSEWHERE, _ON_LINK = 252, 253  # RT_TABLE_COMPAT: an attribute says which; RT_SCOPE_LINK
-_DST = 1  # NDA_DST
+_DST, _LLADDR = 1, 2  # NDA_*
+_REPLACE, _NOARP, _MASTERS, _STICKY = (
+    0x100,
+    0x40,
+    0x04,
+    0x40,
+)  # NLM_F_REPLACE, NUD_NOARP, NTF_MASTER, NTF_STICKY
 
 
 class Request(NamedTuple):
@@ -80,9 +86,9 @@ def without_link_local(index: int) -> Request:
 
 
 def raise_port(index: int, alias: str) -> Request:
-    """Give a port of a bridge its alias and hairpin mode, and set it up."""
-    mode = nested(_SLAVE_DATA, attribute(_HAIRPIN, b"\1"))
-    info = nested(_LINKINFO, _text(_SLAVE_KIND, "bridge"), mode)
+    """Give a port of a bridge its alias and hairpin mode, have it learn nobody's MAC, and set it up."""
+    data = nested(_SLAVE_DATA, attribute(_HAIRPIN, b"\1"), attribute(_LEARNING, b"\0"))
+    info = nested(_LINKINFO, _text(_SLAVE_KIND, "bridge"), data)
     return Request(_NEWLINK, 0, _link(index, up=True) + attribute(_ALIAS, alias.encode()) + info)
 
 
@@ -133,6 +139,14 @@ def new_route(route: TableRoute, origin: int) -> Request:
 def delete_route(route: TableRoute) -> Request:
     """Delete it; ESRCH for one that is not there."""
     return Request(_DELROUTE, 0, _route(route, 0))
+
+
+def know_mac(port: int, mac: str) -> Request:
+    """Have the bridge of a port know for good that this MAC is there, whoever else sends with it."""
+    body = struct.pack("=BxxxiHBB", socket.AF_BRIDGE, port, _NOARP, _MASTERS | _STICKY, 0)
+    return Request(
+        _NEWNEIGH, _CREATE | _REPLACE, body + attribute(_LLADDR, bytes.fromhex(mac.replace(":", "")))
+    )
 
 
 def forget_neighbour(index: int, address: str) -> Request:

@@ -22,10 +22,12 @@ T = TypeVar("T")
 
 _LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix, flags, scope, index
+_NEIGHBOUR = struct.Struct("=BxxxiHBB")  # ndmsg: family, index, state, flags, type
 _U32 = struct.Struct("=I")
 _INTERRUPTED = 0x10  # NLM_F_DUMP_INTR: something changed while the kernel wrote
 _DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
 _GETLINK, _GETADDR, _GETROUTE, _GETNEXTHOP = 18, 22, 26, 106
+_GETNEIGH, _NDA_LLADDR, _NDA_MASTER, _NUD_NOARP = 30, 2, 9, 0x40
 _SKIP_STATS = ATTRIBUTE.pack(8, 29) + _U32.pack(1 << 3)  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
 _SOL_NETLINK, _STRICT = 270, 12
 _NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL, errno.EACCES, errno.EAGAIN})
@@ -37,7 +39,7 @@ _TUNNELS = frozenset({512, 519, 65534, 65535, 768, 769, 776, 778, 823})
 
 _PORT_FLAGS = {
     "mode": (4, b"\1"),
-    "learning": (8, b"\1"),
+    "learning": (8, b"\0"),
     "unicast_flood": (9, b"\1"),
     "mcast_flood": (27, b"\1"),
     "bcast_flood": (30, b"\1"),
@@ -46,7 +48,7 @@ _PORT_FLAGS = {
     "locked": (39, b"\0"),
 }
 """The IFLA_BRPORT_* that traffic needs to be so. A container reaches its own published port through the port it
-came in by: `mode` is what users call hairpin."""
+came in by: `mode` is what users call hairpin. It learns no MAC there: the container's is known."""
 
 
 class Link(NamedTuple):
@@ -143,6 +145,12 @@ class Reader:
                 return 0
             raise
 
+    def known_macs(self, bridge: int) -> set[tuple[int, str]]:
+        """The port and the MAC of every entry of a bridge's table that was not learned; raises OSError."""
+        master = ATTRIBUTE.pack(8, _NDA_MASTER) + _U32.pack(bridge)
+        body = _NEIGHBOUR.pack(socket.AF_BRIDGE, 0, 0, 0, 0) + master
+        return {found for found in self.dump(_GETNEIGH, body, _entry) if found is not None}
+
     def nexthops(self) -> dict[int, tuple[Hop, ...]]:
         """The ways of every next hop that is an object, by its id, those of groups included; raises OSError."""
         return nexthops(self.dump(_GETNEXTHOP, bytes(8), bytes))
@@ -205,6 +213,12 @@ def _unfit(port: Attributes, *, running: bool) -> dict[str, int]:
     """What is wrong of what this kernel has; one that runs is disabled only where somebody said so."""
     flags = {name: value[0] for name, (kind, value) in _PORT_FLAGS.items() if port.get(kind, value) != value}
     return flags | ({"state": 3} if running and port.get(1) == b"\0" else {})
+
+
+def _entry(payload: bytes) -> tuple[int, str] | None:
+    _, index, state, _, _ = _NEIGHBOUR.unpack_from(payload)
+    mac = attributes(payload, 12).get(_NDA_LLADDR, b"")
+    return (index, mac.hex(":")) if state & _NUD_NOARP else None
 
 
 def _address(payload: bytes) -> Address:

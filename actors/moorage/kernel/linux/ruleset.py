@@ -1,4 +1,4 @@
-"""The table as text: what `ruleset.nft` defines, and the commands that change its elements."""
+"""The tables as text: what `ruleset.nft` and `guard.nft` define, and the commands that change their elements."""
 
 from __future__ import annotations
 
@@ -7,21 +7,32 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
+from ipaddress import IPv6Address
 
 from moorage.kernel.protocol import Element
 from moorage.model.link_names import can_be_said
 
-TABLE = "inet moorage"
+TABLE, GUARD = "inet moorage", "bridge moorage"
+"""What packets meet on their way through the host, and frames at the ports of containers. No set or map of one has the
+name of one of the other."""
+
+_FILES = {TABLE: "ruleset.nft", GUARD: "guard.nft"}
+
+TARGET = "target6"
+"""The type of an IPv6 address that is read as a number, in our own terms."""
 
 _PLAIN = re.compile(r"[0-9A-Za-z.:/_-]+")
 _PART = 1000
 """Elements in a command, some 60 KB of netlink: a send buffer takes 208 KiB by default."""
 
 _CONTAINER = re.compile(
-    r"^\t(?:set|map) (\w+) +\{ type ([\w .]+?)(?: : ([\w .]+?))?;( flags interval;)? \}", re.MULTILINE
+    r"^\t(?:set|map) (\w+) +\{ type(?:of)? ([\w .@,]+?)(?: : ([\w .]+?))?;( flags interval;)? \}",
+    re.MULTILINE,
 )
+_NAMED_OTHERWISE = {"iifname": "ifname", "ether saddr": "ether_addr", "@th,64,128": TARGET}
+"""Types of what a packet has there, for which there is no name: an IPv6 address as nftables reads a number."""
 _NAME = re.compile(r"^\t(set|map|chain) +(\w+) +\{", re.MULTILINE)
-_REMEMBERED = {"net4if": "senders4", "net6if": "senders6"}
+_REMEMBERED = {"net4if": "senders4", "net6if": "senders6", "any4": "found4", "any6": "found6"}
 """Where packets themselves write down what they found in a set."""
 
 
@@ -32,27 +43,34 @@ class Container:
     key: tuple[str, ...]
     value: tuple[str, ...]
     interval: bool
+    table: str = TABLE
 
 
 @cache
-def rules() -> str:
-    """The whole table, as one command that adds what is missing of it."""
-    return files(__package__).joinpath("ruleset.nft").read_text("utf-8")
+def rules(table: str = TABLE) -> str:
+    """A whole table, as one command that adds what is missing of it."""
+    return files(__package__).joinpath(_FILES[table]).read_text("utf-8")
 
 
 @cache
-def containers() -> dict[str, Container]:
-    """Every set and map of the table by its name, but those that packets fill."""
+def containers(table: str = TABLE) -> dict[str, Container]:
+    """Every set and map of a table by its name, but those that packets fill."""
     return {
-        name: Container(_types(key), _types(value), bool(interval))
-        for name, key, value, interval in _CONTAINER.findall(rules())
+        name: Container(_types(key), _types(value), bool(interval), table)
+        for name, key, value, interval in _CONTAINER.findall(rules(table))
     }
 
 
+def container(name: str) -> Container:
+    """The set or map of that name, in whichever table. Raises KeyError."""
+    found = containers(TABLE).get(name)
+    return found if found is not None else containers(GUARD)[name]
+
+
 @cache
-def names() -> frozenset[tuple[str, str]]:
-    """Every set, map and chain of the table, as (`set`, `map` or `chain`, name)."""
-    return frozenset(_NAME.findall(rules()))
+def names(table: str = TABLE) -> frozenset[tuple[str, str]]:
+    """Every set, map and chain of a table, as (`set`, `map` or `chain`, name)."""
+    return frozenset(_NAME.findall(rules(table)))
 
 
 def change(add: Iterable[Element], remove: Iterable[Element]) -> list[str]:
@@ -62,7 +80,10 @@ def change(add: Iterable[Element], remove: Iterable[Element]) -> list[str]:
     """
     gone = list(_grouped(remove))
     lines = [_command("delete", name, map(_key, part)) for name, part in gone]
-    lines += [f"flush set {TABLE} {memory}\n" for name, memory in _REMEMBERED.items() if name in dict(gone)]
+    forgotten = [
+        (container(name).table, memory) for name, memory in _REMEMBERED.items() if name in dict(gone)
+    ]
+    lines += [f"flush set {table} {memory}\n" for table, memory in forgotten]
     return lines + [_command("add", name, map(_whole, part)) for name, part in _grouped(add)]
 
 
@@ -88,7 +109,7 @@ def describe(element: Element) -> str:
 
 
 def _types(text: str) -> tuple[str, ...]:
-    return tuple(text.split(" . ")) if text else ()
+    return tuple(_NAMED_OTHERWISE.get(part, part) for part in text.split(" . ")) if text else ()
 
 
 def _grouped(elements: Iterable[Element]) -> Iterator[tuple[str, list[Element]]]:
@@ -101,16 +122,16 @@ def _grouped(elements: Iterable[Element]) -> Iterator[tuple[str, list[Element]]]
 
 
 def _command(verb: str, name: str, parts: Iterable[str]) -> str:
-    return f"{verb} element {TABLE} {name} {{ {', '.join(parts)} }}\n"
+    return f"{verb} element {container(name).table} {name} {{ {', '.join(parts)} }}\n"
 
 
 def _key(element: Element) -> str:
-    types = containers()[element.container].key
+    types = container(element.container).key
     return " . ".join(map(_literal, types, element.key))
 
 
 def _whole(element: Element) -> str:
-    types = containers()[element.container].value
+    types = container(element.container).value
     value = " . ".join(map(_literal, types, element.value))
     return f"{_key(element)} : {value}" if value else _key(element)
 
@@ -118,6 +139,8 @@ def _whole(element: Element) -> str:
 def _literal(kind: str, part: str | int) -> str:
     if isinstance(part, int):
         return str(part)
+    if kind == TARGET:
+        return hex(int(IPv6Address(part)))
     return quoted(part) if kind == "ifname" else _plain(part)
 
 

@@ -19,6 +19,7 @@ from moorage.kernel.linux.marks import Facts
 from moorage.kernel.linux.nfnetlink import Netlink
 from moorage.kernel.linux.rtdump import Address, Link, Reader
 from moorage.kernel.linux.rtnetlink import Rtnetlink, refusing
+from moorage.kernel.linux.ruleset import GUARD
 from moorage.kernel.protocol import TABLE, Element, Made, Maker, Survey
 from moorage.model.forwarding import former_sysctls
 from moorage.model.interfaces import mac_of, prefix_of
@@ -108,7 +109,7 @@ def identify(interfaces: Collection[Interface]) -> dict[str, int]:
 def _elements() -> set[Element]:
     netlink = Netlink()
     try:
-        return elements.read(netlink)
+        return elements.read(netlink) | elements.read(netlink, GUARD)
     finally:
         netlink.close()
 

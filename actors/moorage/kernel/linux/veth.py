@@ -89,11 +89,14 @@ class Veths:
             change["arp"] = True
         if change:
             self._ip.link("set", index=port.ifindex, **change)
-        flags = {"mode": 1} if "master" in change else unfit_flags(port, bridge)
+        flags = {"mode": 1, "learning": 0} if "master" in change else unfit_flags(port, bridge)
         if flags:
             # by its short name, `state` would be the link's
             given = {f"IFLA_BRPORT_{name.upper()}": value for name, value in flags.items()}
             self._ip.brport("set", index=port.ifindex, **given)
+        if (port.ifindex, interface.mac.lower()) not in self._reader.known_macs(bridge.ifindex):
+            rtbatch.check(*rtbatch.run(self._socket, rtbatch.know_mac(port.ifindex, interface.mac)))
+            change["mac"] = interface.mac
         return [f"veth of {interface.id}: {name} set to {value}" for name, value in (change | flags).items()]
 
     def remove(self, interface_id: str) -> None:
@@ -142,12 +145,14 @@ class Veths:
         frame to 500 containers takes 6 ms.
         """
         addresses = [address for address in (interface.ip, interface.ipv6) if address]
-        _, raised, *forgotten = rtbatch.run(
+        _, known, raised, *forgotten = rtbatch.run(
             self._socket,
             rtbatch.without_link_local(port.ifindex),
+            rtbatch.know_mac(port.ifindex, interface.mac),
             rtbatch.raise_port(port.ifindex, self.alias(interface)),
             *(rtbatch.forget_neighbour(bridge.ifindex, address) for address in addresses),
         )
+        rtbatch.check(known)
         rtbatch.check(raised)
         for outcome in forgotten:
             rtbatch.check(outcome, errno.ENOENT)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import socket
 import struct
 import threading
 from collections.abc import Callable, Collection
+from contextlib import suppress
 
 from moorage.threads import Helper, Lost
 
@@ -15,7 +17,24 @@ _SOL_NETLINK = 270
 _ADD_MEMBERSHIP, _ALL_NSID = 1, 8  # linux/netlink.h
 _GROUPS = (1, 5, 7, 8, 9, 11, 19, 24, 25)
 """RTNLGRP_* of linux/rtnetlink.h: link, and of IPv4 and IPv6 addresses, routes, rules and netconf."""
+_NEIGHBOURS = 3  # RTNLGRP_NEIGH
 _BUFFER = 1 << 20
+
+_ATTACH_FILTER = 26  # SO_ATTACH_FILTER
+_HALF, _BYTE, _EQUAL, _HAS, _RETURN = 0x28, 0x30, 0x15, 0x45, 0x06  # BPF_*: ldh, ldb, jeq, jset, ret
+_DELNEIGH = int.from_bytes(struct.pack("=H", 29), "big")
+_STATIC = int.from_bytes(struct.pack("=H", 0x40), "big")  # NUD_NOARP
+_FILTER = (
+    (_HALF, 0, 0, 4),  # nlmsg_type
+    (_EQUAL, 0, 5, _DELNEIGH),
+    (_BYTE, 0, 0, 16),  # ndm_family
+    (_EQUAL, 0, 3, socket.AF_BRIDGE),
+    (_HALF, 0, 0, 24),  # ndm_state
+    (_HAS, 0, 1, _STATIC),
+    (_RETURN, 0, 0, 0xFFFFFFFF),
+    (_RETURN, 0, 0, 0),
+)
+"""Each step's code, how many to pass over if so and if not, and what with; the kernel loads numbers as big-endian."""
 
 
 class Watch:
@@ -31,6 +50,7 @@ class Watch:
         self._dirty: set[int] = set()
         self._overrun = False
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        self._macs = _macs_taken_away()
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self.hears_containers = self._subscribe()
         self._thread = Helper("moorage-links-watch", self._run, lost)
@@ -48,6 +68,7 @@ class Watch:
         os.eventfd_write(self._stop, 1)
         self._thread.join()
         self._socket.close()
+        self._macs.close()
         os.close(self._stop)
 
     def _subscribe(self) -> bool:
@@ -63,14 +84,17 @@ class Watch:
 
     def _run(self) -> None:
         poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        poll.register(self._stop, select.POLLIN)
+        for heard in (self._socket, self._macs, self._stop):
+            poll.register(heard, select.POLLIN)
         while self._stop not in [fd for fd, _ in poll.poll()]:
             self._hear()
             self._wake()
 
     def _hear(self) -> None:
         """Take in all that waits, so that a burst wakes once."""
+        with suppress(OSError):  # nothing more, or more than there was room for, which says as much
+            while self._macs.recv(1, socket.MSG_DONTWAIT | socket.MSG_TRUNC):
+                pass
         while True:
             try:
                 _, ancillary, _, _ = self._socket.recvmsg(0, 64, socket.MSG_DONTWAIT | socket.MSG_TRUNC)
@@ -82,6 +106,22 @@ class Watch:
                 continue
             with self._lock:
                 self._dirty.update(_nsids(ancillary))
+
+
+def _macs_taken_away() -> socket.socket:
+    """A socket that hears when an entry of a bridge's table that was not learned is deleted, and of nothing else.
+
+    Neighbours come and go with all traffic: which of that wakes us is decided by a filter in the kernel.
+    """
+    made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+    program = b"".join(struct.pack("=HBBI", *step) for step in _FILTER)
+    code = ctypes.create_string_buffer(program)
+    made.setsockopt(
+        socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("@HP", len(_FILTER), ctypes.addressof(code))
+    )
+    made.bind((0, 0))
+    made.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _NEIGHBOURS)
+    return made
 
 
 def _nsids(ancillary: list[tuple[int, int, bytes]]) -> list[int]:

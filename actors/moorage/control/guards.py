@@ -1,0 +1,51 @@
+"""What containers may send: with the port mapper before a container's link is up, and until it is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from moorage.control.persist import persist, persist_here
+from moorage.control.settling import Settle, guard_owner, settle_guard
+from moorage.kernel.protocol import Element
+from moorage.supervision.directory import Address
+from moorage.values import Interface, Network
+
+
+class Guards:
+    """Remembers what the port mapper was told for each attached interface; another life of it reads the journal."""
+
+    def __init__(self, address: Callable[[str], Address]) -> None:
+        """`address` finds an actor."""
+        self._address = address
+        self._told: dict[str, frozenset[Element]] = {}
+
+    def know(self, networks: Collection[Network], interfaces: Collection[Interface]) -> None:
+        """At the agent's start the port mapper has read these itself, before anybody could attach more."""
+        self._told = {each.id: settle.elements for each, settle in _settles(networks, interfaces)}
+
+    def ensure(self, interface: Interface, network: Network) -> None:
+        """Return when the rules of this interface are in the kernel. Raises what the port mapper does."""
+        settle = settle_guard(interface, network)
+        if self._told.get(interface.id) != settle.elements:
+            persist_here(self._address("port-mapper"), settle)
+            self._told[interface.id] = settle.elements
+
+    async def ensure_all(self, networks: Collection[Network], interfaces: Collection[Interface]) -> None:
+        """The same for all that are attached."""
+        for each, settle in _settles(networks, interfaces):
+            if self._told.get(each.id) != settle.elements:
+                await persist(self._address("port-mapper"), settle)
+                self._told[each.id] = settle.elements
+
+    def drop(self, interface_id: str) -> None:
+        """Nothing may be sent any more by a link that is gone; nobody waits for that."""
+        if self._told.pop(interface_id, None):
+            self._address("port-mapper").tell(Settle(guard_owner(interface_id)))
+
+
+def _settles(
+    networks: Collection[Network], interfaces: Collection[Interface]
+) -> list[tuple[Interface, Settle]]:
+    by_name = {network.name: network for network in networks}
+    attached = [each for each in interfaces if each.netns is not None and each.network in by_name]
+    return [(each, settle_guard(each, by_name[each.network])) for each in attached]
