@@ -14,6 +14,7 @@ from moorage import Agent
 from moorage.control.journal import GetInterfaces
 from moorage.control.port_mapper import host_ports, rules_of
 from moorage.kernel.linux import elements, firewall
+from moorage.kernel.linux.masquerading import SPREADING
 from moorage.kernel.memory import MemoryKernel
 from moorage.kernel.protocol import Element
 from moorage.model.elements import network_elements
@@ -166,9 +167,9 @@ def dual(interface: Interface) -> Interface:
 
 
 def read_elements() -> set[Element]:
-    """The elements of the kernel's table in this thread's namespace, but for the one that says whose it is."""
+    """The elements of the kernel's table in this thread's namespace, but for the maker's and those of masquerading."""
     netlink = firewall._open()
     try:
-        return {each for each in elements.read(netlink) if each.container != "maker"}
+        return {each for each in elements.read(netlink) if each.container not in {"maker", *SPREADING}}
     finally:
         netlink.close()

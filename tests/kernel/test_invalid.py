@@ -148,8 +148,8 @@ def test_malformed_datagrams_reach_no_listener(
     listener = at.lab.socket("host", family, socket.SOCK_DGRAM)
     listener.bind((to, 5353))
     other = at.lab.socket("host", family, socket.SOCK_DGRAM)
-    other.bind((to, 5354))
-    for port in (5353, 5354):
+    other.bind((to, 45354))
+    for port in (5353, 45354):
         packets.send(at.lab, "outside", packets.udp(Ends(source, 4000, to, port), b"hello", **spoilt))
     if "padding" in spoilt:
         assert other.recv(100) == b"hello"  # and the host's own ports are as they were
@@ -164,7 +164,7 @@ def test_malformed_sctp_is_answered_by_nobody(at: Stand) -> None:
     heard = at.lab.call("outside", socket.socket, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
     with heard:
         init = struct.pack("!BBHIIHHI", 1, 0, 20, 1, 1500, 1, 1, 1)
-        packets.send(at.lab, "outside", packets.sctp(Ends(OUTSIDE, 999, HOST, 9001), init, spoil=1))
+        packets.send(at.lab, "outside", packets.sctp(Ends(OUTSIDE, 999, HOST, 49001), init, spoil=1))
         heard.settimeout(2)
         assert heard.recv(100)[20:22] == b"\3\2"
         packets.send(at.lab, "outside", packets.sctp(Ends(OUTSIDE, 999, HOST, 9000), init, spoil=1))

@@ -41,6 +41,9 @@ __all__ = [
     "settle_network",
 ]
 
+_MASQUERADING = ":masquerading"
+"""The owner of ports that are reserved for it; no interface can be called so."""
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -49,7 +52,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """An address left the host or came to it: end the connections that it has no more to do with."""
+    """An address left the host or came to it, or another program listens: end what has no more to do with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ class PortMapper(ThreadActor):
             case Look():
                 await self._consider()
             case Follow():
-                self.firewall.follow_addresses()
+                self.firewall.follow()
             case Reload():
                 await self._reload()
             case EndStrays():
@@ -118,6 +121,7 @@ class PortMapper(ThreadActor):
         for settle in messages:
             _put(self._desired, settle)
         try:
+            await self._clear(ports, self._ports(messages))
             await self._apply(before)
             await self._reserve(ports, self._ports(messages))
         except MoorageError:
@@ -134,6 +138,11 @@ class PortMapper(ThreadActor):
         self.check_valid()
         assert self._firewall is not None  # noqa: S101 - `begin` opened it
         return self._firewall
+
+    async def _clear(self, before: frozenset[int], after: frozenset[int]) -> None:
+        """Have masquerading leave the ports before they are published."""
+        if before != after:
+            self.firewall.keep_clear(after - before, self._desired.without_holder(before - after))
 
     async def _apply(self, before: dict[str, frozenset[Element]]) -> None:
         old = frozenset().union(*before.values())
@@ -189,9 +198,13 @@ class PortMapper(ThreadActor):
         others = self._context.config.forward_others
         _put(desired, settle_forwarding(await persist(journal, GetSysctls()), others=others))
         self._desired = desired
+        ours = await persist(journal, GetReserved())
+        self.firewall.masquerade(desired.all_ports(), ours, self._context.config.ports)
         self.firewall.install(desired.all_elements())
         self._keep()
+        desired.put(_MASQUERADING, frozenset(), self.firewall.set_aside())
         await self._reload_reserved()
+        self.firewall.follow()
 
     async def _end_strays(self) -> None:
         journal = self.address("journal")

@@ -302,8 +302,18 @@ class MemoryFirewall(_Watching):
         """See `Firewall.flush_flows`; remembered in `MemoryKernel.flushed`."""
         self._kernel.flushed.extend(flows)
 
-    def follow_addresses(self) -> None:
-        """See `Firewall.follow_addresses`; a dict tracks no connections."""
+    def masquerade(self, published: Collection[int], ours: frozenset[int], automatic: range) -> None:
+        """See `Firewall.masquerade`; a dict masquerades nothing."""
+
+    def set_aside(self) -> frozenset[int]:
+        """See `Firewall.set_aside`: nothing."""
+        return frozenset()
+
+    def keep_clear(self, add: Collection[int], remove: Collection[int]) -> None:
+        """See `Firewall.keep_clear`."""
+
+    def follow(self) -> None:
+        """See `Firewall.follow`; a dict tracks no connections."""
 
     def end_strays(self, mapped: Collection[Flow], subnets: Collection[str]) -> None:
         """See `Firewall.end_strays`; a dict tracks no connections."""

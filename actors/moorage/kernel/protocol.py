@@ -252,10 +252,27 @@ class Firewall(Protocol):
     def flush_flows(self, flows: Collection[Flow]) -> None:
         """Forget the conntrack entries of these mappings, so that new ones are translated and old ones end."""
 
-    def follow_addresses(self) -> None:
-        """Forget the conntrack entries to addresses that left the host or came to it since the last call.
+    def masquerade(self, published: Collection[int], ours: frozenset[int], automatic: range) -> None:
+        """Say what masquerading has to know before `install`: it takes ports that are nobody's else.
 
-        Cheap where there are none.
+        None of these that are `published`, nor that a program listens at, nor that somebody reserved; `ours` were
+        reserved for us. Of those that are given automatically as few as can be.
+        """
+
+    def set_aside(self) -> frozenset[int]:
+        """The ports to be reserved for masquerading, which takes them after that, and a `follow`."""
+
+    def keep_clear(self, add: Collection[int], remove: Collection[int]) -> None:
+        """Take none of the published ports `add` from now on, and forget connections that have one of them.
+
+        `remove` are published no more.
+        """
+
+    def follow(self) -> None:
+        """See what has moved on the host since the last call: addresses of its, and programs that listen.
+
+        Forget the conntrack entries to addresses that left or came, and what masquerading gave ports that others
+        listen at now, of which it takes none any more.
         """
 
     def end_strays(self, mapped: Collection[Flow], subnets: Collection[str]) -> None:
@@ -294,8 +311,8 @@ class Firewall(Protocol):
     def watch(self, wake: Callable[[], None], moved: Callable[[], None], lost: Lost) -> None:
         """Call `wake` (from any thread, often) whenever somebody changed what `changed` is about, until `close`.
 
-        And `moved` whenever an address left the host or came to it. `lost` is called, from any thread, with the error
-        that nothing more is told after.
+        And `moved` whenever there is something to `follow`. `lost` is called, from any thread, with the error that
+        nothing more is told after.
         """
 
     def remove(self) -> None:

@@ -66,6 +66,21 @@ class Conntrack:
         with _denied():
             self._end(moved)
 
+    def end_masqueraded(self, sockets: Collection[tuple[int, int]]) -> None:
+        """Delete what masquerading gave one of these ports (by protocol's number). Raises Refused (denied)."""
+        if not sockets or not _count():
+            return
+        found = [
+            Match(family, proto, back_port=port, masqueraded=True)
+            for (proto, port), family in product(sorted(sockets), (socket.AF_INET, socket.AF_INET6))
+        ]
+        with _denied():
+            if len(found) <= _PER_DUMP and self._filter(found):
+                return
+            for entry in self._read([Match(each.family, masqueraded=True).packed() for each in found[:2]]):
+                if entry.masqueraded and (entry.proto, entry.back_port) in sockets:
+                    self._delete(entry)
+
     def _end(self, moved: Moved) -> None:
         """Delete by filters what the kernel finds so, where that pays, and the rest by reading it."""
         found, versions = list(moved.matches()), moved.versions()

@@ -19,7 +19,7 @@ from moorage.kernel.protocol import Element
 _GETSETELEM = 10 << 8 | 13
 _TABLE, _SET, _ELEMENTS = 1, 2, 3
 _KEY, _DATA, _FLAGS, _KEY_END = 1, 2, 3, 10
-_VALUE = 1
+_VALUE, _VERDICT, _CHAIN = 1, 2, 2
 _INTERVAL_END = 1
 NFPROTO = {"inet": 1, "bridge": 7}
 """NFPROTO_* of linux/netfilter.h, by what nftables calls them."""
@@ -75,7 +75,14 @@ def _decoded(name: str, container: Container, entries: Iterable[dict[int, bytes]
         first = _fields(container.key, _plain(entry[_KEY]))
         last = _fields(container.key, _plain(entry[_KEY_END])) if _KEY_END in entry else first
         key = map(_part, container.key, first, last)
-        yield Element(name, tuple(key), _fields(container.value, _plain(entry.get(_DATA, b""))))
+        yield Element(name, tuple(key), _value(container, entry.get(_DATA, b"")))
+
+
+def _value(container: Container, data: bytes) -> tuple[str | int, ...]:
+    if container.value == ("verdict",):
+        verdict = dict(attributes(dict(attributes(data)).get(_VERDICT, b"")))
+        return (verdict.get(_CHAIN, b"").partition(b"\0")[0].decode(errors="replace"),)
+    return _fields(container.value, _plain(data))
 
 
 def _part(kind: str, first: str | int, last: str | int) -> str | int:
@@ -145,7 +152,12 @@ def _ifname(data: bytes) -> str:
     return data.partition(b"\0")[0].decode(errors="replace")
 
 
+def _integer(data: bytes) -> int:
+    return int(struct.unpack("=I", data)[0])
+
+
 _SIZES = {
+    "integer": 4,
     "ifname": 16,
     "ipv4_addr": 4,
     "ipv6_addr": 16,
@@ -156,6 +168,7 @@ _SIZES = {
     ruleset.TARGET: 16,
 }
 _DECODE: dict[str, Callable[[bytes], str | int]] = {
+    "integer": _integer,
     "ifname": _ifname,
     "ipv4_addr": lambda data: socket.inet_ntop(socket.AF_INET, data),
     "ipv6_addr": lambda data: socket.inet_ntop(socket.AF_INET6, data),

@@ -14,6 +14,7 @@ from moorage.kernel.linux.conntrack import Conntrack
 from moorage.kernel.linux.definitions import Listing
 from moorage.kernel.linux.forward import Forwarding
 from moorage.kernel.linux.guard import UNGUARDED, PortGuard, holds
+from moorage.kernel.linux.masquerading import Masquerading, sockets_of
 from moorage.kernel.linux.nfnetlink import Netlink
 from moorage.kernel.linux.nftables import FORBIDDEN, Nftables, NftablesError, TooLongError
 from moorage.kernel.linux.policy.marking import Marking
@@ -47,6 +48,8 @@ class LinuxFirewall:
         self._guard = PortGuard(self._netlink, self._run)
         self._routing = PolicyRouting(Marking(partial(self._nftables.list, elements=True), self._transact))
         self._elements: dict[Key, Element] = {}
+        self._masquerading = Masquerading()
+        self._spread: frozenset[Element] = frozenset()
         self._reference: Listing | None = None
         self._generation = -1
         self._reserved = reserved.text()
@@ -62,10 +65,12 @@ class LinuxFirewall:
         """See `Firewall.install`. Raises Refused (denied, unsupported)."""
         given = frozenset(filter(self._takes, elements)) | self._own
         guarding = frozenset(filter(holds, given))
-        wanted = given - guarding
         self._generation = generation.read(self._netlink)
         guarded = self._guard.install(guarding)
         before, present = self._look()
+        self._masquerading.adopt(present)
+        self._spread = self._masquerading.elements()
+        wanted = (given - guarding) | self._spread
         self._repair(before, wanted, present)
         self.flush_flows(astray(present, wanted))
         after = before if before is not None and before == self._reference else self._look()[0]
@@ -106,8 +111,35 @@ class LinuxFirewall:
         if self._hook:
             self._hook.end(flows)
 
-    def follow_addresses(self) -> None:
-        """See `Firewall.follow_addresses`. Raises Refused (denied)."""
+    def masquerade(self, published: Collection[int], ours: frozenset[int], automatic: range) -> None:
+        """See `Firewall.masquerade`."""
+        self._masquerading.begin(published, ours, automatic)
+
+    def set_aside(self) -> frozenset[int]:
+        """See `Firewall.set_aside`."""
+        return self._masquerading.wished()
+
+    def keep_clear(self, add: Collection[int], remove: Collection[int]) -> None:
+        """See `Firewall.keep_clear`. Raises Refused (denied)."""
+        if self._masquerading.publish(add, remove):
+            self._respread()
+            self._conntrack.end_masqueraded(sockets_of(add))
+
+    def follow(self) -> None:
+        """See `Firewall.follow`. Raises Refused (denied)."""
+        self._follow_addresses()
+        came = self._masquerading.listen()
+        self._respread()
+        self._conntrack.end_masqueraded(came)
+
+    def _respread(self) -> None:
+        before, self._spread = self._spread, self._masquerading.elements()
+        try:
+            self._run(ruleset.change(self._spread - before, before - self._spread))
+        except NftablesError:
+            self.install(self._elements.values())
+
+    def _follow_addresses(self) -> None:
         if self._news is None or not (changes := self._news.take()):
             return
         before, self._local = self._local, local.read()
@@ -151,7 +183,9 @@ class LinuxFirewall:
 
     def watch(self, wake: Callable[[], None], moved: Callable[[], None], lost: Lost) -> None:
         """See `Firewall.watch`; legacy iptables and reserved ports send no event: looked at every second."""
-        self._watchers.append(generation.Watcher(wake, moved, self._unheard, lost=lost))
+        self._watchers.append(
+            generation.Watcher(wake, moved, self._unheard, self._masquerading.differ, lost=lost)
+        )
 
     def remove(self) -> None:
         """See `Firewall.remove`. Raises Refused (denied)."""

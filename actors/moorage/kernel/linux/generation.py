@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import selectors
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -20,6 +21,8 @@ _NEWGEN = 10 << 8 | 15
 _ROUTING_RULES = 1 << 7 | 1 << 18  # RTNLGRP_IPV4_RULE is 8, RTNLGRP_IPV6_RULE 19
 _NEWRULE, _DELRULE = 32, 33
 _BUFFER = 1 << 16
+_SHARE = 50
+"""Looking at what sends no word takes this part of the time at most: 0.1 ms, or 20 with 10,000 programs' sockets."""
 
 
 def read(netlink: Netlink) -> int:
@@ -33,7 +36,8 @@ class Watcher:
     """A thread that calls `wake` at each new generation, at each change of a routing rule, and when `poll`, asked every
     second, is true.
 
-    It calls `moved` when an address of the host has left or come, and `lost`, with what it died of, should it die.
+    It calls `moved` when an address of the host has left or come, and when `differs`, asked as often, is true. `lost`
+    is called with what it died of, should it die.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class Watcher:
         wake: Callable[[], None],
         moved: Callable[[], None],
         poll: Callable[[], bool],
+        differs: Callable[[], bool],
         *,
         lost: Lost,
         seconds: float = 1.0,
@@ -49,6 +54,7 @@ class Watcher:
         self._wake = wake
         self._moved = moved
         self._poll = poll
+        self._differs = differs
         self._seconds = seconds
         self._news = News()
         self._netlinks = [
@@ -79,14 +85,24 @@ class Watcher:
             for each in self._netlinks:
                 selector.register(each.socket, selectors.EVENT_READ)
             selector.register(self._news, selectors.EVENT_READ)
-            while True:
-                ready = {key.fileobj for key, _ in selector.select(self._seconds)}
-                if self._stop in ready:
-                    return
+            due = time.monotonic() + self._seconds
+            while self._stop not in [
+                key.fileobj for key, _ in selector.select(max(0.0, due - time.monotonic()))
+            ]:
                 if self._news.take():
                     self._moved()
-                if self._heard() if ready else self._poll():
+                if self._heard():
                     self._wake()
+                if (began := time.monotonic()) >= due:
+                    self._ask()
+                    due = began + max(self._seconds, _SHARE * (time.monotonic() - began))
+
+    def _ask(self) -> None:
+        """See to what sends no word of itself."""
+        if self._poll():
+            self._wake()
+        if self._differs():
+            self._moved()
 
     def _heard(self) -> bool:
         news = [_heard(each.socket) for each in self._netlinks]

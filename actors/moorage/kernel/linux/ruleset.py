@@ -11,6 +11,7 @@ from ipaddress import IPv6Address
 
 from moorage.kernel.protocol import Element
 from moorage.model.link_names import can_be_said
+from moorage.model.spread import BLOCKS
 
 TABLE, GUARD = "inet moorage", "bridge moorage"
 """What packets meet on their way through the host, and frames at the ports of containers. No set or map of one has the
@@ -29,8 +30,15 @@ _CONTAINER = re.compile(
     r"^\t(?:set|map) (\w+) +\{ type(?:of)? ([\w .@,]+?)(?: : ([\w .]+?))?;( flags interval;)? \}",
     re.MULTILINE,
 )
-_NAMED_OTHERWISE = {"iifname": "ifname", "ether saddr": "ether_addr", "@th,64,128": TARGET}
+_NAMED_OTHERWISE = {
+    "iifname": "ifname",
+    "ether saddr": "ether_addr",
+    "@th,64,128": TARGET,
+    "numgen inc mod 384": "integer",
+}
 """Types of what a packet has there, for which there is no name: an IPv6 address as nftables reads a number."""
+_BLOCKS = "\t# The chains of the blocks follow.\n"
+_SPREAD_PROTOCOLS = ("tcp", "udp", "sctp")
 _NAME = re.compile(r"^\t(set|map|chain) +(\w+) +\{", re.MULTILINE)
 _REMEMBERED = {"net4if": "senders4", "net6if": "senders6", "any4": "found4", "any6": "found6"}
 """Where packets themselves write down what they found in a set."""
@@ -49,7 +57,20 @@ class Container:
 @cache
 def rules(table: str = TABLE) -> str:
     """A whole table, as one command that adds what is missing of it."""
-    return files(__package__).joinpath(_FILES[table]).read_text("utf-8")
+    text = files(__package__).joinpath(_FILES[table]).read_text("utf-8")
+    return text.replace(_BLOCKS, "".join(_block(name, ports) for name, ports in blocks().items()))
+
+
+@cache
+def blocks() -> dict[str, range]:
+    """The ports that masquerading can take, by the name of the chain that takes them."""
+    return {f"block{number}": ports for number, ports in enumerate(BLOCKS)}
+
+
+def _block(name: str, ports: range) -> str:
+    # nftables takes ports only where the rule says the protocol, and one of several is a set of its own.
+    rules = (f"\t\tmeta l4proto {each} masquerade to :{ports[0]}-{ports[-1]}\n" for each in _SPREAD_PROTOCOLS)
+    return f"\tchain {name} {{\n{''.join(rules)}\t}}\n"
 
 
 @cache
@@ -137,6 +158,8 @@ def _whole(element: Element) -> str:
 
 
 def _literal(kind: str, part: str | int) -> str:
+    if kind == "verdict":
+        return f"goto {_plain(str(part))}"
     if isinstance(part, int):
         return str(part)
     if kind == TARGET:
