@@ -61,3 +61,16 @@ def test_what_others_took_out_is_noticed_after_our_own_change() -> None:
         assert lab.call("host", firewall.changed)
         assert not lab.call("host", firewall.changed)
         firewall.close()
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    ("listed", "count"),
+    [("", 0), ("39990-40009", 10), ("40000,40002-40003,50000-50001", 4), ("1-65535", 10001), ("80,60000", 0)],
+)
+def test_reserved_ports_are_counted(listed: str, count: int) -> None:
+    """Those within the range of outgoing connections are counted, ranges that lie across its ends too."""
+    with Lab() as lab:
+        name = "net.ipv4.ip_local_reserved_ports"
+        lab.run("host", ["sysctl", "-w", "net.ipv4.ip_local_port_range=40000 50000", f"{name}={listed}"])
+        assert lab.call("host", lambda: reserved.count(reserved.ephemeral())) == count

@@ -53,15 +53,16 @@ def test_published_ports_are_reserved(lab: Lab, agent: AgentProcess) -> None:
 def test_outgoing_connections_are_not_given_published_ports(lab: Lab, agent: AgentProcess) -> None:
     """Connecting to the world never takes a published port as its source."""
     lab.echo_server("outside", "tcp", 7)
-    agent.client.allocate("web", ports=["50000-50005:80-85"])
-    used = {lab.open("host", ("10.77.0.2", 7)).getsockname()[1] for _ in range(3)}
-    assert used == {50006, 50008, 50009}
+    agent.client.allocate("web", ports=["50000-50003:80-83"])
+    used = {lab.open("host", ("10.77.0.2", 7)).getsockname()[1] for _ in range(5)}
+    assert used == {50004, 50005, 50006, 50008, 50009}
     with pytest.raises(OSError, match="Cannot assign requested address"):
         lab.open("host", ("10.77.0.2", 7))
 
 
 def test_automatic_ports_skip_what_is_taken(lab: Lab, agent: AgentProcess) -> None:
     """Automatic ports pass over those reserved and those that a foreign process holds; then none is left."""
+    lab.run("host", ["sysctl", "-qw", "net.ipv4.ip_local_port_range=40000 49999"])
     with lab.socket("host") as foreign:
         foreign.bind((HOST, 50001))
         foreign.listen()
@@ -70,6 +71,63 @@ def test_automatic_ports_skip_what_is_taken(lab: Lab, agent: AgentProcess) -> No
         with pytest.raises(Refused, match="ports_exhausted"):
             agent.client.publish("web", ["81"])
     assert agent.client.publish("web", ["81"]).ports[-1].host_port == 50001
+
+
+def test_half_of_the_hosts_ports_stay_the_hosts(lab: Lab, agent: AgentProcess) -> None:
+    """Of those that its connections go out from at most half are published, whatever the protocol."""
+    client = agent.client
+    before = client.allocate("web", ports=["50000-50001:80-81", "50001-50002:80-81/sctp"])
+    client.allocate("api", ports=["127.0.0.1:50003:80/udp"])
+    state = reserved(lab), client.list(), client.status().mappings, len(client.tree())
+    for spec in ("50004:80/sctp", "127.0.0.1:50004:80", "50003-50004:80-81/tcp", "50005-50009:1-5/sctp"):
+        with pytest.raises(Refused, match="ip_local_port_range") as refused:
+            client.publish("web", [spec, "8080:80"])
+        assert refused.value.code == "limit"
+        for part in ("web", "50000-50009", "of the 9 ports", "ip_local_reserved_ports"):
+            assert part in refused.value.text
+    assert (reserved(lab), client.list(), client.status().mappings, len(client.tree())) == state
+    assert client.inspect("web") == before
+
+    assert client.publish(
+        "api", ["50000:53/udp", "50007:80", "50010:80", "8080:80"]
+    )  # taken, reserved, outside
+    lab.run("host", ["sysctl", "-qw", f"{RESERVED}={reserved(lab)},50004"])  # what the operator says goes
+    assert client.publish("web", ["50004:80/sctp"])
+    client.release("api")
+    assert client.publish("web", ["50005:80/sctp"])
+
+
+def test_it_stays_so_however_the_agent_ends(lab: Lab, agent: AgentProcess) -> None:
+    """What is published counts after a kill and after the end of the journal; a wider range is seen at once."""
+    agent.client.allocate("web", ports=["50000-50003:80-83"])
+    agent.kill()
+    agent.start()
+    with pytest.raises(Refused, match="limit: "):
+        agent.client.publish("web", ["50004:80/sctp"])
+    with agent.events("actor_restarted") as events:
+        agent.client.crash("journal")
+        events.named("actor_restarted")
+    with pytest.raises(Refused, match="limit: "):
+        agent.client.publish("web", ["50004:80/sctp"])
+    lab.run("host", ["sysctl", "-qw", "net.ipv4.ip_local_port_range=50000 50019"])
+    assert agent.client.publish("web", ["50004:80/sctp"])
+
+
+@pytest.fixture
+def wide(lab: Lab, tmp_path: Path) -> Iterator[AgentProcess]:
+    """An agent that gives automatic ports beyond those of outgoing connections, too."""
+    with AgentProcess(lab, tmp_path, subnet="10.0.42.1/24", port_range="50000-50019") as made:
+        yield made
+
+
+def test_automatic_ports_leave_half(wide: AgentProcess) -> None:
+    """At the half automatic ports come from outside of it; when those are gone the answer says why."""
+    given = [wide.client.allocate(f"c{n}", ports=["80"]).ports[0].host_port for n in range(14)]
+    assert given == [50000, 50001, 50002, 50003, *range(50010, 50020)]
+    with pytest.raises(Refused, match=r"limit: .*ip_local_port_range"):
+        wide.client.allocate("new", ports=["80"])
+    wide.client.release("c0")
+    assert wide.client.allocate("new", ports=["80"]).ports[0].host_port < 50010
 
 
 @pytest.mark.parametrize("proto", ["tcp", "udp"])

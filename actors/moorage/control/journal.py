@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
+from moorage.control.alarm import Alarm
 from moorage.control.context import Context
 from moorage.control.recovery import claim_links, maker_of, open_again, open_store
+from moorage.control.way_out import WayOut
 from moorage.errors import Code, Fault, Refused
 from moorage.model.pieces import Reply
 from moorage.store import Commit, Damaged, Outcome, RequestKey, Store, Untrusted, is_damage
@@ -170,6 +171,8 @@ class Journal(ThreadActor):
         super().__init__(context.directory, "journal")
         self._context = context
         self._keeper = context.keeper
+        self._way_out = WayOut(context.kernel)
+        self._alarm = Alarm(context.events, self._tell_tend)
 
     async def begin(self) -> None:
         """Open the database; refused when the directory is not ours, or in use.
@@ -188,7 +191,7 @@ class Journal(ThreadActor):
             raise JournalHangs("its former life hangs, and keeps the lock of the database") from locked
         for interface_id in self._keeper.store.forgotten:
             self.log.info("interface_forgotten", id=interface_id, reason="the host has booted since")
-        self._later(TEND, Tend())
+        self._alarm.ring_within(TEND)
 
     async def end(self) -> None:
         """Close the database."""
@@ -198,7 +201,7 @@ class Journal(ThreadActor):
         """Look after the files, though nothing is asked."""
         if not isinstance(message, Tend):
             return await super().receive(message)
-        self._later(TEND, Tend())
+        self._alarm.ring_within(TEND)
         return self._keeper.tend()
 
     def _open(self, *, first: bool) -> Store:
@@ -215,14 +218,9 @@ class Journal(ThreadActor):
     def _open_again(self) -> Store:
         return open_again(self._context.config, self._context.kernel, self._context.lock)
 
-    def _later(self, seconds: float, message: Any) -> None:
-        loop = self._context.events.loop
-        with suppress(RuntimeError):  # the loop is closed, and the agent at its end
-            loop.call_soon_threadsafe(loop.call_later, seconds, self._tell_self, message)
-
-    def _tell_self(self, message: Any) -> None:
+    def _tell_tend(self) -> None:
         if not self.actor_stopped.is_set():
-            self.actor_ref.tell(message)
+            self.actor_ref.tell(Tend())
 
     async def receive_batch(self, messages: list[Any]) -> list[Any]:
         """Answer the queries, then commit all that is to be appended at once. Raises StateDamaged."""
@@ -242,8 +240,13 @@ class Journal(ThreadActor):
         valid = [index for index in appends if not self.directory.is_fenced(messages[index].author)]
         for index in set(appends).difference(valid):
             answers[index] = Refused(Code.UNAVAILABLE, "the actor that asks was given up: try again")
-        for index, outcome in zip(valid, self._commit([messages[i].commit for i in valid]), strict=True):
-            answers[index] = outcome
+        commits = [messages[index].commit for index in valid]
+        refusals = self._way_out.refusals(self._keeper.reader, commits)
+        outcomes = iter(
+            self._commit([each for each, no in zip(commits, refusals, strict=True) if no is None])
+        )
+        for index, refusal in zip(valid, refusals, strict=True):
+            answers[index] = refusal or next(outcomes)
         return answers
 
     def _commit(self, commits: list[Commit]) -> list[Outcome]:
@@ -271,7 +274,7 @@ def _read(store: Store | CopyReader, query: Any) -> Any:  # noqa: C901, PLR0911 
         case GetInterfaces(network, ids):
             return list[Interface](store.interfaces(network) if ids is None else store.some(ids))
         case Count():
-            return _count(store)
+            return store.counts()
         case GetNetworks():
             return list[Network](store.networks())
         case GetNetwork(name):
@@ -287,11 +290,6 @@ def _read(store: Store | CopyReader, query: Any) -> Any:  # noqa: C901, PLR0911 
         case GetSysctls():
             return store.sysctls()
     raise NotImplementedError(f"the journal does not know {query!r}")
-
-
-def _count(store: Store | CopyReader) -> tuple[int, int, int]:
-    interfaces = store.interfaces()
-    return len(store.networks()), len(interfaces), sum(len(each.ports) for each in interfaces)
 
 
 def _open(store: Store | CopyReader, query: Open) -> Opened:

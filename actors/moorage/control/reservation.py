@@ -10,9 +10,10 @@ from moorage.control import ip_allocator, port_allocator
 from moorage.control.holding import bound, named
 from moorage.control.persist import give_back, persist
 from moorage.control.ports import mapping_of
-from moorage.errors import Refused
+from moorage.errors import Code, Refused
 from moorage.kernel.protocol import Kernel
-from moorage.model.port_spec import PortSpec
+from moorage.model.outgoing import OverHalf
+from moorage.model.port_spec import PROTOCOLS, PortSpec
 from moorage.model.port_table import HostPorts
 from moorage.proxy.listeners import PortBusy
 from moorage.store.operations import Conflict
@@ -69,6 +70,11 @@ class Reservation:
         """Whether we chose that port, and may choose another."""
         return any(m.proto == proto and m.host_port <= port < m.host_port + m.count for m in self._automatic)
 
+    @property
+    def has_automatic(self) -> bool:
+        """Whether we chose any port."""
+        return bool(self._automatic)
+
     async def undo(self) -> None:
         """Give everything back."""
         await give_back_ports(self._address, self._owner, self._mappings)
@@ -82,10 +88,11 @@ async def attempt(
     """Have `change` reserve and record; undo if that is refused, and start over where another choice may do.
 
     Where a port that we chose is somebody's, all that are anybody's are learned at once; whose, only of one that was
-    named.
+    named. Where half of those that the host goes out from are published, others are chosen.
     """
     avoid: set[tuple[str, int]] = set()
     conflicts = 0
+    crowded: OverHalf | None = None
     while True:
         taken = Reservation(address, owner, avoid)
         try:
@@ -95,13 +102,21 @@ async def attempt(
             if not taken.is_automatic(busy.proto, busy.port):
                 raise await named(kernel, busy) from None
             avoid |= {(busy.proto, port) for port in {busy.port, *await bound(kernel, busy.proto)}}
+        except OverHalf as refusal:
+            await taken.undo()
+            if crowded is not None or not taken.has_automatic:
+                raise
+            crowded = refusal
+            avoid |= {(proto, port) for proto in PROTOCOLS for port in refusal.own}
         except Conflict:
             await taken.undo()
             conflicts += 1
             if conflicts == ATTEMPTS:
                 raise
-        except Refused:
+        except Refused as refused:
             await taken.undo()
+            if crowded is not None and refused.code is Code.PORTS_EXHAUSTED:
+                raise crowded from refused
             raise
 
 

@@ -107,6 +107,11 @@ class MemoryKernel:
         """See `Kernel.reserved_ports`: the host's, and those written here."""
         return reserved.read() | self.reserved
 
+    def outgoing(self) -> tuple[range, int]:
+        """See `Kernel.outgoing`."""
+        ports = reserved.ephemeral()
+        return ports, len(self.reserved_ports().intersection(ports))
+
     def holder(self, proto: str, port: int) -> str | None:
         """See `Kernel.holder`."""
         return holder.holder(proto, port)

@@ -371,6 +371,9 @@ class Kernel(Protocol):
     def reserved_ports(self) -> frozenset[int]:
         """The ports that `ip_local_reserved_ports` names at this moment."""
 
+    def outgoing(self) -> tuple[range, int]:
+        """The ports of `ip_local_port_range`, and how many of them `ip_local_reserved_ports` names."""
+
     def holder(self, proto: str, port: int) -> str | None:
         """Who holds a host port in this network namespace: `pid 812 (nginx)`; None where the kernel does not tell."""
 

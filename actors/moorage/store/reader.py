@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
+from moorage.model.port_spec import PROTOCOLS
 from moorage.store.records import Damaged, check, open_text, unpack_interface, unpack_network
 from moorage.store.schema import COLLIDES
 from moorage.values import Interface, Mapping, Network
@@ -128,6 +129,11 @@ class Reader:
             return interface.ip if version == 4 else interface.ipv6
         return None
 
+    def counts(self) -> tuple[int, int, int]:
+        """How many networks, interfaces and mappings there are."""
+        interfaces = self.interfaces()
+        return len(self.networks()), len(interfaces), sum(len(each.ports) for each in interfaces)
+
     def ports(self, proto: str) -> list[tuple[str, int, int, str]]:
         """The host ports taken for `proto`: host address ("" any of both families), first port, count, id."""
         return [
@@ -186,6 +192,16 @@ class Reader:
     def reserved(self) -> frozenset[int]:
         """The ports that we added to `ip_local_reserved_ports`."""
         return frozenset(self._reserved())
+
+    def count_reserved(self) -> int:
+        """How many those are."""
+        return int(self._connection.execute("SELECT count(*) FROM reserved").fetchone()[0])
+
+    def published(self, ports: range) -> set[int]:
+        """Which of these host ports are published, for whatever protocol and on whatever address."""
+        query = "SELECT port FROM ports WHERE proto = ? AND port BETWEEN ? AND ?"
+        values = [(proto, ports[0], ports[-1]) for proto in PROTOCOLS]
+        return {port for each in values for (port,) in self._connection.execute(query, each)}
 
     def verify(self) -> None:
         """Read all that matters. Raises Damaged when a row, or one derived from it, is not as written."""

@@ -56,6 +56,11 @@ class LinuxKernel:
         """See `Kernel.reserved_ports`."""
         return reserved.read()
 
+    def outgoing(self) -> tuple[range, int]:
+        """See `Kernel.outgoing`."""
+        ports = reserved.ephemeral()
+        return ports, reserved.count(ports)
+
     def holder(self, proto: str, port: int) -> str | None:
         """See `Kernel.holder`."""
         return holder.holder(proto, port)

@@ -31,6 +31,13 @@ def text() -> str:
         os.close(file)
 
 
+def count(ports: range) -> int:
+    """How many of these are reserved: range by range, for there may be thousands."""
+    return sum(
+        max(0, min(last, ports[-1]) - max(first, ports[0]) + 1) for first, last in _listed(text()) if ports
+    )
+
+
 def ephemeral() -> range:
     """The ports that outgoing connections are given from."""
     first, last = map(int, _EPHEMERAL.read_text("ascii").split())
@@ -59,10 +66,15 @@ def write(add: Collection[int], remove: Collection[int]) -> str:
 def parse(listed: str) -> frozenset[int]:
     """The ports of `8080,9000-9009`."""
     ports: set[int] = set()
+    for first, last in _listed(listed):
+        ports.update(range(first, last + 1))
+    return frozenset(ports)
+
+
+def _listed(listed: str) -> Iterator[tuple[int, int]]:
     for part in filter(None, listed.strip().split(",")):
         first, _, last = part.partition("-")
-        ports.update(range(int(first), int(last or first) + 1))
-    return frozenset(ports)
+        yield int(first), int(last or first)
 
 
 def format_ports(ports: Iterable[int]) -> str:
