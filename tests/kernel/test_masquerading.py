@@ -203,7 +203,7 @@ def test_what_is_published_in_a_block_takes_it_away(at: Stand) -> None:
     """Masquerading leaves the block of a port before it is published; whoever had that very port loses it, no other."""
     block = max(blocks_of(at))
     with ExitStack() as opened:
-        flows = [opened.enter_context(sending(at, "web", 40000 + n, (OUTSIDE, 7))) for n in range(200)]
+        flows = [opened.enter_context(sending(at, "web", 33000 + 128 * n, (OUTSIDE, 7))) for n in range(200)]
         ports = [ask(flow).peer_port for flow in flows]
         mine = next(port for port in ports if spread.of_port(port) == block)
         at.lab.call("host", at.firewall.keep_clear, [mine], [])
@@ -219,7 +219,7 @@ def test_what_a_program_listens_at_takes_a_block_away(at: Stand) -> None:
     """A program that begins to listen in a block has it, and the port, once that is seen; when it ends it is free."""
     block = max(blocks_of(at))
     with ExitStack() as opened:
-        flows = [opened.enter_context(sending(at, "web", 40000 + n, (OUTSIDE, 7))) for n in range(200)]
+        flows = [opened.enter_context(sending(at, "web", 33000 + 128 * n, (OUTSIDE, 7))) for n in range(200)]
         ports = [ask(flow).peer_port for flow in flows]
         mine = next(port for port in ports if spread.of_port(port) == block)
         for proto, moving in (("tcp", []), ("udp", [mine])):

@@ -13,6 +13,7 @@ from moorage.model.spread import (
     LEAST,
     LOW,
     SIZE,
+    SLOTS,
     assign,
     free,
     of_port,
@@ -30,6 +31,14 @@ def test_blocks_are_the_ports_of_registered_services() -> None:
     assert [port for block in BLOCKS for port in block] == list(range(FIRST, LAST + 1))
     assert all(of_port(port) == number for number, block in enumerate(BLOCKS) for port in block)
     assert [of_port(port) for port in (1, 1023, 32768, 65535)] == [None] * 4
+
+
+def test_every_source_port_has_one_slot() -> None:
+    """Those in the lower half of the blocks, in the upper one and elsewhere have slots of their own."""
+    assert sorted(port for ports in SLOTS for port in ports) == list(range(1, 65536))
+    assert {len(SLOTS)} == {len(ANY) + len(LOW) + len(HIGH)}
+    assert {port for slot in LOW for port in SLOTS[slot]} == set(range(FIRST, 16384))
+    assert {port for slot in HIGH for port in SLOTS[slot]} == set(range(16384, LAST + 1))
 
 
 def test_a_port_takes_its_block_away() -> None:

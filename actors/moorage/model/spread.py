@@ -1,8 +1,8 @@
 """Which ports masquerading takes: blocks that nobody listens at, publishes or reserves, and slots to choose one. Pure.
 
-A connection falls into a slot by its source, so that whatever a source speaks to is spoken to from one port. Every slot
-leads to a block. A source port that lies in a block itself would be kept in it, and two such sources at once would take
-the same: their slots lead to blocks of the other half.
+A connection falls into a slot by its source port, so that whatever a source speaks to is spoken to from one port. Every
+slot leads to a block. A source port that lies in a block itself would be kept in it, and two such sources at once would
+take the same: their slots lead to blocks of the other half.
 """
 
 from __future__ import annotations
@@ -20,7 +20,20 @@ LEAST = 4
 """Blocks that make that unnecessary."""
 
 _HALF = (LAST + 1) // 2
-ANY, LOW, HIGH = range(256), range(256, 320), range(320, 384)
+
+
+def _slots(first: int, last: int, size: int) -> list[range]:
+    return [range(max(1, port), port + size) for port in range(first, last + 1, size)]
+
+
+SLOTS = (
+    *_slots(0, FIRST - 1, 256),
+    *_slots(LAST + 1, 65535, 128),
+    *_slots(FIRST, _HALF - 1, 240),
+    *_slots(_HALF, LAST, 256),
+)
+"""The source ports of each slot. The kernel gives outgoing connections one after the other, or by chance."""
+ANY, LOW, HIGH = range(260), range(260, 324), range(324, 388)
 """Slots of sources whose port is in no block, in the lower half, and in the upper one."""
 
 

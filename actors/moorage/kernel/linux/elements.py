@@ -91,15 +91,14 @@ def _part(kind: str, first: str | int, last: str | int) -> str | int:
 
 def _intervals(name: str, container: Container, entries: Iterable[dict[int, bytes]]) -> Iterator[Element]:
     """Each interval is a first element and, unless it reaches the last address, the one after its end."""
-    edges = sorted((_plain(entry[_KEY]), not _ends(entry)) for entry in entries)
+    edges = sorted((_plain(entry[_KEY]), not _ends(entry), entry.get(_DATA, b"")) for entry in entries)
     kind, size = container.key[0], _SIZES[container.key[0]]
-    for index, (edge, opens) in enumerate(edges):
+    for index, (edge, opens, data) in enumerate(edges):
         if opens:
-            after = next((value for value, opening in edges[index + 1 :] if not opening), None)
+            after = next((value for value, opening, _ in edges[index + 1 :] if not opening), None)
             end = int.from_bytes(after, "big") if after is not None else 1 << 8 * size
-            yield Element(
-                name, (_span(kind, _DECODE[kind](edge), _DECODE[kind]((end - 1).to_bytes(size, "big"))),)
-            )
+            last = _DECODE[kind]((end - 1).to_bytes(size, "big"))
+            yield Element(name, (_span(kind, _DECODE[kind](edge), last),), _value(container, data))
 
 
 def _ends(entry: dict[int, bytes]) -> bool:
@@ -152,12 +151,7 @@ def _ifname(data: bytes) -> str:
     return data.partition(b"\0")[0].decode(errors="replace")
 
 
-def _integer(data: bytes) -> int:
-    return int(struct.unpack("=I", data)[0])
-
-
 _SIZES = {
-    "integer": 4,
     "ifname": 16,
     "ipv4_addr": 4,
     "ipv6_addr": 16,
@@ -168,7 +162,6 @@ _SIZES = {
     ruleset.TARGET: 16,
 }
 _DECODE: dict[str, Callable[[bytes], str | int]] = {
-    "integer": _integer,
     "ifname": _ifname,
     "ipv4_addr": lambda data: socket.inet_ntop(socket.AF_INET, data),
     "ipv6_addr": lambda data: socket.inet_ntop(socket.AF_INET6, data),

@@ -17,6 +17,13 @@ SPREADING = frozenset({"lent", "spread"})
 _PUBLISHED = (socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_SCTP)
 
 
+def _run(ports: range) -> str:
+    return f"{ports[0]}-{ports[-1]}"
+
+
+_SLOTS = {_run(ports): slot for slot, ports in enumerate(spread.SLOTS)}
+
+
 class Masquerading:
     """Knows who is at which port, and gives the elements that lead masquerading elsewhere. For one thread."""
 
@@ -34,8 +41,8 @@ class Masquerading:
             return
         names = {name: number for number, name in enumerate(ruleset.blocks())}
         for element in present:
-            if element.container == "spread" and element.value[0] in names:
-                self._slots[int(element.key[0])] = names[str(element.value[0])]
+            if element.container == "spread" and element.key[0] in _SLOTS and element.value[0] in names:
+                self._slots[_SLOTS[str(element.key[0])]] = names[str(element.value[0])]
 
     def begin(self, published: Collection[int], ours: frozenset[int], automatic: range) -> None:
         """Know all host ports that are published, the reserved ones that are ours, and those given automatically."""
@@ -70,8 +77,11 @@ class Masquerading:
         lent = (spread.BLOCKS[number] for number in set(self._slots.values()))
         return frozenset(
             [
-                *(Element("spread", (slot,), (names[number],)) for slot, number in self._slots.items()),
-                *(Element("lent", (f"{ports[0]}-{ports[-1]}",)) for ports in lent),
+                *(
+                    Element("spread", (_run(spread.SLOTS[slot]),), (names[number],))
+                    for slot, number in self._slots.items()
+                ),
+                *(Element("lent", (_run(ports),)) for ports in lent),
             ]
         )
 

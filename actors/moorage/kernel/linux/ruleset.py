@@ -34,7 +34,6 @@ _NAMED_OTHERWISE = {
     "iifname": "ifname",
     "ether saddr": "ether_addr",
     "@th,64,128": TARGET,
-    "numgen inc mod 384": "integer",
 }
 """Types of what a packet has there, for which there is no name: an IPv6 address as nftables reads a number."""
 _BLOCKS = "\t# The chains of the blocks follow.\n"
