@@ -15,6 +15,7 @@ from lab import Lab
 EVERYBODY, ALL_NODES = "ff:ff:ff:ff:ff:ff", "33:33:00:00:00:01"
 IP, ARP, VLAN, IP6, LLDP = 0x0800, 0x0806, 0x8100, 0x86DD, 0x88CC
 _ETH_P_ALL = 3
+_SOL_PACKET, _IGNORE_OUTGOING = 263, 23  # linux/if_packet.h
 
 
 def frame(source: str, kind: int, payload: bytes, to: str = EVERYBODY) -> bytes:
@@ -78,6 +79,7 @@ def heard(lab: Lab, inside: str, link: str) -> Iterator[socket.socket]:
 
     def listen() -> socket.socket:
         made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
+        made.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
         made.bind((link, _ETH_P_ALL))
         made.settimeout(5)
         return made
