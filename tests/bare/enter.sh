@@ -25,8 +25,7 @@ for device in null zero full random urandom tty; do
 done
 if [ -c /dev/net/tun ]; then
     mkdir "$root/dev/net"
-    : >"$root/dev/net/tun"
-    mount --bind /dev/net/tun "$root/dev/net/tun"
+    mknod -m 0666 "$root/dev/net/tun" c 10 200 # for everybody, as udev makes it
 fi
 mkdir -p "$root/dev/pts" "$root/dev/shm"
 mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts "$root/dev/pts"

@@ -12,6 +12,7 @@ import pytest
 from cgroups import Cgroup, attached
 from lab import Lab, end
 from moorage.errors import Refused
+from moorage.kernel.linux import netns
 from moorage.kernel.linux.connect import bpf
 from moorage.kernel.linux.connect.attachment import Attachment
 from moorage.kernel.linux.connect.attachment import closing as closing_fd
@@ -21,6 +22,7 @@ from moorage.kernel.linux.firewall import LinuxFirewall
 
 pytestmark = pytest.mark.system
 
+ODD = "\x1b[2J\n\t \\012#\v\f\x1c\x85\u2028\xadé - nsfs nsfs"
 NOBODYS = 1 << 60
 """A cookie that no namespace has."""
 MOST = 64
@@ -52,7 +54,7 @@ def test_what_is_left_of_a_namespace_that_ended_goes(cgroup: Cgroup, lab: Lab, l
         assert len(attachment.running(until)) == len(KINDS)
 
 
-@pytest.mark.parametrize("held", ["process", "thread", "descriptor", "mount"])
+@pytest.mark.parametrize("held", ["process", "thread", "descriptor", "mount", "odd mount"])
 def test_what_lives_without_a_name_is_living(cgroup: Cgroup, lab: Lab, held: str) -> None:
     """A namespace ends with its last process, thread, descriptor and mount, in whichever mount namespace."""
     path = lab.container("held")
@@ -79,12 +81,40 @@ def hold(lab: Lab, how: str, path: str, until: ExitStack) -> None:
     elif how == "descriptor":
         until.callback(os.close, os.open(path, os.O_RDONLY))
     else:
-        script = f"mount -t tmpfs none /mnt && touch '/mnt/a b' && mount --bind {path} '/mnt/a b'"
-        script += " && echo && exec sleep 100"
-        other = subprocess.Popen(["unshare", "-m", "sh", "-c", script], stdout=subprocess.PIPE)
-        until.callback(end, other)
-        assert other.stdout is not None
-        other.stdout.readline()
+        until.callback(end, mounting(path, ODD if how == "odd mount" else "a b"))
+
+
+def mounting(path: str, name: str) -> subprocess.Popen[bytes]:
+    """A program in whose mount namespace alone a namespace is mounted, at a place of that name."""
+    script = (
+        'mount -t tmpfs none /mnt && touch "/mnt/$0" && mount --bind "$1" "/mnt/$0" && echo && exec sleep 100'
+    )
+    other = subprocess.Popen(["unshare", "-m", "sh", "-c", script, name, path], stdout=subprocess.PIPE)
+    assert other.stdout is not None
+    other.stdout.readline()
+    return other
+
+
+def test_a_file_system_that_does_not_answer(
+    cgroup: Cgroup, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What may be mounted behind one is taken to live, but by `--down`; all others are known nevertheless."""
+    path = lab.container("held")
+    leave(lab, "held")
+    with ExitStack() as until:
+        until.callback(end, mounting(path, "a b"))
+        lab.remove("held")
+        with monkeypatch.context() as patched:
+            patched.setattr(netns, "look", unanswered)
+            come(lab, "outside")
+        assert sorted(attached()) == sorted(KINDS)
+    come(lab, "outside")
+    assert attached() == []
+
+
+def unanswered(path: str, _caller: object) -> int:
+    """Find nothing, as where a file system never answers."""
+    raise TimeoutError(f"{path} does not answer")
 
 
 def fill(lab: Lab, name: str, *, signed: bool) -> None:

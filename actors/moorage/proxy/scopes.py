@@ -100,7 +100,7 @@ def _digits(address: str) -> str:
 
 def _read() -> Links:
     try:
-        lines = _ADDRESSES.read_text("ascii", errors="replace").splitlines()
+        lines = _ADDRESSES.read_text("ascii", errors="replace").split("\n")[:-1]
     except FileNotFoundError:  # a host without IPv6
         return {}
     table: Links = {}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from moorage.errors import Refused
-from moorage.kernel.linux import netns
+from moorage.kernel.linux import mounts, netns
 
 _PROCESSES = Path("/proc")
 _NAMED = Path("/run/netns")
+_NETWORK = re.compile(r"net:\[([0-9]+)\]", re.ASCII)
 _FIRST_PIDS = 0xEFFFFFFC
 """The inode of the first namespace of processes, which sees all others' (PROC_PID_INIT_INO, linux/proc_ns.h)."""
 
@@ -24,30 +27,53 @@ def sees_all() -> bool:
         return False
 
 
-def cookies() -> frozenset[int]:
-    """The cookies of all namespaces that a process or thread is in, has open, or sees mounted."""
-    found: dict[int, int] = {}
-    for path in _paths():
+class Living(NamedTuple):
+    """The cookies of namespaces that a process or thread is in, has open, or sees mounted."""
+
+    cookies: frozenset[int]
+    all: bool
+    """Whether there are no others: a file system that does not answer may hide one."""
+
+
+def look() -> Living:
+    """Look through all processes that are seen from here."""
+    found: dict[int, int | None] = {}
+    for path, number in _paths():
         with suppress(OSError):
-            inode = os.stat(path).st_ino  # noqa: PTH116 - one for each thread and descriptor
-            if inode not in found:
-                with suppress(Refused), netns.opened(path) as fd:
-                    found[inode] = netns.cookie_of(fd)
-    return frozenset(found.values())
+            inode = number or os.stat(path).st_ino  # noqa: PTH116 - one for each thread and descriptor
+            if found.get(inode) is None:
+                cookie = _cookie(path, inode)
+                if cookie is not None or number:  # descriptors and names may be of other kinds
+                    found[inode] = cookie
+    return Living(frozenset(filter(None, found.values())), None not in found.values())
 
 
-def _paths() -> Iterator[str]:
+def _cookie(path: str, inode: int) -> int | None:
+    with suppress(Refused), netns.opened(path) as fd:
+        if os.fstat(fd).st_ino == inode:
+            return netns.cookie_of(fd)
+    return None
+
+
+def _paths() -> Iterator[tuple[str, int]]:
+    """Where namespaces are, each with its inode, 0 where that is known by looking."""
+    for path in _reachable():
+        yield path, 0
+    seen = set()
+    for process in _PROCESSES.glob("[0-9]*"):
+        with suppress(OSError):
+            if (own := (process / "ns/mnt").stat().st_ino) not in seen:
+                seen.add(own)
+                yield from _mounted(process)
+
+
+def _reachable() -> Iterator[str]:
     yield from map(str, _NAMED.glob("*"))
-    mounts = set()
     for process in _PROCESSES.glob("[0-9]*"):
         with suppress(OSError):
             yield from (f"{thread.path}/ns/net" for thread in os.scandir(process / "task"))
         with suppress(OSError):
             yield from _open(process)
-        with suppress(OSError):
-            if (own := (process / "ns/mnt").stat().st_ino) not in mounts:
-                mounts.add(own)
-                yield from _mounted(process)
 
 
 def _open(process: Path) -> Iterator[str]:
@@ -59,10 +85,8 @@ def _open(process: Path) -> Iterator[str]:
                 yield descriptor.path
 
 
-def _mounted(process: Path) -> Iterator[str]:
-    """Mounts of namespaces that the process sees; other kinds of namespaces are no harm."""
-    for line in (process / "mountinfo").read_text(errors="surrogateescape").splitlines():
-        fields, _, source = line.partition(" - ")
-        if source.startswith("nsfs "):
-            point = fields.split(" ")[4].encode(errors="surrogateescape").decode("unicode_escape")
-            yield f"{process}/root{point}"
+def _mounted(process: Path) -> Iterator[tuple[str, int]]:
+    """Mounts of network namespaces that the process sees. The way to them may lead through anybody's file system."""
+    for mount in mounts.read(process / "mountinfo"):
+        if mount.kind == "nsfs" and (inode := _NETWORK.fullmatch(mount.root)):
+            yield f"{process}/root{mount.point}", int(inode[1])

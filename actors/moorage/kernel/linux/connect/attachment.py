@@ -6,16 +6,14 @@ import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import NamedTuple
 
-from moorage.kernel.linux import living, netns
+from moorage.kernel.linux import living, mounts, netns
 from moorage.kernel.linux.connect import bpf
 
 _OWNER = "moorage_netns"
 """The map that says by its only value which network namespace a program is for."""
 _OWNER_KEY = bytes(4)
-_MOUNTS = Path("/proc/self/mountinfo")
 
 
 class Running(NamedTuple):
@@ -48,14 +46,15 @@ class Attachment:
     def remove_orphans(self, *, forced: bool = False) -> None:
         """Detach those of network namespaces that have ended: nobody else can. Raises OSError.
 
-        Where not every process of the host is seen from here, one that is not seen is taken to live, unless `forced`.
+        Where not every process of the host is seen from here, or a file system does not answer, one that is not seen is
+        taken to live, unless `forced`.
         """
         with ExitStack() as until:
             others = [each for each in self._signed(until) if each.cookie != self.cookie]
             if others and (forced or living.sees_all()):
-                cookies = living.cookies()
+                found = living.look()
                 for each in others:
-                    if each.cookie not in cookies:
+                    if each.cookie not in found.cookies and (forced or found.all):
                         self.detach(each)
 
     def runs(self, programs: Mapping[int, int]) -> bool:
@@ -106,10 +105,9 @@ def _read(kind: int, program: int, until: ExitStack) -> Iterator[Running]:
 
 def mount_point() -> str:
     """Where cgroup2 is mounted, the first time. Raises FileNotFoundError."""
-    for line in _MOUNTS.read_text(errors="surrogateescape").splitlines():
-        mount, _, source = line.partition(" - ")
-        if source.startswith("cgroup2 "):
-            return mount.split(" ")[4]
+    for mount in mounts.read():
+        if mount.kind == "cgroup2":
+            return mount.point
     raise FileNotFoundError("no cgroup2 is mounted")
 
 
