@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
-from contextlib import suppress
 from functools import partial
-from typing import Any, TextIO
+from typing import Any
 
 import structlog
 
+from moorage.lines import Lines
 from moorage.printable import printable, printable_lines
 
 _PLAIN = structlog.wrap_logger(
@@ -41,38 +42,40 @@ class Log:
         return partial(getattr(logger, level), **self._fields)
 
 
-class Lines:
-    """Writes lines to a stream. One that cannot be written is dropped, as by the handlers of `logging`."""
-
-    def __init__(self, stream: TextIO) -> None:
-        """Write to `stream`."""
-        self._write = stream.write
-
-    def line(self, text: str) -> None:
-        """Write a line."""
-        with suppress(OSError, ValueError):  # a full disk, a pipe that nobody reads, a stream that is closed
-            self._write(f"{text}\n")
-
-    debug = info = warning = error = critical = line
+END = 1.0
+"""Seconds at the end of the process for a reader who is slow."""
 
 
 def set_up_logging(level: str) -> None:
     """Log structured lines to stderr, in colour on a terminal and as JSON elsewhere, other libraries' too.
 
-    Our own events do not go through `logging`, which takes three times as long for each.
+    `write_on` is to be called now and then. Our own events do not go through `logging`, which takes three times as long
+    for each.
     """
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last = _rendering(terminal=sys.stderr.isatty())
+    lines = Lines(sys.stderr)
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=partial(Lines, sys.stderr),
+        logger_factory=lambda *_: lines,
     )
-    _pass_on_others(number, shared, last)
+    _pass_on_others(lines, number, shared, last)
+    _Ready.lines = lines
+    atexit.register(lines.close, END)
+
+
+def write_on() -> None:
+    """Write what waits for a reader of the log, and say how much is missing."""
+    if (lines := _Ready.lines) is None:
+        return
+    lines.flush()
+    if lost := lines.lost():
+        Log().warning("log_lines_lost", lines=lost)
 
 
 def _rendering(*, terminal: bool) -> list[Any]:
@@ -95,9 +98,9 @@ def _render(encode: Callable[[Any], str], _logger: Any, _level: str, event: Mapp
     return encode(event)
 
 
-def _pass_on_others(level: int, shared: list[Any], last: list[Any]) -> None:
+def _pass_on_others(lines: Lines, level: int, shared: list[Any], last: list[Any]) -> None:
     """Write what others log in the same form."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(lines)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
@@ -113,6 +116,7 @@ class _Ready:
 
     made_for: tuple[Any, ...] = (None, None, None)
     logger: Any = None
+    lines: Lines | None = None
 
 
 def _logger() -> Any:

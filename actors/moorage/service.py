@@ -20,7 +20,7 @@ from moorage.control.estate import Estate
 from moorage.descriptors import LOW
 from moorage.handover import Door, Links, Predecessor, Successor
 from moorage.inheritance import Inheritance
-from moorage.log import Log, set_up_logging
+from moorage.log import Log, set_up_logging, write_on
 from moorage.manager import Manager, passed
 from moorage.removal import remove_all
 
@@ -121,6 +121,7 @@ def _successor(agent: Agent, door: Door, stopping: Stopping) -> Successor | None
         while not (stopping.requested or agent.ended.is_set()):
             if (successor := door.wait(stopping.descriptor, LOOK)) is not None:
                 return successor
+            write_on()
             with suppress(OSError):  # what was removed is not there again yet
                 door.renew()
     return None
@@ -133,6 +134,7 @@ def _drain(estate: Estate, successor: Successor, stopping: Stopping, seconds: fl
     deadline = time.monotonic() + seconds
     while estate.connections and not stopping.requested and time.monotonic() < deadline:
         successor.listen(estate.disconnect, LOOK)
+        write_on()
     log.info("agent_stopped", connections=estate.connections)
     estate.close()
     successor.close()
