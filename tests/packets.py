@@ -10,7 +10,7 @@ from lab import Lab
 
 TCP, UDP, SCTP, ICMP, ICMP6 = 6, 17, 132, 1, 58
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
-_REPAIR, _REPAIR_QUEUE, _QUEUE_SEQ, _OFF_NO_PROBE = 19, 20, 21, -1  # linux/tcp.h
+REPAIR, _REPAIR_QUEUE, _QUEUE_SEQ, _OFF_NO_PROBE = 19, 20, 21, -1  # linux/tcp.h
 _HEADER_INCLUDED6 = 36  # IPV6_HDRINCL
 
 
@@ -120,12 +120,12 @@ def crc32c(data: bytes) -> int:
 
 def sequence(connected: socket.socket) -> tuple[int, int]:
     """The numbers of the next byte that a TCP socket will send and that it waits for."""
-    connected.setsockopt(socket.IPPROTO_TCP, _REPAIR, 1)
+    connected.setsockopt(socket.IPPROTO_TCP, REPAIR, 1)
     try:
         numbers = []
         for queue in (2, 1):
             connected.setsockopt(socket.IPPROTO_TCP, _REPAIR_QUEUE, queue)
             numbers.append(connected.getsockopt(socket.IPPROTO_TCP, _QUEUE_SEQ))
     finally:
-        connected.setsockopt(socket.IPPROTO_TCP, _REPAIR, _OFF_NO_PROBE)
+        connected.setsockopt(socket.IPPROTO_TCP, REPAIR, _OFF_NO_PROBE)
     return numbers[0] % (1 << 32), numbers[1] % (1 << 32)

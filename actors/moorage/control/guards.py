@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection
 
 from moorage.control.persist import persist, persist_here
 from moorage.control.settling import Settle, guard_owner, settle_guard
-from moorage.kernel.protocol import Element
 from moorage.supervision.directory import Address
 from moorage.values import Interface, Network
 
@@ -17,30 +16,34 @@ class Guards:
     def __init__(self, address: Callable[[str], Address]) -> None:
         """`address` finds an actor."""
         self._address = address
-        self._told: dict[str, frozenset[Element]] = {}
+        self._told: dict[str, Settle] = {}
 
     def know(self, networks: Collection[Network], interfaces: Collection[Interface]) -> None:
         """At the agent's start the port mapper has read these itself, before anybody could attach more."""
-        self._told = {each.id: settle.elements for each, settle in _settles(networks, interfaces)}
+        self._told = {each.id: settle for each, settle in _settles(networks, interfaces)}
 
     def ensure(self, interface: Interface, network: Network) -> None:
         """Return when the rules of this interface are in the kernel. Raises what the port mapper does."""
         settle = settle_guard(interface, network)
-        if self._told.get(interface.id) != settle.elements:
+        if self._told.get(interface.id) != settle:
             persist_here(self._address("port-mapper"), settle)
-            self._told[interface.id] = settle.elements
+            self._told[interface.id] = settle
 
     async def ensure_all(self, networks: Collection[Network], interfaces: Collection[Interface]) -> None:
         """The same for all that are attached."""
         for each, settle in _settles(networks, interfaces):
-            if self._told.get(each.id) != settle.elements:
+            if self._told.get(each.id) != settle:
                 await persist(self._address("port-mapper"), settle)
-                self._told[each.id] = settle.elements
+                self._told[each.id] = settle
 
     def drop(self, interface_id: str) -> None:
-        """Nothing may be sent any more by a link that is gone; nobody waits for that."""
-        if self._told.pop(interface_id, None):
-            self._address("port-mapper").tell(Settle(guard_owner(interface_id)))
+        """Nothing may be sent any more by a link that is gone, and what it began ends; nobody waits for that.
+
+        Whoever comes next does: what is told here is done before what is asked for him.
+        """
+        if told := self._told.pop(interface_id, None):
+            gone = Settle(guard_owner(interface_id), addresses=told.addresses)
+            self._address("port-mapper").tell(gone)
 
 
 def _settles(

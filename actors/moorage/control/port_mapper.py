@@ -24,6 +24,7 @@ from moorage.control.settling import (
     settle_interface,
     settle_network,
 )
+from moorage.control.successions import Successions
 from moorage.errors import MoorageError
 from moorage.kernel.protocol import Element, Firewall, Flow
 from moorage.store.operations import Commit, Remember, Reserve, Unreserve
@@ -80,6 +81,7 @@ class PortMapper(ThreadActor):
         self._desired = Desired()
         self._looking = False
         self._lookout = Lookout()
+        self._successions = Successions()
         self._alarm = Alarm(context.events, self._tell_look)
         self._keeping = Keeping(context, self.name, self._remember)
 
@@ -128,6 +130,7 @@ class PortMapper(ThreadActor):
             await self._reload()
             raise
         self.firewall.flush_flows(flows)
+        self.firewall.end_flows(self._successions.take(messages, before))
         if bridges is not None:
             self._keep()
         return [None] * len(messages)

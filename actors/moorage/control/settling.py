@@ -25,6 +25,8 @@ class Settle:
     flows: tuple[Flow, ...] = ()
     ports: frozenset[int] = frozenset()
     """Published host ports, of any protocol."""
+    addresses: tuple[str, ...] = ()
+    """Of a container that comes or has gone: all their connections are a former one's."""
 
 
 def rules_of(interface: Interface) -> frozenset[Element]:
@@ -34,9 +36,8 @@ def rules_of(interface: Interface) -> frozenset[Element]:
 
 def flow_of(interface: Interface, mapping: Mapping) -> Flow:
     """The connections of one mapping."""
-    backends = tuple(filter(None, (interface.ip, interface.ipv6)))
     last = mapping.host_port + mapping.count - 1
-    return Flow(mapping.proto, mapping.key_ip, mapping.host_port, last, backends)
+    return Flow(mapping.proto, mapping.key_ip, mapping.host_port, last, addresses_of(interface))
 
 
 def host_ports(mappings: Iterable[Mapping]) -> frozenset[int]:
@@ -67,4 +68,10 @@ def guard_owner(interface_id: str) -> str:
 
 def settle_guard(interface: Interface, network: Network) -> Settle:
     """What the port mapper is told of the port of an interface: nothing for one that is not attached."""
-    return Settle(guard_owner(interface.id), guard_elements(interface, network))
+    elements = guard_elements(interface, network)
+    return Settle(guard_owner(interface.id), elements, addresses=addresses_of(interface))
+
+
+def addresses_of(interface: Interface) -> tuple[str, ...]:
+    """All that it has."""
+    return tuple(filter(None, (interface.ip, interface.ipv6)))

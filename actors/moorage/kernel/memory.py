@@ -48,8 +48,9 @@ class MemoryKernel:
     """`moorage.kernel.protocol.Kernel` that keeps what it is told.
 
     One object outlives the agents that use it, as a real kernel does. For tests: `elements` and `bridges` are
-    what it holds, `flushed` the flows that were ended, `warnings` what its FORWARD chains are said to drop, `sysctls`
-    may have the switches of forwarding, which a network turns on; `disturb` does what `nft flush ruleset` would.
+    what it holds, `flushed` the flows that were ended, `ended` addresses of which all were, `warnings` what its
+    FORWARD chains are said to drop, `sysctls` may have the switches of forwarding, which a network turns on; `disturb`
+    does what `nft flush ruleset` would.
     """
 
     real = False
@@ -73,6 +74,7 @@ class MemoryKernel:
         self.forwarding: frozenset[Forwarded] = frozenset()
         self.answering: frozenset[tuple[str, str]] = frozenset()
         self.flushed: list[Flow] = []
+        self.ended: list[str] = []
         self.warnings: list[str] = []
         self.sysctls: dict[str, str] = {}
         self.mtu_out: int | None = None
@@ -306,6 +308,10 @@ class MemoryFirewall(_Watching):
     def flush_flows(self, flows: Collection[Flow]) -> None:
         """See `Firewall.flush_flows`; remembered in `MemoryKernel.flushed`."""
         self._kernel.flushed.extend(flows)
+
+    def end_flows(self, addresses: Collection[str]) -> None:
+        """See `Firewall.end_flows`; remembered in `MemoryKernel.ended`."""
+        self._kernel.ended.extend(addresses)
 
     def masquerade(self, published: Collection[int], ours: frozenset[int], automatic: range) -> None:
         """See `Firewall.masquerade`; a dict masquerades nothing."""

@@ -13,7 +13,17 @@ from pathlib import Path
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import local
 from moorage.kernel.linux.ctnetlink import DELETE, GET, Entry, Match
-from moorage.kernel.linux.flows import PROTOCOLS, Moved, Wanted, ends, families, is_stray, matches
+from moorage.kernel.linux.flows import (
+    PROTOCOLS,
+    Moved,
+    Wanted,
+    ends,
+    families,
+    family_of,
+    flows_of,
+    is_stray,
+    matches,
+)
 from moorage.kernel.linux.local import Local
 from moorage.kernel.linux.nfnetlink import Netlink, generic
 from moorage.kernel.protocol import Flow
@@ -80,6 +90,22 @@ class Conntrack:
             for entry in self._read([Match(each.family, masqueraded=True).packed() for each in found[:2]]):
                 if entry.masqueraded and (entry.proto, entry.back_port) in sockets:
                     self._delete(entry)
+
+    def end_flows(self, addresses: Collection[str]) -> None:
+        """Delete what these began, and what leads to them. Raises Refused (denied)."""
+        if not addresses or not _count():
+            return
+        with _denied():
+            rest = [each for each in addresses if ":" in each or not self._filter(flows_of(each))]
+            for family in sorted(set(map(family_of, rest))):
+                self._end_read(family, frozenset(rest))
+
+    def _end_read(self, family: int, addresses: frozenset[str]) -> None:
+        """Delete by reading, where the kernel's filters do not help; only what is looked for is taken apart."""
+        parts = [socket.inet_pton(family, each) for each in addresses if family_of(each) == family]
+        found = map(Entry.parsed, self._netlink.dump_with(GET, generic(family), parts))
+        ending = [each for each in found if addresses.intersection((each.source, each.target, each.answers))]
+        self._netlink.tell(DELETE, [generic(each.family) + each.identity for each in ending])
 
     def _end(self, moved: Moved) -> None:
         """Delete by filters what the kernel finds so, where that pays, and the rest by reading it."""

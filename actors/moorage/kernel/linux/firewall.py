@@ -111,6 +111,10 @@ class LinuxFirewall:
         if self._hook:
             self._hook.end(flows)
 
+    def end_flows(self, addresses: Collection[str]) -> None:
+        """See `Firewall.end_flows`. Raises Refused (denied)."""
+        self._conntrack.end_flows(addresses)
+
     def masquerade(self, published: Collection[int], ours: frozenset[int], automatic: range) -> None:
         """See `Firewall.masquerade`."""
         self._masquerading.begin(published, ours, automatic)

@@ -108,15 +108,15 @@ class Moved(NamedTuple):
 
     def versions(self) -> set[int]:
         """The address families of what left or came."""
-        return set(map(_family, (*self.gone, *self.come, *map(str, self.subnets))))
+        return set(map(family_of, (*self.gone, *self.come, *map(str, self.subnets))))
 
     def matches(self) -> Iterator[Match]:
         """The entries, but for those of `subnets`."""
         for address, proto in product(sorted(self.gone | self.come), _DATAGRAMS):
-            yield Match(_family(address), proto, target=address, translated=False)
+            yield Match(family_of(address), proto, target=address, translated=False)
         for address, backend in product(sorted(self.gone), sorted(self.backends)):
-            if _family(address) == _family(backend):
-                yield Match(_family(address), target=address, answers=backend, translated=True)
+            if family_of(address) == family_of(backend):
+                yield Match(family_of(address), target=address, answers=backend, translated=True)
 
     def covers(self, entry: Entry) -> bool:
         """Whether `entry` is one of them."""
@@ -128,6 +128,11 @@ class Moved(NamedTuple):
 
     def _is_within(self, entry: Entry) -> bool:
         return bool(self.subnets) and any(ip_address(entry.target) in subnet for subnet in self.subnets)
+
+
+def flows_of(address: str) -> list[Match]:
+    """All that an IPv4 address began, and all that leads to it, translated or not."""
+    return [Match(socket.AF_INET, source=address), Match(socket.AF_INET, answers=address)]
 
 
 def matches(flows: Collection[Flow], local: Local) -> Iterator[Match]:
@@ -153,14 +158,15 @@ def _of_port(every: Match, flow: Flow, local: Local) -> Iterator[Match]:
 
 
 def _ipv4(addresses: Iterable[str]) -> Iterator[str]:
-    return (address for address in addresses if _family(address) == socket.AF_INET)
+    return (address for address in addresses if family_of(address) == socket.AF_INET)
 
 
 def families(flow: Flow) -> set[int]:
     """The address families that connections of `flow` can be of; each costs a walk."""
     addresses = flow.backends if flow.host_ip in _ANY else [flow.host_ip]
-    return {_family(address) for address in addresses}
+    return {family_of(address) for address in addresses}
 
 
-def _family(address: str) -> int:
+def family_of(address: str) -> int:
+    """The address family of a text."""
     return socket.AF_INET6 if ":" in address else socket.AF_INET

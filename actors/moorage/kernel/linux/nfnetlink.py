@@ -6,7 +6,8 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -27,6 +28,10 @@ _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, po
 _ATTRIBUTE = struct.Struct("=HH")
 _BUFFER = 1 << 16
 _TRIES = 16
+_LAST, _SMALL = 20, 256
+"""Bytes of the message that ends a dump, which comes last in what is received; alone it may be longer."""
+_AT_ONCE = 128
+"""Requests in one message to the kernel, some 16 KB: a send buffer takes 208 KiB by default."""
 
 
 def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
@@ -118,6 +123,39 @@ class Netlink:
             except InterruptedError:
                 continue
         raise InterruptedError(errno.EINTR, "the kernel's tables changed faster than they could be read")
+
+    def dump_with(self, kind: int, body: bytes, parts: Collection[bytes]) -> list[bytes]:
+        """The bodies of a dump that have any of `parts` in them: most of a large table is not even taken apart.
+
+        A change while it is read does not matter. Raises OSError.
+        """
+        self._send(kind, REQUEST | _DUMP, body)
+        found: list[bytes] = []
+        while True:
+            data = self.socket.recv(_BUFFER)
+            whole = any(part in data for part in parts)
+            for number, _, sequence, each in messages(data if whole or len(data) < _SMALL else data[-_LAST:]):
+                if sequence != self._sequence:
+                    continue
+                if number in {ERROR, DONE}:
+                    _check(each, interrupted=False)
+                    return found
+                if any(part in each for part in parts):
+                    found.append(each)
+
+    def tell(self, kind: int, bodies: Collection[bytes]) -> None:
+        """Send requests of which none needs to succeed; returns when all were tried. Raises OSError for the last."""
+        waiting = list(bodies)
+        for first in range(0, len(waiting), _AT_ONCE):
+            part = waiting[first : first + _AT_ONCE]
+            sent = []
+            for number, body in enumerate(part, 1):
+                self._sequence += 1
+                flags = REQUEST | ACK if number == len(part) else REQUEST
+                sent.append(message(kind, flags, self._sequence, body + bytes(-len(body) % 4)))
+            self.socket.send(b"".join(sent))
+            with suppress(FileNotFoundError):
+                list(self._answers())
 
     def transact(self, requests: Sequence[tuple[int, int, bytes]]) -> None:
         """Do all of these requests to nftables (type, flags, body), or none. Raises OSError."""
