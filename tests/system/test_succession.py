@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,8 @@ from agents import until
 from echo_server import ask
 from installation import Installation, installed
 from lab import HOST, HOST6, OUTSIDE, OUTSIDE6
-from moorage import Client
+from moorage import Client, Refused
+from moorage.errors import Code
 from packets import ACK, Ends
 
 pytestmark = pytest.mark.system
@@ -61,10 +63,26 @@ def opened() -> Iterator[ExitStack]:
 
 def came(at: Installation, opened: ExitStack, name: str) -> None:
     """A container with the address comes."""
-    netns = at.lab.container(name)
-    asked = {"network": "dual", "ip": IP, "ipv6": IPV6, "netns": netns}
-    at.client.allocate(name, **asked, ports=["8777:80/udp"])  # type: ignore[arg-type]
+    asked = {
+        "network": "dual",
+        "ip": IP,
+        "ipv6": IPV6,
+        "netns": at.lab.container(name),
+        "ports": ["8777:80/udp"],
+    }
     opened.callback(left, at, name)
+    until(lambda: is_given(at, name, asked))
+
+
+def is_given(at: Installation, name: str, asked: dict[str, Any]) -> bool:
+    """Whether it is; what is collected is given back a moment after it is gone from the list."""
+    try:
+        at.client.allocate(name, **asked)
+    except Refused as refusal:
+        if refusal.code not in {Code.ADDRESS_IN_USE, Code.PORT_IN_USE}:
+            raise
+        return False
+    return True
 
 
 def left(at: Installation, name: str) -> None:
