@@ -13,6 +13,7 @@ from pathlib import Path
 from moorage.errors import Code, Refused
 from moorage.log import Log
 from moorage.rpc.access import grant
+from moorage.ways import stranger
 
 BACKLOG = 512
 """Clients that may wait to be accepted."""
@@ -90,7 +91,15 @@ class UnixListener:
             return False
         return os.path.samestat(os.fstat(lock), named)
 
+    def _remove_others_lock(self) -> None:
+        """In a sticky directory anybody may make a file of that name, and hold it; ours nobody else can open."""
+        with suppress(FileNotFoundError):
+            found = os.stat(self._lock_name, dir_fd=self._directory, follow_symlinks=False)
+            if found.st_uid != os.geteuid():
+                os.unlink(self._lock_name, dir_fd=self._directory)
+
     def _open_lock(self) -> int:
+        self._remove_others_lock()
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         lock = os.open(self._lock_name, flags, 0o600, dir_fd=self._directory)
         try:
@@ -157,6 +166,9 @@ def _name(found: os.stat_result) -> str:
 
 
 def _open_directory(path: Path) -> int:
+    if (whose := stranger(path / "socket")) is not None:
+        text = f"others could put their own socket in place in {path}, as {whose}, or name another path"
+        raise Refused(Code.DENIED, text)
     if not path.exists():
         path.mkdir(mode=0o755, parents=True)
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 from moorage.errors import Code, Refused
+from moorage.ways import stranger
 
 DATABASE = "moorage.db"
 BALLAST = "ballast"
@@ -35,8 +36,12 @@ def prepare(directory: Path) -> None:
     made; invalid when it is no directory or holds something else.
     """
     try:
-        _make(directory)
-        _check_owner(directory, directory.lstat())
+        if os.path.lexists(directory):
+            _check_owner(directory, directory.lstat())
+            _check_way(directory)
+        else:
+            _check_way(directory)
+            _make(directory)
         _check_contents(directory)
     except OSError as error:
         raise unusable(directory, error) from error
@@ -76,8 +81,6 @@ def erase(directory: Path) -> None:
 
 
 def _make(directory: Path) -> None:
-    if os.path.lexists(directory):
-        return
     directory.mkdir(mode=0o700, parents=True)
     sync(directory.parent)
 
@@ -105,6 +108,12 @@ def _check_owner(directory: Path, found: os.stat_result) -> None:
             Code.DENIED,
             f"the state directory {directory} may be written by others: run chmod go-w on it first",
         )
+
+
+def _check_way(directory: Path) -> None:
+    if (whose := stranger(directory)) is not None:
+        text = f"others could put another state in the place of {directory}, as {whose}, or choose another directory"
+        raise Refused(Code.DENIED, text)
 
 
 def _check_contents(directory: Path) -> None:
