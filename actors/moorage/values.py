@@ -102,6 +102,8 @@ class Interface:
     attached: int = field(default=0, repr=False)
     """When it was attached, in milliseconds of `control.context.uptime`; 0 while it is not. Its link says so too, by
     which a state that is older than the link is found out. Not on the wire."""
+    owner: int | None = field(default=None, repr=False)
+    """The uid that last had it take something; None for those that the agent trusts. Not on the wire."""
 
 
 @dataclass(frozen=True, slots=True)

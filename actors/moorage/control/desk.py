@@ -138,7 +138,7 @@ class Desk:
     async def _publish(self, params: Params) -> Any:
         source = params.get("source", GATEWAY)
         specs = tuple(parse_all(params["ports"], source))
-        message = messages.Publish(specs, source, key_of("publish", params))
+        message = messages.Publish(specs, source, key_of("publish", params), ASKING.get())
         return await self._ask_interface(params["id"], message)
 
     async def _unpublish(self, params: Params) -> Any:

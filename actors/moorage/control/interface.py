@@ -184,8 +184,11 @@ class InterfaceActor(LoopActor):
         if not specs:
             return await self._unchanged(message.key)
 
+        owner = None if message.caller is None else message.caller.uid
+
         async def compose(taken: Reservation) -> Interface:
-            return replace(interface, ports=(*interface.ports, *await taken.ports(specs, source)))
+            ports = (*interface.ports, *await taken.ports(specs, source))
+            return replace(interface, ports=ports, owner=owner)
 
         return await self._attempt(compose, message.key)
 

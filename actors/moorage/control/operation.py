@@ -54,6 +54,7 @@ class Allocate:
             gateway6=network.gateway6,
             ports=ports,
             labels=self.labels or {},
+            owner=None if self.caller is None else self.caller.uid,
         )
 
     def difference(self, interface: Interface, namespace: Namespace | None) -> str | None:
@@ -98,6 +99,8 @@ class Publish:
     ports: tuple[PortSpec, ...]
     source: str
     key: RequestKey | None = None
+    caller: Caller | None = None
+    """Whose interface it is then; None for the agent's own."""
 
 
 @dataclass(frozen=True, slots=True)

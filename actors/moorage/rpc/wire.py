@@ -12,7 +12,7 @@ from moorage.values import ALONE, ALWAYS, GATEWAY, Interface, Mapping, Network, 
 
 T = TypeVar("T")
 
-_INTERNAL: Final = frozenset({"dual", "adopted", "netns_cookie", "attached"})
+_INTERNAL: Final = frozenset({"dual", "adopted", "netns_cookie", "attached", "owner"})
 """Fields that never leave the agent."""
 _CODES: Final = frozenset(Code)
 _FAULT: Final = 0

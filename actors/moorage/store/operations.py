@@ -24,8 +24,8 @@ class PutInterface:
     """Whether it is there, and only its record is new."""
 
     @property
-    def shares_mac(self) -> bool:
-        """Whether it keeps its MAC although another has the same."""
+    def is_there(self) -> bool:
+        """Whether it keeps its MAC although another has the same, and all it has, however much its owner has."""
         return self.gives_back or self.rebuilt
 
 

@@ -99,6 +99,7 @@ class Store(Reader):
                 store._requests.verify()
                 store._start_boot(boot_id)
                 store._identify(state or new_id())
+                store._writer.shares.count(store.interfaces())
             except BaseException:
                 connection.close()
                 raise
@@ -127,7 +128,7 @@ class Store(Reader):
         with refusing(self._directory):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                with self._requests.kept_or_undone():
+                with self._kept_or_undone():
                     yield
                     self._connection.execute("COMMIT")
             except BaseException:
@@ -217,7 +218,7 @@ class Store(Reader):
         """Apply one commit within a transaction; one that fails leaves no trace."""
         self._connection.execute("SAVEPOINT commit_of_batch")
         try:
-            with self._requests.kept_or_undone():
+            with self._kept_or_undone():
                 outcome = self._perform(commit)
         except sqlite3.OperationalError:
             raise
@@ -226,6 +227,11 @@ class Store(Reader):
             outcome = error
         self._connection.execute("RELEASE commit_of_batch")
         return outcome
+
+    @contextlib.contextmanager
+    def _kept_or_undone(self) -> Iterator[None]:
+        with self._requests.kept_or_undone(), self._writer.shares.kept_or_undone():
+            yield
 
     def _perform(self, commit: Commit) -> Outcome:
         if commit.request is not None:
@@ -281,7 +287,7 @@ class Store(Reader):
     def _transaction(self, work: Callable[[], T]) -> T:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            with self._requests.kept_or_undone():
+            with self._kept_or_undone():
                 result = work()
                 self._connection.execute("COMMIT")
         except BaseException:

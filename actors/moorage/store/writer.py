@@ -10,6 +10,7 @@ from typing import assert_never
 
 from moorage.errors import Code, Refused
 from moorage.model.interfaces import mac_of
+from moorage.model.shares import Shares
 from moorage.store.operations import (
     Conflict,
     DropInterface,
@@ -37,6 +38,7 @@ class Writer:
         self._connection = connection
         self._reader = reader
         self._requests = requests
+        self.shares = Shares()
         (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM ports").fetchone()
         self._seqs = itertools.count(last + 1)
 
@@ -44,7 +46,7 @@ class Writer:
         """Do one operation, and tell whether there was anything to do. Raises Refused."""
         match operation:
             case PutInterface(interface):
-                return self._put_interface(interface, shares_mac=operation.shares_mac)
+                return self._put_interface(interface, is_there=operation.is_there)
             case DropInterface(interface_id, quarantine_until):
                 return self._drop_interface(interface_id, quarantine_until)
             case PutNetwork(network):
@@ -92,13 +94,14 @@ class Writer:
     def _change(self, statement: str, rows: Sequence[tuple[object, ...]]) -> bool:
         return self._connection.executemany(statement, rows).rowcount > 0
 
-    def _put_interface(self, interface: Interface, *, shares_mac: bool) -> bool:
+    def _put_interface(self, interface: Interface, *, is_there: bool) -> bool:
         before = self._reader.interface(interface.id)
         if interface == before:
             return False
         body = pack_interface(interface)
         row = (interface.network, body, seal(interface.id, body), interface.id)
         self._reader.forget(interface.id)
+        self.shares.move(before, interface, bounded=not is_there)
         if before is None or before.network != interface.network:
             self._check_network(interface)
         if before is None:
@@ -111,7 +114,7 @@ class Writer:
         ) and interface.attached > self._reader.attached:
             self._note(ATTACHED, str(interface.attached))
         self._move_addresses(before, interface)
-        self._move_mac(before, interface, shared=shares_mac)
+        self._move_mac(before, interface, shared=is_there)
         self._move_ports(before, interface)
         return True
 
@@ -121,6 +124,7 @@ class Writer:
             return False
         self._change("DELETE FROM interfaces WHERE id = ?", [(interface_id,)])
         self._reader.forget(interface_id)
+        self.shares.move(before, None, bounded=False)
         self._free_addresses(footprint(before))
         self._free_mac(before)
         self._free_ports(before.ports)

@@ -1,0 +1,140 @@
+"""What the containers of one uid take of the agent leaves others theirs."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from agreement import StartAgent, assert_agreement
+from control.test_remembered import ask
+from moorage import Agent
+from moorage.model import shares
+from uids import connections, must_be_root, public_directory
+
+pytestmark = pytest.mark.system
+
+ALICE, BOB = 4001, 4002
+
+
+@pytest.fixture
+def shared(start_agent: StartAgent) -> Iterator[Agent]:
+    """An agent that two other users may use, with little to share."""
+    must_be_root()
+    with public_directory("shares") as directory:
+        agent = start_agent(socket=directory / "agent.sock", allow_uids=[ALICE, BOB])
+        yield agent
+        agent.stop()
+
+
+@pytest.fixture
+def clients(shared: Agent) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two users' connections."""
+    ((alice,), (bob,)) = connections(shared.socket, ALICE), connections(shared.socket, BOB)
+    with alice, bob:
+        yield alice, bob
+
+
+Clients = tuple[socket.socket, socket.socket]
+
+
+def until_refused(client: socket.socket, method: str, each: Any) -> tuple[int, str]:
+    """How often it was done, and what then was said."""
+    number = 0
+    while isinstance(answer := ask(client, method, **each(number)), dict):
+        number += 1
+    return number, answer
+
+
+def test_interfaces(shared: Agent, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A uid at its bound is refused and told of it, until it releases one; another uid and root are not refused."""
+    monkeypatch.setattr(shares, "INTERFACES", 5)
+    alice, bob = clients
+    number, refusal = until_refused(alice, "allocate", lambda n: {"id": f"a{n}"})
+    assert number == 5
+    assert refusal.startswith("limit: uid 4001 would have 6 interfaces, and one uid may have 5")
+    assert ask(bob, "allocate", id="b")["id"] == "b"
+    assert shared.allocate("root").id == "root"
+    assert ask(alice, "publish", id="a0", ports=["80"])["ports"] != []
+    assert ask(alice, "release", id="a0") == {"released": True}
+    assert ask(alice, "allocate", id="again")["id"] == "again"
+    assert_agreement(shared)
+
+
+def test_labels(shared: Agent, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels are counted by their bytes."""
+    monkeypatch.setattr(shares, "LABELS", 10_000)
+    alice, bob = clients
+    labels = {"k": "x" * 3000}
+    number, refusal = until_refused(alice, "allocate", lambda n: {"id": f"a{n}", "labels": labels})
+    assert number == 3
+    assert "bytes of labels" in refusal
+    assert ask(alice, "allocate", id="bare")["id"] == "bare"
+    assert ask(bob, "allocate", id="b", labels=labels)["id"] == "b"
+
+
+def test_ports(shared: Agent, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Published ports are counted one by one; who publishes at another's interface has it counted as his own."""
+    monkeypatch.setattr(shares, "PORTS", 100)
+    alice, bob = clients
+    assert ask(alice, "allocate", id="a", ports=["8000-8089:1-90"])["id"] == "a"
+    refusal = ask(alice, "publish", id="a", ports=["8100-8119:1-20/udp"])
+    assert refusal.startswith("limit: uid 4001 would have 110 published ports, and one uid may have 100")
+    shared.allocate("root")
+    assert ask(alice, "publish", id="root", ports=["8100-8119:1-20/udp"]).startswith("limit: uid 4001")
+    assert ask(bob, "allocate", id="b", ports=["8100-8199:1-100"])["id"] == "b"
+    assert len(shared.publish("root", ["9000-9199:1-200"]).ports) == 1
+    assert_agreement(shared)
+
+
+def test_all_uids_leave_root_its_own(
+    shared: Agent, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many uids together take no more than their part."""
+    monkeypatch.setattr(shares, "INTERFACES", 4)
+    monkeypatch.setattr(shares, "UIDS", 1)
+    alice, bob = clients
+    assert until_refused(alice, "allocate", lambda n: {"id": f"a{n}"})[0] == 4
+    refusal = ask(bob, "allocate", id="b")
+    assert refusal.startswith(
+        "limit: all clients but root would have 5 interfaces, and together they may have 4"
+    )
+    assert shared.allocate("root").id == "root"
+
+
+def test_the_descriptors_of_ports(shared: Agent, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One uid has half of the descriptors that are there for published ports, all but root three quarters."""
+    monkeypatch.setattr(shares, "for_ports", lambda: 200)
+    alice, bob = clients
+    assert "one uid may have 100" in ask(alice, "allocate", id="a", ports=["8000-8100:1-101"])
+    assert ask(alice, "allocate", id="a", ports=["8000-8099:1-100"])["id"] == "a"
+    assert "together they may have 150" in ask(bob, "allocate", id="b", ports=["9000-9050:1-51"])
+    assert ask(bob, "allocate", id="b", ports=["9000-9049:1-50"])["id"] == "b"
+    assert len(shared.allocate("root", ports=["9100-9199:1-100"]).ports) == 1
+
+
+def test_a_restart_counts_the_same(start_agent: StartAgent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next agent knows whose everything is; what is there and more than may be is kept, and nothing is added."""
+    must_be_root()
+    with public_directory("shares") as directory:
+        agent = start_agent(socket=directory / "agent.sock", allow_uids=[ALICE, BOB])
+        ((alice,),) = (connections(agent.socket, ALICE),)
+        with alice:
+            for number in range(4):
+                ask(alice, "allocate", id=f"a{number}", ports=["80"])
+        agent.stop()
+        monkeypatch.setattr(shares, "INTERFACES", 3)
+        monkeypatch.setattr(shares, "PORTS", 3)
+        again = start_agent(socket=directory / "agent.sock", allow_uids=[ALICE, BOB])
+        ((alice,),) = (connections(again.socket, ALICE),)
+        with alice:
+            assert len(again.list()) == 4
+            assert ask(alice, "allocate", id="more").startswith("limit: uid 4001 would have 5 interfaces")
+            assert ask(alice, "publish", id="a0", ports=["81"]).startswith(
+                "limit: uid 4001 would have 5 published"
+            )
+            assert ask(alice, "unpublish", id="a0")["ports"] == []
+            assert again.publish("a1", ["81"]).id == "a1"
+        again.stop()
