@@ -25,6 +25,7 @@ def _strict(interface: Interface) -> Iterator[Element]:
     port, mac = _port(interface)
     yield from (Element("ports", (port,)), Element("strict", (port,)), Element("macs", (port, mac)))
     yield Element("own4", (port, mac, interface.ip))
+    yield Element("about4", (port, mac, interface.ip))
     for address in filter(None, (interface.ipv6, link_local(mac))):
         yield Element("own6", (port, mac, address))
         yield Element("claim6", (port, mac, address))
@@ -34,8 +35,10 @@ def _loose(interface: Interface, network: Network) -> Iterator[Element]:
     port, mac = _port(interface)
     yield from (Element("ports", (port,)), Element("macs", (port, mac)))
     yield Element("any4", (port, mac, network.subnet))
+    yield Element("abouts4", (port, mac, network.subnet))
     for subnet in filter(None, (network.subnet6, _LINK_LOCAL)):
         yield Element("any6", (port, mac, subnet))
+        yield Element("abouts6", (port, mac, subnet))
 
 
 def _port(interface: Interface) -> tuple[str, str]:

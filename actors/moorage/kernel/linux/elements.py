@@ -159,7 +159,8 @@ _SIZES = {
     "inet_service": 2,
     "nf_proto": 1,
     "ether_addr": 6,
-    ruleset.TARGET: 16,
+    ruleset.TARGET4: 4,
+    ruleset.TARGET6: 16,
 }
 _DECODE: dict[str, Callable[[bytes], str | int]] = {
     "ifname": _ifname,
@@ -168,6 +169,7 @@ _DECODE: dict[str, Callable[[bytes], str | int]] = {
     "inet_proto": _protocol,
     "inet_service": _port,
     "ether_addr": lambda data: data.hex(":"),
-    ruleset.TARGET: lambda data: socket.inet_ntop(socket.AF_INET6, data),
+    ruleset.TARGET4: lambda data: socket.inet_ntop(socket.AF_INET, data),
+    ruleset.TARGET6: lambda data: socket.inet_ntop(socket.AF_INET6, data),
     "nf_proto": lambda data: _FAMILIES.get(data[0], data[0]),
 }

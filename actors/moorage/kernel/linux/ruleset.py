@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
-from ipaddress import IPv6Address
+from ipaddress import ip_network
 
 from moorage.kernel.protocol import Element
 from moorage.model.link_names import can_be_said
@@ -19,8 +19,8 @@ name of one of the other."""
 
 _FILES = {TABLE: "ruleset.nft", GUARD: "guard.nft"}
 
-TARGET = "target6"
-"""The type of an IPv6 address that is read as a number, in our own terms."""
+TARGET4, TARGET6 = "target4", "target6"
+"""The types of addresses that are read as numbers, in our own terms."""
 
 _PLAIN = re.compile(r"[0-9A-Za-z.:/_-]+")
 _PART = 1000
@@ -33,9 +33,11 @@ _CONTAINER = re.compile(
 _NAMED_OTHERWISE = {
     "iifname": "ifname",
     "ether saddr": "ether_addr",
-    "@th,64,128": TARGET,
+    "@th,192,32": TARGET4,
+    "@th,64,128": TARGET6,
+    "@th,256,128": TARGET6,
 }
-"""Types of what a packet has there, for which there is no name: an IPv6 address as nftables reads a number."""
+"""Types of what a packet has there, for which there is no name: an address inside of it, as nftables reads a number."""
 _BLOCKS = "\t# The chains of the blocks follow.\n"
 _SPREAD_PROTOCOLS = ("tcp", "udp", "sctp")
 _NAME = re.compile(r"^\t(set|map|chain) +(\w+) +\{", re.MULTILINE)
@@ -161,9 +163,16 @@ def _literal(kind: str, part: str | int) -> str:
         return f"goto {_plain(str(part))}"
     if isinstance(part, int):
         return str(part)
-    if kind == TARGET:
-        return hex(int(IPv6Address(part)))
+    if kind in {TARGET4, TARGET6}:
+        return _number(part)
     return quoted(part) if kind == "ifname" else _plain(part)
+
+
+def _number(part: str) -> str:
+    """An address or a prefix, for a set that has numbers."""
+    network = ip_network(part)
+    first, last = (hex(int(each)) for each in (network[0], network[-1]))
+    return first if first == last else f"{first}-{last}"
 
 
 @lru_cache(4096)
