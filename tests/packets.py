@@ -13,6 +13,9 @@ FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
 REPAIR, _REPAIR_QUEUE, _QUEUE_SEQ, _OFF_NO_PROBE = 19, 20, 21, -1  # linux/tcp.h
 _HEADER_INCLUDED6 = 36  # IPV6_HDRINCL
 
+PADDING = struct.pack("!BBB4s", 0, 1, 4, bytes(4))
+"""Options of IPv6 that say nothing, without the byte that says what follows."""
+
 
 class Ends(NamedTuple):
     """Where a packet comes from and where it goes."""
@@ -90,6 +93,12 @@ def sctp(ends: Ends, chunk: bytes, *, spoil: int = 0) -> bytes:
     header = struct.pack("!HHI", ends.sport, ends.dport, 0)
     sum_ = crc32c(header + bytes(4) + chunk) ^ spoil
     return ip(ends, SCTP, header + struct.pack("<I", sum_) + chunk)
+
+
+def behind(packet: bytes, kind: int, header: bytes) -> bytes:
+    """An IPv6 packet with an extension header of that kind ahead; `header` lacks its first byte, what follows it."""
+    rest = packet[6:7] + header + packet[40:]
+    return packet[:4] + struct.pack("!HB", len(rest), kind) + packet[7:40] + rest
 
 
 def summed(ends: Ends, proto: int, message: bytes, at: int) -> bytes:

@@ -49,16 +49,10 @@ def sent(source: str, to: str) -> bytes:
     return packets.udp(Ends(source, 4000, to, 9000), b"hello")
 
 
-def by_way_of(packet: bytes, kind: int, header: bytes) -> bytes:
-    """An IPv6 packet with an extension header ahead of what it carries."""
-    behind = bytes([packet[6]]) + header + packet[40:]
-    return packet[:4] + struct.pack("!HB", len(behind), kind) + packet[7:40] + behind
-
-
 def routed(packet: bytes, last: str) -> bytes:
     """One that says to be on its way to `last`, by segments (RFC 8754)."""
     header = struct.pack("!BBBBBH", 2, 4, 0, 0, 0, 0) + socket.inet_pton(socket.AF_INET6, last)
-    return by_way_of(packet, ROUTING, header)
+    return packets.behind(packet, ROUTING, header)
 
 
 def begun(packet: bytes) -> bytes:
@@ -81,7 +75,7 @@ ABOUT_OTHERS: dict[str, bytes] = {
     "by segments behind options": too_big(
         WEB6,
         GATEWAY6,
-        by_way_of(routed(sent(HOST6, WEB6), OUTSIDE6), OPTIONS, struct.pack("!BBB4s", 0, 1, 4, bytes(4))),
+        packets.behind(routed(sent(HOST6, WEB6), OUTSIDE6), OPTIONS, packets.PADDING),
     ),
     "of no kind": packets.ip(
         Ends(WEB6, 0, GATEWAY6, 0),

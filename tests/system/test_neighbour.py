@@ -90,6 +90,14 @@ CASES = [
     for to in tos
 ]
 
+EXTENSIONS = {
+    "hop by hop": (0, packets.PADDING),
+    "options": (60, packets.PADDING),
+    "segments": (43, bytes([2, 4, 0, 0, 0, 0, 0]) + socket.inet_pton(socket.AF_INET6, HOST6)),
+    "a whole fragment": (44, bytes(3) + b"\0\0\0\7"),
+}
+"""Headers ahead of a datagram, without the byte that says what follows."""
+
 
 @dataclass
 class Neighbourhood:
@@ -247,7 +255,24 @@ def test_who_has_no_address_yet_is_heard(at: Neighbourhood) -> None:
 
 def test_an_address_of_all_routers_is_led_to_the_container(at: Neighbourhood) -> None:
     """Whoever asks the address that all routers of a subnet have does not become the gateway thereby."""
+    assert sees(at, datagram(OUTSIDE6, "fd77::", 8080, OURS)) == {OUTSIDE6}
+
+
+@pytest.mark.parametrize(("kind", "header"), EXTENSIONS.values(), ids=EXTENSIONS)
+def test_no_header_leads_past_the_rules(at: Neighbourhood, kind: int, header: bytes) -> None:
+    """Whatever a datagram is wrapped in, the container sees who sent it from outside, and no gateway."""
+    wrapped = packets.behind(datagram(OUTSIDE6, HOST6, 8080, OURS), kind, header)
+    assert sees(at, wrapped) == {OUTSIDE6}
+
+
+def sees(at: Neighbourhood, *sent: bytes) -> set[str]:
+    """From whom `web` hears what a neighbour sends, by whatever way."""
     with frames.heard(at.lab, "web", "eth0") as ear:
-        at.send(datagram(OUTSIDE6, "fd77::", 8080, OURS), datagram("fe80::2", OWN_LINK, 8080, LAST))
+        at.send(*sent, datagram("fe80::2", OWN_LINK, 8080, LAST))  # which is the proxy's
         found = [each for each in frames.arrives(ear, LAST) if OURS in each]
-        assert [socket.inet_ntop(socket.AF_INET6, each[22:38]) for each in found] == [OUTSIDE6]
+    return {
+        socket.inet_ntop(socket.AF_INET6, each[22:38])
+        if each[12:14] == IP6.to_bytes(2)
+        else socket.inet_ntop(socket.AF_INET, each[26:30])
+        for each in found
+    }
