@@ -69,6 +69,12 @@ def set_up_logging(level: str) -> None:
     atexit.register(lines.close, END)
 
 
+def write_text(text: str) -> None:
+    """Write lines that are no event."""
+    if (lines := _Ready.lines) is not None:
+        lines.write(text)
+
+
 def write_on() -> None:
     """Write what waits for a reader of the log, and say how much is missing."""
     if (lines := _Ready.lines) is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import gc
 import os
 import resource
@@ -17,17 +16,24 @@ from types import FrameType
 from moorage.agent import START, STOP, Agent
 from moorage.config import Config
 from moorage.control.estate import Estate
-from moorage.descriptors import LOW
+from moorage.descriptors import LOW, limit
+from moorage.errors import Code, Refused
 from moorage.handover import Door, Links, Predecessor, Successor
 from moorage.inheritance import Inheritance
 from moorage.log import Log, set_up_logging, write_on
 from moorage.manager import Manager, passed
 from moorage.removal import remove_all
+from moorage.stacks import tell_on
 
 SWITCH = 0.001
 """Seconds a thread computes before another may: answers hop between threads, and 5 ms a hop would be felt."""
 LOOK = 0.2
 """Seconds between looks at what wakes nobody: a tree that gave up, connections that ended."""
+
+SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1})
+"""That an agent heeds."""
+DESCRIPTORS = 128
+"""With fewer it does nothing: its own, with the threads' and libraries', are about sixty, and some stay in reserve."""
 
 YOUNG = 50_000
 """New objects between collections of garbage (Python's own: 700). What is in use grows by 8,000 actors without any
@@ -47,6 +53,8 @@ class Stopping:
             signal.signal(number, self._handle)
         # A terminal that closes, or somebody who means "read your configuration again", which is read at the start.
         signal.signal(signal.SIGHUP, lambda _number, _frame: None)
+        # Who started this process may have had them blocked, and what is blocked is inherited.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         self.requested = True
@@ -64,7 +72,7 @@ def run(config: Config, *, replacing: bool = False) -> int:
     gc.set_threshold(YOUNG, 20, 50)
     _raise_descriptor_limit()
     LOW.take()
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    tell_on(signal.SIGUSR1)
     agent = Agent(replace(config, socket=config.socket_path))
     manager, stopping = Manager(), Stopping()
     with _uncollected():
@@ -156,6 +164,9 @@ def _store(manager: Manager) -> Manager | None:
 
 
 def _raise_descriptor_limit() -> None:
-    """A listener for each published port, and two descriptors for each proxied connection."""
+    """A listener for each published port, and two descriptors for each proxied connection. Raises Refused (limit)."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if (most := limit()) < DESCRIPTORS:
+        text = f"the agent may have {most} descriptors, and needs {DESCRIPTORS}: raise LimitNOFILE, or `ulimit -n`"
+        raise Refused(Code.LIMIT, text)

@@ -16,6 +16,7 @@ from moorage.rpc import session as session_module
 from moorage.rpc.budgets import Bounds, Budget, Budgets
 from moorage.rpc.codec import CLIENT, Decoder, Message, Notification, Request, Response, encode
 from moorage.rpc.session import BACKLOG, FRAME, OUTSTANDING, Session
+from moorage.rpc.turns import Turns
 
 PATIENCE = 10.0
 
@@ -282,6 +283,34 @@ def test_past_what_a_uid_may_have_under_way_a_busy_session_reads_on_later() -> N
             answers = [await peer.receive() for _ in range(10)]
             assert {each.msgid for each in answers if isinstance(each, Response)} == set(range(10))
             assert all(isinstance(each, Response) and each.error is None for each in answers)
+
+    run(test)
+
+
+def test_one_uid_has_so_many_done_at_a_time() -> None:
+    """However many connections a uid has, so many of its requests are done at a time; others' begin meanwhile."""
+
+    async def test() -> None:
+        budgets = Budgets({0})
+        budgets.turns = Turns({0}, each=3, together=100)
+        async with (
+            connected(held=True, uid=1000, budgets=budgets) as first,
+            connected(held=True, uid=1000, budgets=budgets) as second,
+            connected(held=True, uid=1001, budgets=budgets) as other,
+            connected(held=True, uid=0, budgets=budgets) as root,
+        ):
+            for peer in (first, second, other, root):
+                peer.send(*(Request(msgid, "hello", []) for msgid in range(5)))
+            while len(root.asked) < 5 or len(other.asked) < 3:
+                await asyncio.sleep(0)
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert len(first.asked) + len(second.asked) == 3
+            assert len(other.asked) == 3
+            for peer in (first, second, other, root):
+                peer.go_on.set()
+            for peer in (first, second, other, root):
+                assert {(await peer.receive()).msgid for _ in range(5)} == set(range(5))
 
     run(test)
 

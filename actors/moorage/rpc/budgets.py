@@ -7,6 +7,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from moorage.rpc.turns import Turns
+
 MIB: Final = 1 << 20
 CHUNK: Final = 1 << 16
 """Bytes that are read at once; what a client sends beyond its limits waits in the kernel."""
@@ -105,11 +107,14 @@ class Budgets:
     """What the requests under way weigh."""
     waiting: Budget = field(init=False)
     """Answers and events that the client has not read."""
+    turns: Turns = field(init=False)
+    """Whose requests are done at a time."""
     buffer: bytearray = field(default_factory=lambda: bytearray(CHUNK), repr=False)
     """Where all read to, in turn: what is in it is taken before the next one reads."""
 
     def __post_init__(self) -> None:
         """Begin with nothing held."""
+        self.turns = Turns(self.trusted)
         self.reading = Budget(READING, self.trusted)
         self.working = Budget(WORKING, self.trusted)
         self.waiting = Budget(WAITING, self.trusted)
