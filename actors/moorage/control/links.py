@@ -185,8 +185,10 @@ class Links(ThreadActor):
             case FindNamespace(netns, caller):
                 return self.kernel.find_namespace(netns, caller)
             case EnsureNetwork(network):
+                self._changed = time.monotonic()
                 return self.kernel.ensure_network(network)
             case RemoveNetwork(network):
+                self._changed = time.monotonic()
                 return self.kernel.remove_network(network)
             case GetOccupied():
                 return self.kernel.occupied()

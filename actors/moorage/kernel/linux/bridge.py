@@ -158,8 +158,11 @@ class Bridges:
         return [f"{_name(network)} was missing, made"]
 
     def _settle(self, network: Network, link: Link) -> list[str]:
+        done = self._set_sysctls(network)
+        if done:
+            self._reader.forget()  # IPv6 comes with addresses and routes
         return [
-            *self._set_sysctls(network),
+            *done,
             *self._repairs.attempt(_name(network), lambda: self._settle_link(network, link)),
             *self._forward(network),
         ]
@@ -250,6 +253,8 @@ class Bridges:
         return [f"bridge {link.name}: address {address}/64 added"]
 
     def _add_route(self, bridge: str, index: int, gateway: str, subnet: str) -> list[str]:
+        if self._reader.is_connected(index, str(ip_network(subnet))):
+            return []
         family = AF_INET6 if ":" in subnet else AF_INET
         held = [route for route in self._reader.routes(family, index) if route.table == _MAIN]
         if str(ip_network(subnet)) in [route.subnet for route in held]:

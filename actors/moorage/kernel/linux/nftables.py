@@ -6,9 +6,11 @@ import ctypes
 import errno
 import json
 import os
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
+from moorage import memory
 from moorage.descriptors import LOW, Spare
 from moorage.errors import Code, MoorageError, Refused
 from moorage.kernel.linux.bounds import limit_in
@@ -24,6 +26,10 @@ FORBIDDEN = (
     "or with --kernel memory"
 )
 """The sentence for who may not change the rules of this network namespace."""
+
+
+KEPT = 4 << 20
+"""Bytes that a context may keep of others' tables from one command to the next: it reads all that there are."""
 
 
 class NftablesError(MoorageError):
@@ -48,15 +54,13 @@ class Nftables:
         """Make a context whose output and errors are kept instead of printed."""
         self._library = _library()
         self._spare = Spare(3, least=3)
+        self._grown = 0
         try:
             self._spare.take()
-            with LOW.lent():
-                self._context = ctypes.c_void_p(self._library.nft_ctx_new(0))
+            self._context = self._new()
         except BaseException:
             self._spare.close()
             raise
-        self._library.nft_ctx_buffer_output(self._context)
-        self._library.nft_ctx_buffer_error(self._context)
 
     def run(self, commands: str) -> None:
         """Do all `commands` in one transaction, or none.
@@ -85,16 +89,35 @@ class Nftables:
             self._context = ctypes.c_void_p()
             self._spare.close()
 
+    def _new(self) -> ctypes.c_void_p:
+        with LOW.lent():
+            context = ctypes.c_void_p(self._library.nft_ctx_new(0))
+        self._library.nft_ctx_buffer_output(context)
+        self._library.nft_ctx_buffer_error(context)
+        return context
+
     def _command(self, commands: str, flags: int) -> str:
         library, context = self._library, self._context
         library.nft_ctx_output_set_flags(context, flags)
+        before = memory.allocated()
         with self._spare.lent():
             failed = library.nft_run_cmd_from_buffer(context, commands.encode())
+        self._grown += memory.allocated() - before
         output: bytes = library.nft_ctx_get_output_buffer(context)
         errors: bytes = library.nft_ctx_get_error_buffer(context)
+        if self._grown > KEPT:
+            self._forget()
         if failed:
             raise _failure(errors.decode(errors="replace"))
         return output.decode(errors="replace")
+
+    def _forget(self) -> None:
+        """Go on with another context, that knows of nobody's tables: this one forgets them only with itself."""
+        with suppress(Refused):  # no descriptor for it: tried again after the next command
+            former, self._context = self._context, self._new()
+            self._library.nft_ctx_free(former)
+            self._grown = 0
+            memory.trim()
 
 
 def _uncounted(body: dict[str, Any]) -> dict[str, Any]:

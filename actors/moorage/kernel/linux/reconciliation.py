@@ -19,6 +19,9 @@ from moorage.values import Interface, Network
 
 Links = dict[str, Link]
 
+_FEW = 4
+"""Networks up to which the kernel is asked of each by itself."""
+
 
 class Audit:
     """Puts right what differs; remembers the containers it has looked into, and what it said of failures."""
@@ -46,7 +49,7 @@ class Audit:
         """Audit these; `changed` holds the nsids of containers that changed, None for perhaps any."""
         self._told, self._failures = self._failures, {}
         attached = {interface.id: interface for interface in interfaces if interface.netns}
-        done = {network.name: self._ensure_network(network) for network in networks}
+        done = self._ensure_networks(networks)
         repaired = [sentence for sentences in done.values() for sentence in sentences]
         links = {link.name: link for link in self._reader.links()}
         self._seen &= {(marks.owner(link) or "", link.ifindex) for link in links.values()}
@@ -75,6 +78,17 @@ class Audit:
         ways = ways_out(self._reader) if adopted else ()
         failures += cut_off(adopted, ways)
         return [*hindrances(links, self._reader.addresses(), bridges), *failures, *self._repairs.fights()]
+
+    def _ensure_networks(self, networks: Collection[Network]) -> dict[str, list[str]]:
+        done = {}
+        try:
+            for network in networks:
+                if len(networks) > _FEW:
+                    self._reader.glimpse()
+                done[network.name] = self._ensure_network(network)
+        finally:
+            self._reader.forget()
+        return done
 
     def _ensure_network(self, network: Network) -> list[str]:
         try:

@@ -46,15 +46,31 @@ def occupied(reader: Reader) -> list[Occupied]:
 
 def ways_out(reader: Reader) -> list[WayOut]:
     """Every way of the default routes and of the pieces of one."""
-    links = {link.ifindex: link for link in reader.links()}
-    tunnels = {index for index, link in links.items() if link.tunnel}
+    links = _Links(reader)
     return [
-        WayOut(links[hop.ifindex].name, hop.gateway, _worded(route, hop, links[hop.ifindex].name))
+        WayOut(link.name, hop.gateway, _worded(route, hop, link.name))
         for route, hops in _with_hops(reader)
-        if not _KINDS.get(route.kind, "-") and _is_default(route, hops, tunnels)
+        if not _KINDS.get(route.kind, "-") and _may_be_default(route)
+        if _is_default(route, hops, links.tunnels(hops))
         for hop in hops
-        if hop.ifindex in links
+        if (link := links[hop.ifindex]) is not None
     ]
+
+
+class _Links(dict[int, Link | None]):
+    """The links that were asked for, by index: a host has many more than its default routes lead to."""
+
+    def __init__(self, reader: Reader) -> None:
+        super().__init__()
+        self._reader = reader
+
+    def __missing__(self, index: int) -> Link | None:
+        self[index] = self._reader.link_at(index) if index else None
+        return self[index]
+
+    def tunnels(self, hops: Iterable[Hop]) -> set[int]:
+        """Those of these ways that lead into a tunnel."""
+        return {hop.ifindex for hop in hops if (link := self[hop.ifindex]) is not None and link.tunnel}
 
 
 def _worded(route: Route, hop: Hop, device: str) -> str:
@@ -73,10 +89,14 @@ def _with_hops(reader: Reader) -> Iterator[tuple[Route, Sequence[Hop]]]:
     return ((route, objects.get(route.nexthop, route.hops)) for route in routes)
 
 
+def _may_be_default(route: Route) -> bool:
+    length = _length(route.subnet)
+    return not length or length in _PIECES[_version(route.subnet)]
+
+
 def _is_default(route: Route, hops: Sequence[Hop], tunnels: Collection[int]) -> bool:
     """Whether it is a default route, or a piece of one."""
-    length = _length(route.subnet)
-    return not length or (length in _PIECES[_version(route.subnet)] and _leads_away(route, hops, tunnels))
+    return not _length(route.subnet) or (_may_be_default(route) and _leads_away(route, hops, tunnels))
 
 
 def _leads_away(route: Route, hops: Sequence[Hop], tunnels: Collection[int]) -> bool:
@@ -119,10 +139,10 @@ def _addressed(
 
 def mtu_out(reader: Reader, *, ipv6: bool) -> int | None:
     """The least MTU of the links that lead out, of IPv4 and if asked of IPv6; None where nothing does."""
-    links = {link.ifindex: link for link in reader.links() if link.name != "lo"}
     families = (_OUTSIDE, _OUTSIDE6) if ipv6 else (_OUTSIDE,)
     found = [next(filter(None, map(reader.leaves, outside)), 0) for outside in families]
-    return min((links[index].mtu for index in found if index in links), default=None)
+    links = [reader.link_at(index) for index in found if index]
+    return min((link.mtu for link in links if link is not None and link.name != "lo"), default=None)
 
 
 def addresses_of(reader: Reader, link: Link) -> list[str]:

@@ -10,7 +10,8 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple, TypeVar
 
@@ -30,6 +31,8 @@ _GETLINK, _GETADDR, _GETROUTE, _GETNEXTHOP = 18, 22, 26, 106
 _GETNEIGH, _NDA_LLADDR, _NDA_MASTER, _NUD_NOARP = 30, 2, 9, 0x40
 _SKIP_STATS = ATTRIBUTE.pack(8, 29) + _U32.pack(1 << 3)  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
 _SOL_NETLINK, _STRICT = 270, 12
+_MAIN, _KERNEL = 254, 2
+"""RT_TABLE_MAIN, and RTPROT_KERNEL, the origin of routes to the subnets of links."""
 _NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL, errno.EACCES, errno.EAGAIN})
 """What the kernel says of an address without a route, or of one by which packets are thrown away."""
 
@@ -87,12 +90,43 @@ class Address(NamedTuple):
     nodad: bool
 
 
+class Glimpse:
+    """All links, addresses and routes to subnets of links, as they were at one moment."""
+
+    def __init__(
+        self, links: Sequence[Link], addresses: Sequence[Address], connected: Sequence[Route]
+    ) -> None:
+        self.links = {link.name: link for link in links}
+        self.addresses: dict[int, list[Address]] = {}
+        for address in addresses:
+            self.addresses.setdefault(address.ifindex, []).append(address)
+        self.connected = {(route.ifindex, route.subnet) for route in connected}
+
+
 class Reader:
     """Reads through a route netlink socket, which stays the caller's; used by one thread."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._socket.setsockopt(_SOL_NETLINK, _STRICT, 1)  # the kernel filters, since Linux 4.20
+        self._glimpse: Glimpse | None = None
+
+    def glimpse(self) -> None:
+        """Answer from one dump of all what is asked of single links from now on, until `forget`.
+
+        The kernel goes through all for each, so that to ask for each of hundreds takes their square.
+        """
+        if self._glimpse is None:
+            connected: list[Route] = []
+            for family in (socket.AF_INET, socket.AF_INET6):
+                body = ROUTE.pack(family, 0, 0, 0, _MAIN, _KERNEL, 0, 0, 0)
+                with suppress(FileNotFoundError):  # that table was never used
+                    connected += self.dump(_GETROUTE, body, parse_route)
+            self._glimpse = Glimpse(self.links(), self.addresses(), connected)
+
+    def forget(self) -> None:
+        """Ask the kernel again: something is about to change."""
+        self._glimpse = None
 
     def links(self) -> list[Link]:
         """Every link, in order of index; raises OSError."""
@@ -100,22 +134,36 @@ class Reader:
 
     def link(self, name: str) -> Link | None:
         """The link of that name; None when there is none."""
+        if self._glimpse is not None:
+            return self._glimpse.links.get(name)
         wanted = name.encode() + b"\0"
         attribute = ATTRIBUTE.pack(4 + len(wanted), 3) + wanted
-        body = _LINK.pack(0, 0, 0, 0, 0) + _SKIP_STATS + attribute + bytes(-len(attribute) % 4)
+        return self._one_link(_LINK.pack(0, 0, 0, 0, 0), attribute + bytes(-len(attribute) % 4))
+
+    def link_at(self, index: int) -> Link | None:
+        """The link with that index; None when there is none."""
+        return self._one_link(_LINK.pack(0, 0, index, 0, 0), b"")
+
+    def _one_link(self, header: bytes, which: bytes) -> Link | None:
         try:
-            self._send(_GETLINK, 1, body)
+            self._send(_GETLINK, 1, header + _SKIP_STATS + which)
             for _, _, payload in self._receive():
                 return _link(payload)
         except OSError as error:
-            if error.errno == 19:  # ENODEV
+            if error.errno == errno.ENODEV:
                 return None
             raise
         return None
 
     def addresses(self, index: int = 0) -> list[Address]:
         """Every address, or those of one link; raises OSError."""
+        if index and self._glimpse is not None:
+            return self._glimpse.addresses.get(index, [])
         return self.dump(_GETADDR, _ADDRESS.pack(0, 0, 0, 0, index), _address)
+
+    def is_connected(self, index: int, subnet: str) -> bool:
+        """Whether the last glimpse has the route by that link to its own subnet; without one nothing is known."""
+        return self._glimpse is not None and (index, subnet) in self._glimpse.connected
 
     def routes(self, family: int, index: int = 0, table: int = 0) -> list[Route]:
         """Every route of that family, or those that leave through one link, or those of one table.

@@ -28,6 +28,18 @@ def open_iproute(sock: socket.socket | None = None) -> Any:
     return IPRoute(use_socket=sock)  # type: ignore[no-untyped-call]  # pyroute2 ships no types
 
 
+class _Changing:
+    """Asks for changes, after which nothing is as it was read before."""
+
+    def __init__(self, ip: Any, reader: Reader) -> None:
+        self._ip = ip
+        self._reader = reader
+
+    def __getattr__(self, name: str) -> Any:
+        self._reader.forget()
+        return getattr(self._ip, name)
+
+
 class Rtnetlink:
     """Two route netlink sockets of the host: `ip` asks for changes, `reader` reads quickly, over `reads`.
 
@@ -37,7 +49,7 @@ class Rtnetlink:
     def __init__(self) -> None:
         self.reads = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         self.reader = Reader(self.reads)
-        self.ip = open_iproute()
+        self.ip: Any = _Changing(open_iproute(), self.reader)
 
     def close(self) -> None:
         """Close both sockets."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from moorage.errors import Code, Refused
 from moorage.kernel.linux.repairs import Repairs
 
 _ROOT = Path("/proc/sys")
+_LONGEST = 4096
+"""Bytes of a value."""
 
 Write = Callable[[str, str], None]
 """Takes a path and its new value."""
@@ -18,9 +21,15 @@ Write = Callable[[str, str], None]
 def read(path: str) -> str | None:
     """The value at `path` (`net/ipv4/ip_forward`); None where the kernel has no such sysctl."""
     try:
-        return (_ROOT / path).read_text().strip()
+        file = os.open(f"{_ROOT}/{path}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
+    try:
+        return os.read(file, _LONGEST).decode("ascii").strip()
+    except OSError:
+        return None
+    finally:
+        os.close(file)
 
 
 def write(path: str, value: str) -> None:
