@@ -28,11 +28,12 @@ from lab import Lab
 from moorage.control.context import uptime
 from moorage.control.port_mapper import host_ports, rules_of
 from moorage.errors import Refused
-from moorage.kernel.linux import reserved
+from moorage.kernel.linux import listening, reserved
 from moorage.kernel.linux.definitions import Listing
 from moorage.kernel.linux.elements import signature
 from moorage.kernel.linux.firewall import LinuxFirewall
 from moorage.kernel.linux.marks import port_alias
+from moorage.kernel.linux.masquerading import SPREADING
 from moorage.kernel.protocol import Element, Maker
 from moorage.model.elements import network_elements
 from moorage.model.forwarding import forwarding_elements
@@ -219,8 +220,17 @@ def _check_rules(victim: Victim, journal: Recorded) -> None:
         firewall.close()
     victim.rules = victim.rules or listing
     require(listing == victim.rules, f"the rules were {victim.rules} and are {listing}")
+    lent = {element for element in present if element.container == "lent"}
+    present = {element for element in present if element.container not in SPREADING}
     assert_same("table", present, journal.elements() | signature(journal.state))
     assert_same("guard", guarded, journal.guarded())
+    taken = journal.ports().union(port for _, port in listening.read(1, 65535))
+    assert_same("masquerading", {port for element in lent for port in _ports(element)} & taken, set())
+
+
+def _ports(element: Element) -> range:
+    first, _, last = element.key[0].partition("-")
+    return range(int(first), int(last or first) + 1)
 
 
 def _check_links(victim: Victim, journal: Recorded) -> None:

@@ -31,10 +31,11 @@ def published() -> list[str]:
 
 
 def tables() -> list[str]:
-    """The names of all nftables tables."""
+    """The families and names of all nftables tables."""
     nftables = Nftables()
     try:
-        return [entry["table"]["name"] for entry in nftables.list("tables")]
+        tables = [entry["table"] for entry in nftables.list("tables")]
+        return sorted(f"{each['family']} {each['name']}" for each in tables)
     finally:
         nftables.close()
 

@@ -162,7 +162,10 @@ def release(stage: Stage) -> None:
 def take_down(stage: Stage) -> None:
     """The agent goes, and nothing of it stays."""
     saw(stage.agent.stop() == 0, "SIGTERM ends the agent with exit code 0")
-    saw(leftovers.tables() == ["moorage"], "its bridge and table stay, so that ports would go on without it")
+    saw(
+        leftovers.tables() == ["bridge moorage", "inet moorage"],
+        "its bridge and tables stay, so that ports would go on without it",
+    )
     saw(stage.agent.take_down() == 0, "`moorage agent --down` takes them away")
     saw(leftovers.tables() == [], "no table is left")
     saw(leftovers.links() == ["uplink"], "no bridge is left")
