@@ -170,6 +170,8 @@ def read_elements() -> set[Element]:
     """The elements of the kernel's table in this thread's namespace, but for the maker's and those of masquerading."""
     netlink = firewall._open()
     try:
-        return {each for each in elements.read(netlink) if each.container not in {"maker", *SPREADING}}
+        return {
+            each for each in elements.read(netlink) if each.container not in {"maker", "share", *SPREADING}
+        }
     finally:
         netlink.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from moorage.errors import Code, Refused
+from moorage.model.share import FLOWS
 from moorage.model.subnets import parse_subnet
 from moorage.places import default_socket, default_state
 from moorage.rpc import checks
@@ -18,6 +19,8 @@ KERNELS: Final = ("linux", "memory")
 LOOPBACKS: Final = ("kernel", "connect", "proxy")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 ID_MAX: Final = 2**32 - 2
+FLOWS_MAX: Final = 2**24
+"""More than any kernel has room for: 5 GB of connections."""
 """uid_t and gid_t have 32 bits, and -1 means "no one" to the kernel."""
 
 
@@ -26,8 +29,8 @@ class Config:
     """What an agent is told. Making one with a wrong value raises Refused (invalid), naming the key.
 
     `subnet` (None: a free one), `proxy` and `mtu` (bytes; None: as the link that leads out) are the default network's,
-    `quarantine` is the seconds for which an address rests after use, `drain` those for which a replaced agent carries
-    its connections on.
+    `flows` is how many connections an interface may have begun, `quarantine` the seconds for which an address rests
+    after use, `drain` those for which a replaced agent carries its connections on.
     The file `config/moorage.toml` says what each key does.
     """
 
@@ -41,6 +44,7 @@ class Config:
     loopback: str = "kernel"
     proxy: str = ALWAYS
     mtu: int | None = None
+    flows: int = FLOWS
     forward_others: bool = False
     allow_uids: tuple[int, ...] = ()
     allow_gids: tuple[int, ...] = ()
@@ -132,6 +136,12 @@ def _seconds(key: str, value: Any) -> float:
     return float(value)
 
 
+def _flows(key: str, value: Any) -> int:
+    if type(value) is not int or not 1 <= value <= FLOWS_MAX:
+        checks.invalid(key, value, f"a number of connections from 1 to {FLOWS_MAX}")
+    return value
+
+
 _OPTIONAL: Final = frozenset({"state", "socket", "subnet", "mtu"})
 _CHECKS: Final[dict[str, checks.Check]] = {
     "kernel": checks.one_of(KERNELS),
@@ -144,6 +154,7 @@ _CHECKS: Final[dict[str, checks.Check]] = {
     "loopback": checks.one_of(LOOPBACKS),
     "proxy": checks.one_of(PROXIES),
     "mtu": checks.mtu,
+    "flows": _flows,
     "forward_others": checks.flag,
     "allow_uids": _ids,
     "allow_gids": _ids,

@@ -53,7 +53,10 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """An address left the host or came to it, or another program listens: end what has no more to do with it."""
+    """An address left the host or came to it, or another program listens: end what has no more to do with it.
+
+    Or an interface has its share of connections, or has it no more: tell of it.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,9 @@ class PortMapper(ThreadActor):
         """Open the firewall and make it as the journal has it."""
         context = self._context
         self._firewall = context.kernel.open_firewall(
-            loopback=context.config.loopback, maker=await persist(self.address("journal"), GetMaker())
+            loopback=context.config.loopback,
+            maker=await persist(self.address("journal"), GetMaker()),
+            flows=context.config.flows,
         )
         await self._reload()
         self._firewall.watch(self._wake, self._tell_moved, self.lose)
@@ -106,7 +111,7 @@ class PortMapper(ThreadActor):
             case Look():
                 await self._consider()
             case Follow():
-                self.firewall.follow()
+                await self._follow()
             case Reload():
                 await self._reload()
             case EndStrays():
@@ -208,6 +213,14 @@ class PortMapper(ThreadActor):
         desired.put(_MASQUERADING, frozenset(), self.firewall.set_aside())
         await self._reload_reserved()
         self.firewall.follow()
+
+    async def _follow(self) -> None:
+        self.firewall.follow()
+        if self._keeping.shares(self.firewall):
+            journal = self.address("journal")
+            self._keeping.tell_shares(
+                await persist(journal, GetInterfaces()), await persist(journal, GetNetworks())
+            )
 
     async def _end_strays(self) -> None:
         journal = self.address("journal")

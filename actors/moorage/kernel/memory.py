@@ -31,6 +31,7 @@ from moorage.kernel.protocol import (
 )
 from moorage.model.caller import Caller
 from moorage.model.forwarding import SWITCHES, former_sysctls
+from moorage.model.share import FLOWS
 from moorage.values import Interface, Network
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -48,9 +49,9 @@ class MemoryKernel:
     """`moorage.kernel.protocol.Kernel` that keeps what it is told.
 
     One object outlives the agents that use it, as a real kernel does. For tests: `elements` and `bridges` are
-    what it holds, `flushed` the flows that were ended, `ended` addresses of which all were, `warnings` what its
-    FORWARD chains are said to drop, `sysctls` may have the switches of forwarding, which a network turns on; `disturb`
-    does what `nft flush ruleset` would.
+    what it holds, `flushed` the flows that were ended, `ended` addresses of which all were, `overdrawn` interfaces
+    (bridge, MAC) with their share of connections, `warnings` what its FORWARD chains are said to drop, `sysctls` may
+    have the switches of forwarding, which a network turns on; `disturb` does what `nft flush ruleset` would.
     """
 
     real = False
@@ -75,6 +76,7 @@ class MemoryKernel:
         self.answering: frozenset[tuple[str, str]] = frozenset()
         self.flushed: list[Flow] = []
         self.ended: list[str] = []
+        self.overdrawn: frozenset[tuple[str, str]] = frozenset()
         self.warnings: list[str] = []
         self.sysctls: dict[str, str] = {}
         self.mtu_out: int | None = None
@@ -101,7 +103,13 @@ class MemoryKernel:
         """See `Kernel.open_links`."""
         return MemoryLinks(self, former, maker)
 
-    def open_firewall(self, *, loopback: str, maker: Maker = NOBODY) -> MemoryFirewall:  # noqa: ARG002 - as above
+    def open_firewall(
+        self,
+        *,
+        loopback: str,  # noqa: ARG002 - as above
+        maker: Maker = NOBODY,  # noqa: ARG002
+        flows: int = FLOWS,  # noqa: ARG002 - a dict has no connections
+    ) -> MemoryFirewall:
         """See `Kernel.open_firewall`."""
         return MemoryFirewall(self)
 
@@ -325,6 +333,10 @@ class MemoryFirewall(_Watching):
 
     def follow(self) -> None:
         """See `Firewall.follow`; a dict tracks no connections."""
+
+    def overdrawn(self) -> frozenset[tuple[str, str]]:
+        """See `Firewall.overdrawn`: those of `MemoryKernel.overdrawn`."""
+        return self._kernel.overdrawn
 
     def end_strays(self, mapped: Collection[Flow], subnets: Collection[str]) -> None:
         """See `Firewall.end_strays`; a dict tracks no connections."""

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from moorage.model.caller import Caller
+from moorage.model.share import FLOWS
 from moorage.threads import Lost
 from moorage.values import Interface, Network
 
@@ -278,6 +279,9 @@ class Firewall(Protocol):
         listen at now, of which it takes none any more.
         """
 
+    def overdrawn(self) -> frozenset[tuple[str, str]]:
+        """The bridge and the MAC of each interface that may begin no connection now, since it has its share."""
+
     def end_strays(self, mapped: Collection[Flow], subnets: Collection[str]) -> None:
         """Forget the conntrack entries that lead from host addresses into `subnets` through none of `mapped`.
 
@@ -314,8 +318,8 @@ class Firewall(Protocol):
     def watch(self, wake: Callable[[], None], moved: Callable[[], None], lost: Lost) -> None:
         """Call `wake` (from any thread, often) whenever somebody changed what `changed` is about, until `close`.
 
-        And `moved` whenever there is something to `follow`. `lost` is called, from any thread, with the error that
-        nothing more is told after.
+        And `moved` whenever there is something to `follow`, or another interface is `overdrawn`. `lost` is called, from
+        any thread, with the error that nothing more is told after.
         """
 
     def remove(self) -> None:
@@ -364,11 +368,11 @@ class Kernel(Protocol):
         What is made is marked as `maker`'s; what the states of the ids `others` made is taken for our own, too.
         """
 
-    def open_firewall(self, *, loopback: str, maker: Maker = NOBODY) -> Firewall:
+    def open_firewall(self, *, loopback: str, maker: Maker = NOBODY, flows: int = FLOWS) -> Firewall:
         """Open in the calling thread; `loopback` says who carries 127.0.0.1: "kernel" (rules) or "proxy".
 
         With "connect" TCP sockets are led to the container as they connect, and rules carry the rest. The table is
-        marked as `maker`'s.
+        marked as `maker`'s. An interface may have begun `flows` connections at a time.
         """
 
     def reserved_ports(self) -> frozenset[int]:

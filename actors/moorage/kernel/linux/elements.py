@@ -54,6 +54,15 @@ def signed(elements: Iterable[Element]) -> str:
     return next((str(each.key[0]) for each in elements if each.container == MAKER), "")
 
 
+def read_overdrawn(netlink: Netlink) -> frozenset[tuple[str, str]]:
+    """The bridge and the MAC of each interface that has begun too many connections. Raises OSError."""
+    found = (
+        _fields(("ifname", "ether_addr"), _plain(entry[_KEY]))
+        for entry in _dump(netlink, "overdrawn", ruleset.TABLE)
+    )
+    return frozenset((str(bridge), str(mac)) for bridge, mac in found)
+
+
 def _dump(netlink: Netlink, name: str, table: str) -> Iterator[dict[int, bytes]]:
     family, _, whose = table.partition(" ")
     request = generic(NFPROTO[family]) + attribute(_TABLE, whose.encode() + b"\0")
@@ -151,7 +160,12 @@ def _ifname(data: bytes) -> str:
     return data.partition(b"\0")[0].decode(errors="replace")
 
 
+def _mark(data: bytes) -> int:
+    return int(struct.unpack("=I", data)[0])
+
+
 _SIZES = {
+    "mark": 4,
     "ifname": 16,
     "ipv4_addr": 4,
     "ipv6_addr": 16,
@@ -163,6 +177,7 @@ _SIZES = {
     ruleset.TARGET6: 16,
 }
 _DECODE: dict[str, Callable[[bytes], str | int]] = {
+    "mark": _mark,
     "ifname": _ifname,
     "ipv4_addr": lambda data: socket.inet_ntop(socket.AF_INET, data),
     "ipv6_addr": lambda data: socket.inet_ntop(socket.AF_INET6, data),

@@ -21,11 +21,14 @@ from moorage.kernel.linux.policy.marking import Marking
 from moorage.kernel.linux.policy.routing import PolicyRouting
 from moorage.kernel.protocol import NOBODY, Element, Flow, Forwarded, Kept, Maker
 from moorage.model.elements import astray, is_published
+from moorage.model.share import FLOWS, Share
 from moorage.threads import Lost
 
 Key = tuple[str, tuple[str | int, ...]]
 Elements = Collection[Element]
 
+_SHARE = "share"
+"""The set whose element says for how many connections of each interface what is there was counted."""
 _LOOPBACK = Element("proxied4", ("127.0.0.0/8",))
 
 
@@ -37,10 +40,13 @@ class LinuxFirewall:
     disagrees, the table is read and put right with the change in it.
     """
 
-    def __init__(self, *, loopback: str, maker: Maker = NOBODY) -> None:
+    def __init__(self, *, loopback: str, maker: Maker = NOBODY, flows: int = FLOWS) -> None:
         """Open sockets in the calling thread. Raises Refused (unsupported, denied)."""
         self._looks_up = True  # until the kernel has refused to say whether a map has a key
         self._own = frozenset({_LOOPBACK} if loopback == "proxy" else ()) | elements.signature(maker.id)
+        self._own |= {Element(_SHARE, (flows,))}
+        self._share = Share.of(flows)
+        self._overdrawn: frozenset[tuple[str, str]] = frozenset()
         self._nftables = Nftables()
         self._netlink = _open()
         self._conntrack = Conntrack(self._netlink)
@@ -72,6 +78,10 @@ class LinuxFirewall:
         self._spread = self._masquerading.elements()
         wanted = (given - guarding) | self._spread
         self._repair(before, wanted, present)
+        if any(element.container == _SHARE and element not in wanted for element in present):
+            self._run(
+                [f"flush set {ruleset.TABLE} began\n"]
+            )  # who is counted there goes on with the former number
         self.flush_flows(astray(present, wanted))
         after = before if before is not None and before == self._reference else self._look()[0]
         self._reference = after
@@ -153,6 +163,16 @@ class LinuxFirewall:
         backends = {str(each.value[0]) for each in self._elements.values() if is_published(each)}
         self._conntrack.follow(gone, come, backends)
 
+    def overdrawn(self) -> frozenset[tuple[str, str]]:
+        """See `Firewall.overdrawn`."""
+        self._overdrawn = elements.read_overdrawn(self._netlink)
+        return self._overdrawn
+
+    def _differs(self) -> bool:
+        """Whether there is something to follow, or another interface has begun too much; for any thread."""
+        with Netlink() as netlink:
+            return elements.read_overdrawn(netlink) != self._overdrawn or self._masquerading.differ()
+
     def end_strays(self, mapped: Collection[Flow], subnets: Collection[str]) -> None:
         """See `Firewall.end_strays`. Raises Refused (denied)."""
         self._conntrack.end_strays(mapped, subnets, loopback=_LOOPBACK not in self._own)
@@ -187,9 +207,7 @@ class LinuxFirewall:
 
     def watch(self, wake: Callable[[], None], moved: Callable[[], None], lost: Lost) -> None:
         """See `Firewall.watch`; legacy iptables and reserved ports send no event: looked at every second."""
-        self._watchers.append(
-            generation.Watcher(wake, moved, self._unheard, self._masquerading.differ, lost=lost)
-        )
+        self._watchers.append(generation.Watcher(wake, moved, self._unheard, self._differs, lost=lost))
 
     def remove(self) -> None:
         """See `Firewall.remove`. Raises Refused (denied)."""
@@ -272,7 +290,8 @@ class LinuxFirewall:
             raise Refused(Code.UNSUPPORTED, text) from error
 
     def _rules(self) -> str:
-        return ruleset.rules() if self._looks_up else lookups.without(ruleset.rules())
+        rules = ruleset.shared(ruleset.rules(), self._share)
+        return rules if self._looks_up else lookups.without(rules)
 
     def _write(self, commands: Sequence[str]) -> None:
         """Run commands that write all rules anew."""

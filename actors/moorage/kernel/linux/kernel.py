@@ -11,6 +11,7 @@ from moorage.kernel.linux import holder, netns, reserved
 from moorage.kernel.linux.claim import LinuxClaim
 from moorage.kernel.linux.firewall import LinuxFirewall
 from moorage.kernel.protocol import NOBODY, Firewall, Links, Made, Maker, Survey
+from moorage.model.share import FLOWS
 from moorage.values import Interface
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -48,9 +49,9 @@ class LinuxKernel:
 
         return LinuxLinks(former, loopback=loopback, maker=maker, others=others)
 
-    def open_firewall(self, *, loopback: str, maker: Maker = NOBODY) -> Firewall:
+    def open_firewall(self, *, loopback: str, maker: Maker = NOBODY, flows: int = FLOWS) -> Firewall:
         """See `Kernel.open_firewall`."""
-        return LinuxFirewall(loopback=loopback, maker=maker)
+        return LinuxFirewall(loopback=loopback, maker=maker, flows=flows)
 
     def reserved_ports(self) -> frozenset[int]:
         """See `Kernel.reserved_ports`."""

@@ -11,6 +11,7 @@ from ipaddress import ip_network
 
 from moorage.kernel.protocol import Element
 from moorage.model.link_names import can_be_said
+from moorage.model.share import FLOWS, Share
 from moorage.model.spread import BLOCKS
 
 TABLE, GUARD = "inet moorage", "bridge moorage"
@@ -60,6 +61,14 @@ def rules(table: str = TABLE) -> str:
     """A whole table, as one command that adds what is missing of it."""
     text = files(__package__).joinpath(_FILES[table]).read_text("utf-8")
     return text.replace(_BLOCKS, "".join(_block(name, ports) for name, ports in blocks().items()))
+
+
+def shared(text: str, share: Share) -> str:
+    """The rules of `text` with the numbers of a share, where they have those of the default one."""
+    usual = Share.of(FLOWS)
+    for said, number in (("random mod {}", "every"), ("ct count over {}", "over")):
+        text = text.replace(said.format(getattr(usual, number)), said.format(getattr(share, number)))
+    return text
 
 
 @cache

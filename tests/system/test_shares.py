@@ -1,0 +1,86 @@
+"""A container that begins connections without end has its share of the kernel's table, and others have theirs."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from agents import until
+from echo_server import ask
+from installation import PEER, PEER6, WEB, Installation, installed
+from lab import HOST, OUTSIDE, OUTSIDE6
+from moorage.kernel.linux.ctnetlink import DELETE, GET, Entry
+from moorage.kernel.linux.nfnetlink import Netlink, generic
+
+pytestmark = pytest.mark.system
+
+FLOWS = 100
+
+
+@pytest.fixture(scope="module")
+def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    with installed(tmp_path_factory.mktemp("shares"), flows=FLOWS) as made:
+        yield made
+
+
+def began(*addresses: str) -> int:
+    """How many connections these have begun, as the kernel's table has them."""
+    with Netlink() as netlink:
+        return sum(Entry.parsed(body).source in addresses for body in netlink.dump(GET, generic(0)))
+
+
+def forget_all() -> None:
+    """Empty the kernel's table, as its entries run out."""
+    with Netlink() as netlink:
+        netlink.ask(DELETE, generic(0))
+
+
+def flood(at: Installation, name: str, to: str, count: int) -> None:
+    """One datagram to each of so many ports."""
+    family = socket.AF_INET6 if ":" in to else socket.AF_INET
+    with at.lab.socket(name, family, socket.SOCK_DGRAM) as sender:
+        for port in range(10000, 10000 + count):
+            sender.sendto(b"hello", (to, port))
+
+
+def test_who_begins_without_end_has_his_share(at: Installation) -> None:
+    """Of both families and to whomever; others begin theirs, and clients reach what he publishes."""
+    at.lab.call("host", forget_all)
+    for to in (OUTSIDE, OUTSIDE6, HOST, WEB):
+        flood(at, "peer", to, 3 * FLOWS)
+    assert FLOWS * 0.9 <= at.lab.call("host", began, PEER, PEER6) <= FLOWS + 2
+    until(lambda: any("peer has begun" in text for text in at.client.status().warnings))
+    assert at.lab.connect("web", (OUTSIDE, 80)).server == "outside"
+    at.client.publish("peer", ["8878:80"])
+    assert at.lab.connect("outside", (HOST, 8878)).server == "peer"
+    with pytest.raises(TimeoutError):
+        at.lab.connect("peer", (OUTSIDE, 80), timeout=1)
+    at.client.unpublish("peer", ["8878:80"])
+
+
+def test_it_is_told_once_and_ends(at: Installation) -> None:
+    """The log names him once, however often it is so, and he begins again when his connections have ended."""
+    for _ in range(2):
+        flood(at, "peer", OUTSIDE, 2 * FLOWS)
+        until(lambda: any("peer has begun" in text for text in at.client.status().warnings))
+        at.lab.call("host", forget_all)
+        until(lambda: not any("peer has begun" in text for text in at.client.status().warnings))
+        assert at.lab.connect("peer", (OUTSIDE, 80)).server == "outside"
+    assert [(each["id"], each["flows"]) for each in at.agent.log("flows_bounded")] == [("peer", FLOWS)]
+
+
+def test_a_share_holds_while_no_agent_runs(at: Installation) -> None:
+    """The kernel counts by itself, and goes on with what it has when the next agent starts."""
+    at.lab.call("host", forget_all)
+    at.agent.kill()
+    flood(at, "peer", OUTSIDE, 3 * FLOWS)
+    assert FLOWS * 0.9 <= at.lab.call("host", began, PEER, PEER6) <= FLOWS + 2
+    at.agent.start()
+    flood(at, "peer", OUTSIDE6, 3 * FLOWS)
+    assert at.lab.call("host", began, PEER, PEER6) <= FLOWS + 2
+    at.lab.call("host", forget_all)
+    until(lambda: not any("peer has begun" in text for text in at.client.status().warnings))
+    with at.lab.open("peer", (OUTSIDE, 80)) as made:
+        assert ask(made).server == "outside"
