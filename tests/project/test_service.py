@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+TABLE = re.compile(r"^\| (CAP_[^|]*)\|", re.MULTILINE)
+CAPABILITY = re.compile(r"CAP_[A-Z_]+")
 UNIT = Path(__file__).parents[2] / "config" / "moorage.service"
 
 
@@ -31,6 +35,9 @@ def settings() -> dict[str, list[str]]:
         ("StateDirectoryMode", "0700"),
         ("RuntimeDirectory", "moorage"),
         ("ProtectHome", "read-only"),
+        ("ReadWritePaths", "/var/lib"),  # a state directory that was removed is made anew
+        ("LimitNOFILE", "262144"),
+        ("TasksMax", "512"),
     ],
 )
 def test_essentials(key: str, value: str) -> None:
@@ -39,10 +46,9 @@ def test_essentials(key: str, value: str) -> None:
 
 
 def test_capabilities_suffice() -> None:
-    """What the agent does to networks, namespaces and low ports is within the bounding set."""
-    needed = {"CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SYS_ADMIN", "CAP_SYS_PTRACE"}
-    needed |= {"CAP_SETUID", "CAP_SETGID"}
-    assert needed <= set(settings()["CapabilityBoundingSet"])
+    """The unit grants what the table of capabilities gives a reason for, no more and no less."""
+    needed = {each for row in TABLE.findall(OPERATIONS.read_text()) for each in CAPABILITY.findall(row)}
+    assert needed == set(settings()["CapabilityBoundingSet"])
     assert {"AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK", "AF_PACKET"} == set(
         settings()["RestrictAddressFamilies"]
     )
@@ -51,7 +57,9 @@ def test_capabilities_suffice() -> None:
 @pytest.mark.parametrize(
     "key",
     [
+        "LimitFSIZE",
         "MemoryDenyWriteExecute",
+        "MemoryMax",
         "MountFlags",
         "PrivateNetwork",
         "PrivateUsers",
