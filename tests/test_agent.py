@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +51,29 @@ def test_stopping_twice_is_no_error(agent: Agent) -> None:
     agent.stop()
     agent.stop()
     assert agent.ended.is_set()
+
+
+def test_an_agent_that_stopped_has_no_database_open(agent: Agent) -> None:
+    """Neither its state nor the copy of it, whichever life of the journal opened them."""
+    before = connections()
+    agent.start()
+    agent.allocate("web")
+    agent.crash("journal")
+    agent.allocate("db")
+    assert connections() - before
+    agent.stop()
+    assert connections() == before
+
+
+def connections() -> set[int]:
+    """The connections of this process to databases that are open, by what Python calls them."""
+    found = set()
+    for each in gc.get_objects():
+        if isinstance(each, sqlite3.Connection):
+            with suppress(sqlite3.ProgrammingError):
+                each.total_changes  # noqa: B018 - refused where it is closed
+                found.add(id(each))
+    return found
 
 
 def test_an_agent_can_be_started_again(agent: Agent) -> None:

@@ -18,7 +18,7 @@ from moorage.cli import text as tables
 from moorage.cli.main import main
 from moorage.control.context import Warnings
 from moorage.errors import Fault, Refused
-from moorage.kernel.linux.connect import attachment
+from moorage.kernel.linux import mounts
 from moorage.log import Log, set_up_logging
 from moorage.printable import printable
 from moorage.values import ActorInfo, Interface, Mapping, Network, Status, Step
@@ -140,15 +140,13 @@ def test_usage_is_plain(arguments: list[str], capsys: pytest.CaptureFixture[str]
     assert all(is_plain(line) for line in capsys.readouterr().err.split("\n"))
 
 
-def test_a_mount_without_a_text_for_a_name_is_no_obstacle(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mount_without_a_text_for_a_name_is_no_obstacle(tmp_path: Path) -> None:
     """Any local user may mount something of his own, under bytes that are no text, and the agent reads the list."""
-    (tmp_path / "mountinfo").write_bytes(
+    file = tmp_path / "mountinfo"
+    file.write_bytes(
         b"1 0 0:1 / /home/eve/\xff rw - fuse eve rw\n2 0 0:2 / /sys/fs/cgroup rw - cgroup2 none rw\n"
     )
-    monkeypatch.setattr(attachment, "_MOUNTS", tmp_path / "mountinfo")
-    assert attachment.mount_point() == "/sys/fs/cgroup"
+    assert [each.point for each in mounts.read(file) if each.kind == "cgroup2"] == ["/sys/fs/cgroup"]
 
 
 def test_a_bug_is_told_plainly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -136,6 +136,7 @@ class Agent(Methods):
             if not handing_over:
                 context.plane.close()
             context.events.close()
+            context.keeper.end()
             context.claim.release()
             context.lock.release()
 

@@ -82,13 +82,13 @@ def _pip(reach: Reach) -> None:
     sections: dict[str, dict[str, str]] = {}
     pythons = (sys.executable, str(Path(__file__).parents[2] / ".venv/bin/python"))  # not every one has pip
     listed = next(filter(None, (_said([python, "-m", "pip", "config", "list"]) for python in pythons)), "")
-    for line in listed.splitlines():
+    # variables win; some versions name them first, some last
+    for line in sorted(listed.splitlines(), key=lambda line: not line.startswith(":env:")):
         name, _, value = line.partition("=")
         section, _, key = name.rpartition(".")
         if key in {"cert", "require-virtualenv", "user", "target", "prefix", "cache-dir"}:
             continue
         text = str(ast.literal_eval(value))
-        # variables come first in the list and win
         sections.setdefault("global" if section == ":env:" else section, {}).setdefault(key, text)
         for path in _paths(text):
             _lend(reach, path)

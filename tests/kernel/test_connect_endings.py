@@ -12,7 +12,7 @@ import pytest
 from cgroups import Cgroup, attached
 from lab import Lab, end
 from moorage.errors import Refused
-from moorage.kernel.linux import netns
+from moorage.kernel.linux import living, netns
 from moorage.kernel.linux.connect import bpf
 from moorage.kernel.linux.connect.attachment import Attachment
 from moorage.kernel.linux.connect.attachment import closing as closing_fd
@@ -20,7 +20,10 @@ from moorage.kernel.linux.connect.code import Code
 from moorage.kernel.linux.connect.programs import KINDS
 from moorage.kernel.linux.firewall import LinuxFirewall
 
-pytestmark = pytest.mark.system
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(not living.sees_all(), reason="this is not the host's first namespace of processes"),
+]
 
 ODD = "\x1b[2J\n\t \\012#\v\f\x1c\x85\u2028\xadé - nsfs nsfs"
 NOBODYS = 1 << 60

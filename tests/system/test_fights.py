@@ -81,7 +81,9 @@ def deleting_the_table(at: Installation) -> Iterator[None]:
             return  # the table is gone, or not there yet
 
     adversary = Adversary(delete)
-    watcher = at.lab.call("host", Watcher, adversary.wake, lambda: None, lambda: False, lost=_forget)
+    watcher = at.lab.call(
+        "host", Watcher, adversary.wake, lambda: None, lambda: False, lambda: False, lost=_forget
+    )
     try:
         yield
     finally:
@@ -104,7 +106,9 @@ def coming_after_us(at: Installation) -> Iterator[None]:
             nftables.run("".join(theirs) + "add rule ip filter FORWARD tcp dport 9 drop")
 
     adversary = Adversary(append)
-    watcher = at.lab.call("host", Watcher, adversary.wake, lambda: None, lambda: False, lost=_forget)
+    watcher = at.lab.call(
+        "host", Watcher, adversary.wake, lambda: None, lambda: False, lambda: False, lost=_forget
+    )
     try:
         yield
     finally:

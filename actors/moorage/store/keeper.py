@@ -119,6 +119,12 @@ class Keeper:
             self._guard = None
         self._closed = None if hidden else stamps(self._directory)
 
+    def end(self) -> None:
+        """Give the copy up, when no journal comes any more. A second time is no error."""
+        former, self._copy = self._copy, None
+        if former is not None:
+            former.close()
+
     # -- how
 
     def _commit(self, batch: Sequence[Commit]) -> list[Outcome]:
@@ -190,8 +196,6 @@ class Keeper:
             self._guard = None
 
     def _copy_anew(self) -> None:
-        former, self._copy = self._copy, None
-        if former is not None:
-            former.close()
+        self.end()
         with suppress(sqlite3.Error):  # no room for it: tried again
             self._copy = self.store.copy()
