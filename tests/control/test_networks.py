@@ -9,7 +9,8 @@ import pytest
 from agreement import StartAgent, assert_agreement
 from moorage import Agent, Network, Refused
 from moorage.control.ip_allocator import Release
-from moorage.kernel.memory import MemoryKernel
+from moorage.errors import Code
+from moorage.kernel.memory import MemoryKernel, MemoryLinks
 from moorage.kernel.protocol import Occupied
 from moorage.supervision.directory import Address
 
@@ -181,6 +182,33 @@ def test_a_network_with_interfaces_stays(agent: Agent, kernel: MemoryKernel) -> 
     assert agent.remove_network("back").removed
     assert not agent.remove_network("back").removed
     assert "mg-back" not in kernel.bridges
+    assert_agreement(agent)
+
+
+@pytest.mark.parametrize("request_", [None, "once"])
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_network_that_cannot_be_removed_is_there(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch, request_: str | None, *, removed: bool
+) -> None:
+    """A kernel that refuses to remove it, whatever it did of that, leaves it as it was, and it is removed later."""
+    before = agent.create_network("spare", subnet="10.0.43.0/24")
+    really = MemoryLinks.remove_network
+
+    def refuse(self: MemoryLinks, network: Network) -> None:
+        if removed:
+            really(self, network)
+        raise Refused(Code.LIMIT, "no descriptors are left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryLinks, "remove_network", refuse)
+        with pytest.raises(Refused, match="no descriptors") as refused:
+            agent.remove_network("spare", request=request_)
+    assert refused.value.code == "limit"
+    assert before in agent.networks()
+    assert agent.allocate("web", network="spare").ip == "10.0.43.2"
+    assert_agreement(agent)
+    agent.release("web")
+    assert agent.remove_network("spare", request=request_).removed
     assert_agreement(agent)
 
 

@@ -114,9 +114,26 @@ class Networks:
         if isinstance(outcome, Already):
             return Packed(outcome.reply)
         if network is not None:
-            await self._unmake(network)
+            try:
+                await self._unmake(network)
+            except Refused:
+                await self._restore(network, key)
+                raise
             self._announce("network_removed", network)
         return reply
+
+    async def _restore(self, network: Network, key: RequestKey | None) -> None:
+        """Have one again that could not be removed altogether. What cannot be made now, audits make."""
+        forget = (ForgetRequest(key.request, key.uid),) if key else ()
+        back = Commit((PutNetwork(network), *forget))
+        await persist(self._address("journal"), Append(back, AUTHOR))
+        for name, message in (
+            ("links", links.EnsureNetwork(network)),
+            ("port-mapper", settle_network(network)),
+            ("allocators", Start(allocator_child(self._context, network))),
+        ):
+            with suppress(MoorageError):
+                await self._address(name).ask(message)
 
     async def _append(self, operation: PutNetwork | DropNetwork, key: RequestKey | None, reply: Any) -> Any:
         commit = Commit((operation,), key, remembered(reply) if key else b"")
