@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import msgpack
@@ -311,6 +311,32 @@ def test_one_uid_has_so_many_done_at_a_time() -> None:
                 peer.go_on.set()
             for peer in (first, second, other, root):
                 assert {(await peer.receive()).msgid for _ in range(5)} == set(range(5))
+
+    run(test)
+
+
+def test_great_answers_of_one_uid_are_begun_a_few_at_a_time() -> None:
+    """Answers without a bound are begun four at a time for a uid, and what has one waits for none of them."""
+
+    async def test() -> None:
+        budgets = Budgets({0})
+        async with AsyncExitStack() as stack:
+            peers = [
+                await stack.enter_async_context(connected(held=True, uid=1000, budgets=budgets))
+                for _ in range(6)
+            ]
+            for peer in peers:
+                peer.send(Request(1, "tree", []), Request(2, "hello", []))
+            while sum(len(peer.asked) for peer in peers) < 10:
+                await asyncio.sleep(0)
+            for _ in range(50):
+                await asyncio.sleep(0)
+            asked = [method for peer in peers for method, _ in peer.asked]
+            assert (asked.count("tree"), asked.count("hello")) == (4, 6)
+            for peer in peers:
+                peer.go_on.set()
+            for peer in peers:
+                assert {(await peer.receive()).msgid for _ in range(2)} == {1, 2}
 
     run(test)
 

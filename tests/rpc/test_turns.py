@@ -99,6 +99,26 @@ def test_uids_take_turns() -> None:
     asyncio.run(run())
 
 
+def test_what_is_done_at_once_takes_turns_too() -> None:
+    """Requests that wait for nothing hold the loop up no longer than those of one turn each take."""
+
+    async def run() -> None:
+        turns = Turns(each=2)
+        done: list[int] = []
+
+        async def work(uid: int) -> None:
+            async with turns.turn(uid):
+                done.append(uid)
+
+        tasks = [asyncio.ensure_future(work(ALICE)) for _ in range(100)]
+        tasks.append(asyncio.ensure_future(work(BOB)))
+        await tasks[-1]
+        assert done.count(ALICE) <= 4
+        await asyncio.gather(*tasks)
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("index", [0, 1])
 def test_a_turn_that_nobody_wants_any_more_is_not_lost(index: int) -> None:
     """One that is cancelled, while it waits or is done, leaves its turn to the next."""

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from moorage.rpc.turns import Turns
+from moorage.rpc.turns import LARGE, Turns
 
 MIB: Final = 1 << 20
 CHUNK: Final = 1 << 16
@@ -109,12 +109,14 @@ class Budgets:
     """Answers and events that the client has not read."""
     turns: Turns = field(init=False)
     """Whose requests are done at a time."""
+    large: Turns = field(init=False)
+    """Of those whose answers have no bound."""
     buffer: bytearray = field(default_factory=lambda: bytearray(CHUNK), repr=False)
     """Where all read to, in turn: what is in it is taken before the next one reads."""
 
     def __post_init__(self) -> None:
         """Begin with nothing held."""
-        self.turns = Turns(self.trusted)
+        self.turns, self.large = Turns(self.trusted), Turns(self.trusted, LARGE, 4 * LARGE)
         self.reading = Budget(READING, self.trusted)
         self.working = Budget(WORKING, self.trusted)
         self.waiting = Budget(WAITING, self.trusted)

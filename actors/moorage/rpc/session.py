@@ -253,7 +253,8 @@ class Session(asyncio.BufferedProtocol):
             return None, self._refusal
         if method == "subscribe":
             return self._subscribe(params)
-        async with self._budgets.turns.turn(self.uid):
+        turns = self._budgets.large if method in LARGE else self._budgets.turns
+        async with turns.turn(self.uid):
             return await self._answer(method, params)
 
     def _subscribe(self, params: list[Any]) -> tuple[Any, MoorageError | None]:

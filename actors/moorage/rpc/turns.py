@@ -13,6 +13,9 @@ EACH: Final = 256
 TOGETHER: Final = 512
 """Of all uids but the trusted ones."""
 
+LARGE: Final = 4
+"""Of one uid whose answers have no bound, each of which takes milliseconds."""
+
 Turn = asyncio.Future[None]
 
 
@@ -36,7 +39,8 @@ class Turns:
         try:
             yield
         finally:
-            self._give_back(uid)
+            # on the loop's next round: what waits for nothing would give its turn to the next in the same
+            asyncio.get_running_loop().call_soon(self._give_back, uid)
 
     def _give_back(self, uid: int) -> None:
         self._doing[uid] -= 1
