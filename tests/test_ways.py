@@ -132,6 +132,17 @@ def test_what_is_safe_is_let_through(tmp_path: Path) -> None:
         assert stranger(path) is None
 
 
+def test_a_working_directory_that_is_gone_is_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An absolute path does not lead by it."""
+    gone = folder(tmp_path / "gone")
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert stranger(tmp_path / "new" / "er") is None
+    monkeypatch.chdir(tmp_path)
+
+
 def test_a_circle_is_no_way(tmp_path: Path) -> None:
     """Links that lead in a circle are left to whoever opens the path."""
     (tmp_path / "a").symlink_to("b")

@@ -22,7 +22,7 @@ def stranger(path: Path) -> str | None:
     """
     trusted = _trusted()
     here = Path("/")
-    left = deque(_names(f"{Path.cwd() / path.parent}"))
+    left = deque(_names(f"{path.parent if path.is_absolute() else Path.cwd() / path.parent}"))
     links = 0
     while left:
         name = left.popleft()
