@@ -28,7 +28,7 @@ FORBIDDEN = (
 """The sentence for who may not change the rules of this network namespace."""
 
 
-KEPT = 4 << 20
+KEPT = 16 << 20
 """Bytes that a context may keep of others' tables from one command to the next: it reads all that there are."""
 
 
