@@ -35,7 +35,7 @@ def stranger(path: Path) -> str | None:
         except OSError:
             return None
         if found.st_uid not in trusted:
-            return f"{step} belongs to uid {found.st_uid}: run chown root on it"
+            return f"{step} belongs to uid {found.st_uid}: run chown -h root on it"
         if stat.S_ISLNK(found.st_mode):
             if (links := links + 1) > LINKS:
                 return None
