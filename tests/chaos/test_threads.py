@@ -148,6 +148,7 @@ def test_every_thread_of_an_agent_is_known(tmp_path: Path) -> None:
         "moorage-data-plane",
         "moorage-links-watch",
         "nftables-watcher",
+        "conntrack-sweeper",
     }
     workers = {
         each for each in names if each.startswith("asyncio_")

@@ -48,7 +48,7 @@ def test_all_of_an_address_end(at: Stand, filters: bool) -> None:
         other = opened.enter_context(at.lab.open("host", (OUTSIDE, 7), "udp"))
         ask(other)
         for address, rest in ((IP, IPV6), (IPV6, None)):
-            at.lab.call("host", at.firewall.end_flows, [address])
+            at.lab.call("host", at.firewall.end_flows, [address], [])
             found = at.lab.call("host", entries)
             assert not [each for each in found if address in {each.source, each.target, each.answers}]
             left = [each for each in found if rest in {each.source, each.answers}]
@@ -64,5 +64,5 @@ def test_more_than_one_message_has_room_for(at: Stand) -> None:
         for port in range(9000, 9600):
             sender.sendto(b"hello", (OUTSIDE6, port))
     assert len([each for each in at.lab.call("host", entries) if each.source == IPV6]) > 500
-    at.lab.call("host", at.firewall.end_flows, [IPV6])
+    at.lab.call("host", at.firewall.end_flows, [], [IPV6])
     assert [each for each in at.lab.call("host", entries) if each.source == IPV6] == []

@@ -24,7 +24,7 @@ from moorage.control.settling import (
     settle_interface,
     settle_network,
 )
-from moorage.control.successions import Successions
+from moorage.control.successions import succession
 from moorage.errors import MoorageError
 from moorage.kernel.protocol import Element, Firewall, Flow
 from moorage.store.operations import Commit, Remember, Reserve, Unreserve
@@ -84,7 +84,6 @@ class PortMapper(ThreadActor):
         self._desired = Desired()
         self._looking = False
         self._lookout = Lookout()
-        self._successions = Successions()
         self._alarm = Alarm(context.events, self._tell_look)
         self._keeping = Keeping(context, self.name, self._remember)
 
@@ -135,7 +134,7 @@ class PortMapper(ThreadActor):
             await self._reload()
             raise
         self.firewall.flush_flows(flows)
-        self.firewall.end_flows(self._successions.take(messages, before))
+        self.firewall.end_flows(*succession(messages, before))
         if bridges is not None:
             self._keep()
         return [None] * len(messages)

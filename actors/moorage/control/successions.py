@@ -1,30 +1,27 @@
-"""Which addresses come to a container, or have gone with one: whatever was begun from them is a former one's."""
+"""Which addresses come to a container, and which have gone with one: what was begun from them is a former one's."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from moorage.control.settling import Settle
 from moorage.kernel.protocol import Element
 
 
-class Successions:
-    """Remembers which addresses nobody has whose connections were ended, so that the next one costs nothing."""
+class Succession(NamedTuple):
+    """Addresses of containers."""
 
-    def __init__(self) -> None:
-        """What was before this life may have left connections."""
-        self._ended: set[str] = set()
+    gone: frozenset[str]
+    come: frozenset[str]
 
-    def take(self, settles: Collection[Settle], before: Mapping[str, Collection[Element]]) -> frozenset[str]:
-        """The addresses whose connections are to end; `before` has the elements that each owner had."""
-        ending: set[str] = set()
-        for each in settles:
-            if not each.addresses:
-                continue
-            if not each.elements:
-                ending.update(each.addresses)
-                self._ended.update(each.addresses)
-            elif not before.get(each.owner):
-                ending.update(set(each.addresses) - self._ended)
-                self._ended.difference_update(each.addresses)
-        return frozenset(ending)
+
+def succession(settles: Collection[Settle], before: Mapping[str, Collection[Element]]) -> Succession:
+    """What these say; `before` has the elements that each owner had. Who had some is there already."""
+    gone = [each for each in settles if not each.elements]
+    come = [each for each in settles if each.elements and not before.get(each.owner)]
+    return Succession(_addresses(gone), _addresses(come))
+
+
+def _addresses(settles: Collection[Settle]) -> frozenset[str]:
+    return frozenset(address for each in settles for address in each.addresses)

@@ -317,9 +317,9 @@ class MemoryFirewall(_Watching):
         """See `Firewall.flush_flows`; remembered in `MemoryKernel.flushed`."""
         self._kernel.flushed.extend(flows)
 
-    def end_flows(self, addresses: Collection[str]) -> None:
+    def end_flows(self, gone: Collection[str], come: Collection[str]) -> None:
         """See `Firewall.end_flows`; remembered in `MemoryKernel.ended`."""
-        self._kernel.ended.extend(addresses)
+        self._kernel.ended.extend((*gone, *come))
 
     def masquerade(self, published: Collection[int], ours: frozenset[int], automatic: range) -> None:
         """See `Firewall.masquerade`; a dict masquerades nothing."""

@@ -253,8 +253,12 @@ class Firewall(Protocol):
     def flush_flows(self, flows: Collection[Flow]) -> None:
         """Forget the conntrack entries of these mappings, so that new ones are translated and old ones end."""
 
-    def end_flows(self, addresses: Collection[str]) -> None:
-        """Forget all conntrack entries of these addresses of containers, whoever began them."""
+    def end_flows(self, gone: Collection[str], come: Collection[str]) -> None:
+        """Forget all conntrack entries of addresses of containers, whoever began them.
+
+        Those of `come` are forgotten on return, unless nobody has had the address since they were; those of `gone`
+        then or soon after.
+        """
 
     def masquerade(self, published: Collection[int], ours: frozenset[int], automatic: range) -> None:
         """Say what masquerading has to know before `install`: it takes ports that are nobody's else.

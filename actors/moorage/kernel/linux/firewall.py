@@ -19,6 +19,7 @@ from moorage.kernel.linux.nfnetlink import Netlink
 from moorage.kernel.linux.nftables import FORBIDDEN, Nftables, NftablesError, TooLongError
 from moorage.kernel.linux.policy.marking import Marking
 from moorage.kernel.linux.policy.routing import PolicyRouting
+from moorage.kernel.linux.sweeper import Sweeper, Walk
 from moorage.kernel.protocol import NOBODY, Element, Flow, Forwarded, Kept, Maker
 from moorage.model.elements import astray, is_published
 from moorage.model.share import FLOWS, Share
@@ -56,6 +57,9 @@ class LinuxFirewall:
         self._elements: dict[Key, Element] = {}
         self._masquerading = Masquerading()
         self._spread: frozenset[Element] = frozenset()
+        self._sweeper: Sweeper | None = None
+        self._leaving: set[str] = set()
+        self._clean: set[str] = set()
         self._reference: Listing | None = None
         self._generation = -1
         self._reserved = reserved.text()
@@ -117,13 +121,27 @@ class LinuxFirewall:
 
     def flush_flows(self, flows: Collection[Flow]) -> None:
         """See `Firewall.flush_flows`. Raises Refused (denied)."""
-        self._conntrack.flush(flows)
+        if flows:
+            self._walk(lambda conntrack: conntrack.flush(flows))
         if self._hook:
             self._hook.end(flows)
 
-    def end_flows(self, addresses: Collection[str]) -> None:
+    def end_flows(self, gone: Collection[str], come: Collection[str]) -> None:
         """See `Firewall.end_flows`. Raises Refused (denied)."""
-        self._conntrack.end_flows(addresses)
+        if gone:
+            self._leaving.update(gone)
+            self._walk(self._end_leaving)
+        dirty = frozenset(come) - self._clean
+        self._leaving.difference_update(come)
+        self._clean.difference_update(come)
+        self._conntrack.end_flows(dirty)
+
+    def _end_leaving(self, conntrack: Conntrack) -> None:
+        leaving = frozenset(self._leaving)
+        conntrack.end_flows(leaving)
+        still = leaving & self._leaving  # none that somebody has been given meanwhile
+        self._leaving -= still
+        self._clean |= still
 
     def masquerade(self, published: Collection[int], ours: frozenset[int], automatic: range) -> None:
         """See `Firewall.masquerade`."""
@@ -137,14 +155,23 @@ class LinuxFirewall:
         """See `Firewall.keep_clear`. Raises Refused (denied)."""
         if self._masquerading.publish(add, remove):
             self._respread()
-            self._conntrack.end_masqueraded(sockets_of(add))
+            cleared = sockets_of(add)
+            self._walk(lambda conntrack: conntrack.end_masqueraded(cleared))
 
     def follow(self) -> None:
         """See `Firewall.follow`. Raises Refused (denied)."""
         self._follow_addresses()
         came = self._masquerading.listen()
         self._respread()
-        self._conntrack.end_masqueraded(came)
+        if came:
+            self._walk(lambda conntrack: conntrack.end_masqueraded(came))
+
+    def _walk(self, walk: Walk) -> None:
+        """Look through the table of connections; a crowded one is left to the sweeper."""
+        if self._sweeper is not None and self._conntrack.crowded():
+            self._sweeper.put(walk)
+        else:
+            walk(self._conntrack)
 
     def _respread(self) -> None:
         before, self._spread = self._spread, self._masquerading.elements()
@@ -175,7 +202,8 @@ class LinuxFirewall:
 
     def end_strays(self, mapped: Collection[Flow], subnets: Collection[str]) -> None:
         """See `Firewall.end_strays`. Raises Refused (denied)."""
-        self._conntrack.end_strays(mapped, subnets, loopback=_LOOPBACK not in self._own)
+        loopback = _LOOPBACK not in self._own
+        self._walk(lambda conntrack: conntrack.end_strays(mapped, subnets, loopback=loopback))
         if self._hook:
             self._hook.end_strays(mapped)
 
@@ -208,6 +236,8 @@ class LinuxFirewall:
     def watch(self, wake: Callable[[], None], moved: Callable[[], None], lost: Lost) -> None:
         """See `Firewall.watch`; legacy iptables and reserved ports send no event: looked at every second."""
         self._watchers.append(generation.Watcher(wake, moved, self._unheard, self._differs, lost=lost))
+        if self._sweeper is None:
+            self._sweeper = Sweeper(lost)
 
     def remove(self) -> None:
         """See `Firewall.remove`. Raises Refused (denied)."""
@@ -223,6 +253,9 @@ class LinuxFirewall:
         """See `Firewall.close`; a second time is no error."""
         while self._watchers:
             self._watchers.pop().close()
+        if self._sweeper:
+            self._sweeper.close()
+            self._sweeper = None
         if self._hook:
             self._hook.close()
         if self._news:

@@ -1,0 +1,42 @@
+"""Walks through a crowded table of connections, which nobody is to wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from queue import SimpleQueue
+
+from moorage.kernel.linux.conntrack import Conntrack
+from moorage.kernel.linux.nfnetlink import Netlink
+from moorage.threads import Helper, Lost
+
+Walk = Callable[[Conntrack], None]
+
+
+class Sweeper:
+    """A thread with a socket of its own that does what it is told, one after the other."""
+
+    def __init__(self, lost: Lost) -> None:
+        """Start it; `lost` is called, from it, with whatever it dies of. Raises OSError."""
+        self._netlink = Netlink()
+        self._conntrack = Conntrack(self._netlink)
+        self._walks: SimpleQueue[Walk | None] = SimpleQueue()
+        self._thread = Helper("conntrack-sweeper", self._run, lost)
+        self._thread.start()
+
+    def put(self, walk: Walk) -> None:
+        """Do this when all before it is done."""
+        self._walks.put(walk)
+
+    def close(self) -> None:
+        """End the thread, and with it the walk that it is at: what is left is a stray at the next start."""
+        self._conntrack.stopped = True
+        while not self._walks.empty():
+            self._walks.get()
+        self._walks.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        with closing(self._netlink):
+            while (walk := self._walks.get()) is not None:
+                walk(self._conntrack)

@@ -1,0 +1,78 @@
+"""An agent whose kernel has a crowd of connections already."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import packets
+from agents import until
+from echo_server import ask
+from installation import PEER, Installation, installed
+from lab import HOST, OUTSIDE
+from packets import Ends
+
+pytestmark = pytest.mark.system
+
+CROWD = 60_000
+"""More than walks are done at once for."""
+SOON = 1.0
+"""Seconds: each walk through such a crowd takes a tenth of that here, and there would be a dozen."""
+
+
+@pytest.fixture(scope="module")
+def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    with installed(tmp_path_factory.mktemp("crowded"), flows=1 << 24) as made:
+        raw = made.lab.call("peer", socket.socket, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        with raw:
+            for number in range(CROWD):
+                ends = Ends(PEER, 32768 + number % 20000, OUTSIDE, 2000 + number // 20000)
+                raw.sendto(packets.udp(ends, b"hello"), (OUTSIDE, 0))
+        yield made
+
+
+def timed(what: Callable[[], object]) -> float:
+    began = time.monotonic()
+    what()
+    return time.monotonic() - began
+
+
+def test_nobody_waits_for_the_crowd(at: Installation) -> None:
+    """Publishing, taking back and releasing are answered soon, and connections of what is gone end soon after."""
+    with at.container("busy") as name:
+        assert timed(lambda: at.client.publish(name, ["8900:80", "8900:80/udp"])) < SOON
+        with (
+            at.lab.open("outside", (HOST, 8900), "tcp") as tcp,
+            at.lab.open("outside", (HOST, 8900), "udp") as udp,
+        ):
+            assert {ask(tcp).server, ask(udp).server} == {name}
+            assert timed(lambda: at.client.unpublish(name)) < SOON
+            until(lambda: is_over(tcp))
+            until(lambda: is_over(udp))
+        assert timed(lambda: at.client.detach(name)) < SOON
+
+
+def is_over(client: socket.socket) -> bool:
+    """Whether it is answered no more."""
+    client.settimeout(0.3)
+    try:
+        ask(client)
+    except OSError:
+        return True
+    return False
+
+
+def test_the_next_agent_is_soon_there(at: Installation) -> None:
+    """It serves soon after its start, and ends what its predecessor had not come to."""
+    with at.lab.open("outside", (HOST, 8080)) as client:
+        assert ask(client).server == "web"
+        at.agent.kill()
+        at.agent.start()
+        assert timed(lambda: at.client.publish("web", ["8901:80"])) < SOON
+        assert timed(lambda: at.client.unpublish("web", ["8901:80"])) < SOON
+        assert ask(client).server == "web"
+    assert at.agent.terminate() == 0
+    at.agent.start()
