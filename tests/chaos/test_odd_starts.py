@@ -50,8 +50,8 @@ def test_too_few_descriptors_are_named(lab: Lab, tmp_path: Path, number: int) ->
     """An agent that could do nothing for want of descriptors says so at its start, and has made nothing."""
     agent = Started(lab, tmp_path, kernel="memory")
     agent.first = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
-    with pytest.raises(AssertionError, match="did not become ready"):
-        agent.start()
+    with pytest.raises(AssertionError, match="did not become ready"), agent:
+        pass
     (line,) = agent.said().splitlines()
     assert line.startswith(f"moorage: limit: the agent may have {number} descriptors, and needs 128")
     assert "LimitNOFILE" in line
