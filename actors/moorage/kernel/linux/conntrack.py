@@ -25,7 +25,7 @@ from moorage.kernel.linux.flows import (
     matches,
 )
 from moorage.kernel.linux.local import Local
-from moorage.kernel.linux.nfnetlink import Netlink, generic
+from moorage.kernel.linux.nfnetlink import Netlink, address, generic
 from moorage.kernel.protocol import Flow
 
 _COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
@@ -35,6 +35,8 @@ _PER_DUMP = 64
 """Deletions by a filter in that time. They pass over empty buckets, a dump locks each: 0.13 ms against 8.9."""
 _CROWD = 50_000
 """Entries from which on each of them is what a walk costs, by a filter (0.3 to 0.6 µs) as by a dump."""
+_SOURCE_AT = 16
+"""Where an entry has it: its first attribute is the original direction, and that one's first the source."""
 _UNKNOWN = frozenset({errno.EINVAL, errno.EOPNOTSUPP})
 """What a kernel before Linux 6.12 answers to a deletion by a filter."""
 
@@ -99,6 +101,16 @@ class Conntrack:
             for entry in self._read([Match(each.family, masqueraded=True).packed() for each in found[:2]]):
                 if entry.masqueraded and (entry.proto, entry.back_port) in sockets:
                     self._delete(entry)
+
+    def sources(self) -> frozenset[str] | None:
+        """Every address that has begun an entry: 0.5 s for 250,000. None where it was `stopped`."""
+        found: set[bytes] = set()
+        for family, size in ((socket.AF_INET, 4), (socket.AF_INET6, 16)) if _count() else ():
+            for body in self._netlink.each(GET, generic(family)):
+                found.add(body[_SOURCE_AT : _SOURCE_AT + size])
+                if self.stopped:
+                    return None
+        return frozenset(map(address, found))
 
     def end_flows(self, addresses: Collection[str]) -> None:
         """Delete what these began, and what leads to them. Raises Refused (denied)."""

@@ -60,6 +60,8 @@ class LinuxFirewall:
         self._sweeper: Sweeper | None = None
         self._leaving: set[str] = set()
         self._clean: set[str] = set()
+        self._used: set[str] = set()
+        self._began: frozenset[str] | None = None  # until somebody has looked
         self._reference: Listing | None = None
         self._generation = -1
         self._reserved = reserved.text()
@@ -131,10 +133,21 @@ class LinuxFirewall:
         if gone:
             self._leaving.update(gone)
             self._walk(self._end_leaving)
-        dirty = frozenset(come) - self._clean
+        dirty = frozenset(filter(self._may_have_flows, come))
         self._leaving.difference_update(come)
         self._clean.difference_update(come)
+        self._used.update(come)
         self._conntrack.end_flows(dirty)
+
+    def _may_have_flows(self, address: str) -> bool:
+        if address in self._leaving:
+            return True
+        if address in self._clean:
+            return False
+        return self._began is None or address in self._began or address in self._used
+
+    def _look_who_began(self, conntrack: Conntrack) -> None:
+        self._began = conntrack.sources()
 
     def _end_leaving(self, conntrack: Conntrack) -> None:
         leaving = frozenset(self._leaving)
@@ -238,6 +251,7 @@ class LinuxFirewall:
         self._watchers.append(generation.Watcher(wake, moved, self._unheard, self._differs, lost=lost))
         if self._sweeper is None:
             self._sweeper = Sweeper(lost)
+            self._sweeper.put(self._look_who_began)
 
     def remove(self) -> None:
         """See `Firewall.remove`. Raises Refused (denied)."""

@@ -124,6 +124,12 @@ class Netlink:
                 continue
         raise InterruptedError(errno.EINTR, "the kernel's tables changed faster than they could be read")
 
+    def each(self, kind: int, body: bytes) -> Iterator[bytes]:
+        """The bodies of a dump as they come; a change while it is read does not matter. Raises OSError."""
+        self._send(kind, REQUEST | _DUMP, body)
+        with suppress(InterruptedError):
+            yield from self._answers()
+
     def dump_with(self, kind: int, body: bytes, parts: Collection[bytes]) -> list[bytes]:
         """The bodies of a dump that have any of `parts` in them: most of a large table is not even taken apart.
 
