@@ -178,16 +178,17 @@ class Recorded:
 def recorded(state: Path) -> Recorded:
     """Open a copy of the journal of an agent that does nothing at the moment.
 
-    Raises AssertionError when it is damaged, as a copy may be that was made while the agent wrote.
+    Raises AssertionError when it is damaged, as a copy may be that was made while the agent wrote, or its journal began
+    anew.
     """
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "state"
         copy.mkdir(mode=0o700)
-        for file in state.glob("moorage.db*"):
-            shutil.copy(file, copy)
         try:
+            for file in state.glob("moorage.db*"):
+                shutil.copy(file, copy)
             store = Store.open(copy, BOOT_ID.read_text().strip(), uptime)
-        except Refused as damaged:
+        except (Refused, FileNotFoundError) as damaged:
             raise AssertionError(str(damaged)) from damaged
         with closing(store):
             known = store.interfaces(), store.networks(), store.reserved(), store.sysctls(), store.id

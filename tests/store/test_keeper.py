@@ -223,6 +223,16 @@ def test_who_reads_disturbs_nobody(kept: Kept) -> None:
     assert list(kept.state.glob("damaged-*")) == []
 
 
+def test_a_copy_is_not_disturbed(kept: Kept) -> None:
+    """While somebody copies the files and nothing is recorded they stay where they are, however often one looks."""
+    before = {path.name: path.stat().st_ino for path in kept.state.glob(f"{DATABASE}*")}
+    with (kept.state / DATABASE).open("rb"), (kept.state / LOG).open("rb"):
+        for _ in range(3):
+            kept.keeper.tend()
+            assert kept.keeper.look() is None
+    assert {path.name: path.stat().st_ino for path in kept.state.glob(f"{DATABASE}*")} == before
+
+
 def test_a_refusal_is_one(kept: Kept, tmp_path: Path) -> None:
     """A commit that is refused changes nothing of what is written anew later."""
     refused = kept.put(PutInterface(interface("thief", 2)))

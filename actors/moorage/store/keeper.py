@@ -60,12 +60,12 @@ class Keeper:
 
         What was committed is a Fault where that became so meanwhile: it may have been done.
         """
-        if (refusal := self.look()) is not None:
+        if (refusal := self.look(writing=True)) is not None:
             return [Refused(refusal.code, refusal.text) for _ in batch]
         outcomes = self._commit(batch)
         if self._left_as_it_was():
             return [self._explained(each) for each in outcomes]
-        if (refusal := self.look()) is not None:
+        if (refusal := self.look(writing=True)) is not None:
             text = f"it was recorded, but {refusal.text}: send the same request again"
             return [Fault(text) if isinstance(each, Done | Fault) else each for each in outcomes]
         failed = [index for index, each in enumerate(outcomes) if isinstance(each, Fault)]
@@ -75,10 +75,13 @@ class Keeper:
             self._left_as_it_was()
         return outcomes
 
-    def look(self) -> Refused | None:
-        """Write anew what others have removed, replaced or cut; why that cannot be done, if it cannot."""
+    def look(self, *, writing: bool = False) -> Refused | None:
+        """Write anew what others have removed, replaced or cut; why that cannot be done, if it cannot.
+
+        What somebody has open, as who copies it, matters only where it is to be written.
+        """
         guard, trouble = self._guard, self._guard.trouble() if self._guard else None
-        if guard is None or trouble is None:
+        if guard is None or trouble is None or not (trouble.foreign or writing):
             self._relieve()
             return None
         if guard.is_hidden:
@@ -102,13 +105,15 @@ class Keeper:
 
     def mend(self) -> bool:
         """Whether what could not be read was somebody's doing, and is as it was now."""
-        return self._guard is not None and self._guard.trouble() is not None and self.look() is None
+        return (
+            self._guard is not None and self._guard.trouble() is not None and self.look(writing=True) is None
+        )
 
     def close(self) -> None:
         """Close the store, and leave all that was recorded in its place. A second time is no error."""
         if self._store is None:
             return
-        hidden = self.look() is not None
+        hidden = self.look(writing=True) is not None
         store, self._store = self._store, None
         if hidden:
             _left_open.append(store)
