@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 from contextlib import suppress
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -207,13 +206,15 @@ class Machine(RuleBasedStateMachine):
         return None if ref is None else ref.actor_urn
 
 
+ANY = "0.0.0.0"  # noqa: S104 - compared, not bound
+
+
 def _made(spec: str, mapping: Any) -> bool:
     """Whether that spec could have made the mapping."""
     parsed = parse_port_spec(spec)
-    found = replace(mapping, dual=parsed.host_ip is None)
-    return (parsed.proto, parsed.container_port, parsed.count) == (
-        found.proto, found.container_port, found.count,
-    ) and parsed.host_port in {0, found.host_port}  # fmt: skip
+    return (parsed.proto, parsed.container_port, parsed.count, str(parsed.host_ip or ANY)) == (
+        mapping.proto, mapping.container_port, mapping.count, mapping.host_ip,
+    ) and parsed.host_port in {0, mapping.host_port}  # fmt: skip
 
 
 class OneNetwork(Machine):
