@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from moorage import Agent, Refused
 from moorage.kernel.linux import reserved
+
+RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
+@pytest.fixture(autouse=True)
+def _nobodys() -> Iterator[None]:
+    """A range that no connection of another test has gone out from."""
+    before = RANGE.read_text()
+    RANGE.write_text("24000 25999")
+    yield
+    RANGE.write_text(before)
 
 
 def half() -> tuple[range, int]:
