@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-
-_libc = ctypes.CDLL(None)
+from functools import cache
+from typing import Any
 
 
 class _Info(ctypes.Structure):
@@ -17,19 +17,24 @@ class _Info(ctypes.Structure):
     ]
 
 
-if _has_info := hasattr(_libc, "mallinfo2"):  # glibc 2.33
-    _libc.mallinfo2.restype = _Info
+@cache
+def _library() -> Any:
+    """The C library, opened by whoever asks first."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallinfo2"):  # glibc 2.33
+        library.mallinfo2.restype = _Info
+    return library
 
 
 def allocated() -> int:
     """Bytes that are given out now, in all threads; 0 where the C library does not tell. Some microseconds."""
-    if not _has_info:
+    if not hasattr(_library(), "mallinfo2"):
         return 0
-    info = _libc.mallinfo2()
+    info = _library().mallinfo2()
     return int(info.uordblks + info.hblkhd)
 
 
 def trim() -> None:
     """Give back what is free, as far as the C library can."""
-    if hasattr(_libc, "malloc_trim"):
-        _libc.malloc_trim(0)
+    if hasattr(_library(), "malloc_trim"):
+        _library().malloc_trim(0)

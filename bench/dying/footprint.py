@@ -29,6 +29,7 @@ class Footprint(NamedTuple):
         return Footprint(*(mine - theirs for mine, theirs in zip(self, other, strict=True)))
 
 
+MASQUERADING = {"lent", "spread"}
 NOTHING = Footprint(0, 0, 0, 0)
 
 
@@ -42,7 +43,10 @@ def _count() -> tuple[int, int, int]:
 
 
 def _rules() -> int:
-    """Rules, chains that hang on no hook, and elements of maps and sets. Those of iptables are nftables' too."""
+    """Rules, chains that hang on no hook, and elements of maps and sets. Those of iptables are nftables' too.
+
+    Which ports masquerading takes follows what listens on the host, and is no container's.
+    """
     nftables = Nftables()
     try:
         # the class lists without elements, which are what is counted here
@@ -58,7 +62,7 @@ def _weight(kind: str, body: dict[str, Any]) -> int:
             return 1
         case "chain":
             return "hook" not in body
-        case "map" | "set":
+        case "map" | "set" if body["name"] not in MASQUERADING:
             return len(body.get("elem", ()))
     return 0
 

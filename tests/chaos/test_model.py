@@ -22,7 +22,7 @@ QUICK = settings(
     database=None,
     suppress_health_check=list(HealthCheck),
 )
-SEARCH = settings(QUICK, max_examples=60, phases=[Phase.generate])
+SEARCH = settings(QUICK, max_examples=80, stateful_step_count=50, phases=[Phase.generate])
 
 
 @pytest.fixture(autouse=True)
