@@ -76,9 +76,15 @@ def hold(lab: Lab, how: str, path: str, until: ExitStack) -> None:
     if how == "process":
         until.callback(end, lab.popen("held", ["sleep", "100"]))
     elif how == "thread":
-        go = threading.Event()
-        thread = threading.Thread(target=lab.call, args=("held", go.wait))
+        inside, go = threading.Event(), threading.Event()
+
+        def stay() -> None:
+            inside.set()
+            go.wait()
+
+        thread = threading.Thread(target=lab.call, args=("held", stay))
         thread.start()
+        assert inside.wait(10)
         until.callback(thread.join)
         until.callback(go.set)
     elif how == "descriptor":
