@@ -119,3 +119,9 @@ def test_sources_keep_their_ports_through_a_kill(at: Installation) -> None:
         for each in speaking:
             each.connect((OUTSIDE, 81))
         assert changed(before, ports_of(speaking)) == []
+
+
+def test_the_hosts_own_clients_keep_their_ports(at: Installation) -> None:
+    """Over 127.0.0.1 a container sees each as the port that it has: the kernel gave it, and gives it to no other."""
+    with at.lab.open("host", ("127.0.0.1", 8080)) as client:
+        assert ask(client).peer_port == client.getsockname()[1]
