@@ -34,7 +34,8 @@ def _make_in_a_process_of_its_own() -> None:
         status = 1
         try:
             with closing(Nftables()) as nftables:
-                nftables.run("".join(map(_table, range(TABLES))))
+                for number in range(TABLES):  # together they are more than one message of a user may be
+                    nftables.run(_table(number))
             status = 0
         finally:
             os._exit(status)
