@@ -18,10 +18,13 @@ from chaos.processes import descriptors
 from chaos.starving import MOST
 from lab import HOST, Lab
 from moorage import Client, Refused
+from moorage.kernel.linux.ctnetlink import GET, Entry
+from moorage.kernel.linux.nfnetlink import Netlink, generic
 from moorage.kernel.linux.nftables import Nftables
 
 pytestmark = pytest.mark.system
 
+FLOATING = "10.77.0.50"
 LAUNCHER = Path(__file__).with_name("starving.py")
 
 
@@ -140,3 +143,34 @@ def test_repairs_wait_for_some(agent: Starving) -> None:
         agent.client.hello()
     until(lambda: agent.lab.can_reach("outside", (HOST, 8080), timeout=0.2))
     assert agent.client.status().started == began
+    until(lambda: any("chain publish" in each["what"] for each in agent.log("repaired")))
+    assert_agreement_on_host(agent, agent.lab)
+
+
+def test_no_thread_dies_of_it(agent: Starving) -> None:
+    """What is looked at every second is looked at later, the log says so once, and an address that left is followed."""
+    before, said = agent.client.status(), len(agent.log("kernel_not_followed"))
+    agent.lab.run("host", ["ip", "address", "add", f"{FLOATING}/24", "dev", "eth0"])
+    agent.client.publish("web", [f"{FLOATING}:8700:80"])
+    until(lambda: agent.lab.can_reach("outside", (FLOATING, 8700), timeout=0.2))
+    with agent.lab.open("outside", (FLOATING, 8700)):
+        assert is_led(agent.lab, FLOATING)
+        with agent.starved():
+            agent.lab.run("host", ["ip", "address", "del", f"{FLOATING}/24", "dev", "eth0"])
+            until(lambda: len(agent.log("kernel_not_followed")) > said)
+        until(lambda: not is_led(agent.lab, FLOATING))
+    assert len(agent.log("kernel_not_followed")) == said + 1
+    after = agent.client.status()
+    assert (after.started, after.restarts) == (before.started, before.restarts)
+    agent.client.unpublish("web", [f"{FLOATING}:8700:80"])
+
+
+def is_led(lab: Lab, to: str) -> bool:
+    """Whether a connection to that address is led anywhere."""
+
+    def look() -> bool:
+        with Netlink() as netlink:
+            entries = [Entry.parsed(each) for each in netlink.dump(GET, generic(0))]
+        return any(each.target == to and each.translated for each in entries)
+
+    return lab.call("host", look)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -83,6 +84,8 @@ class PortMapper(ThreadActor):
         self._firewall: Firewall | None = None
         self._desired = Desired()
         self._looking = False
+        self._strays = True
+        self._behind = False  # when the kernel may not be as the journal has it
         self._lookout = Lookout()
         self._alarm = Alarm(context.events, self._tell_look)
         self._keeping = Keeping(context, self.name, self._remember)
@@ -110,11 +113,14 @@ class PortMapper(ThreadActor):
             case Look():
                 await self._consider()
             case Follow():
-                await self._follow()
+                with self._again_later():
+                    await self._follow()
             case Reload():
-                await self._reload()
+                with self._again_later():
+                    await self._reload()
             case EndStrays():
-                await self._end_strays()
+                with self._again_later():
+                    await self._end_strays()
             case _:
                 return await super().receive(message)
         return None
@@ -131,7 +137,8 @@ class PortMapper(ThreadActor):
             await self._apply(before)
             await self._reserve(ports, self._ports(messages))
         except MoorageError:
-            await self._reload()
+            with self._again_later():
+                await self._reload()
             raise
         self.firewall.flush_flows(flows)
         self.firewall.end_flows(*succession(messages, before))
@@ -191,8 +198,8 @@ class PortMapper(ThreadActor):
     async def _append(self, *operations: Reserve | Unreserve) -> None:
         await self.address("journal").ask(Append(Commit(operations), self.actor_urn))
 
-    async def _reload(self) -> None:
-        """Desired minus present, in one transaction."""
+    async def _reload(self) -> Sequence[str]:
+        """Desired minus present, in one transaction. Gives what was not so."""
         journal = self.address("journal")
         desired = Desired()
         networks: dict[str, Network] = {each.name: each for each in await persist(journal, GetNetworks())}
@@ -207,11 +214,13 @@ class PortMapper(ThreadActor):
         self._desired = desired
         ours = await persist(journal, GetReserved())
         self.firewall.masquerade(desired.all_ports(), ours, self._context.config.ports)
-        self.firewall.install(desired.all_elements())
+        repaired = self.firewall.install(desired.all_elements())
         self._keep()
         desired.put(_MASQUERADING, frozenset(), self.firewall.set_aside())
         await self._reload_reserved()
         self.firewall.follow()
+        self._behind = False
+        return repaired
 
     async def _follow(self) -> None:
         self.firewall.follow()
@@ -228,6 +237,7 @@ class PortMapper(ThreadActor):
         mapped = [flow_of(each, m) for each in interfaces for m in each.ports if not m.proxied]
         subnets = [subnet for each in networks for subnet in (each.subnet, each.subnet6) if subnet]
         self.firewall.end_strays(mapped, subnets)
+        self._strays = False
 
     async def _reload_reserved(self) -> None:
         ours: frozenset[int] = await persist(self.address("journal"), GetReserved())
@@ -254,21 +264,34 @@ class PortMapper(ThreadActor):
     async def _look(self) -> None:
         """Put right what somebody else changed, and look again when what rests has rested."""
         since = time.monotonic()
-        if self.firewall.changed():
-            self._lookout.heard()
-        try:
+        with self._again_later():
+            if self._behind:
+                self._report(await self._reload())
+            if self._strays:
+                await self._end_strays()
+            if self.firewall.changed():
+                self._lookout.heard()
             due = self._lookout.take()
             repaired = [part for part in due if self._report(await self._repair(part))]
             if Part.ANSWERS not in due:
                 self._keeping.answers(self.firewall, self._desired, repair=False)
-        except MoorageError:
-            self._lookout.heard()
-            self._alarm.ring_within(LATEST)
-            raise
         for contest in self._lookout.looked(since, repaired):
             self.log.warning("repairs_contested", what=str(contest))
         if (rest := self._lookout.rest()) is not None:
             self._alarm.ring_within(rest)
+
+    @contextmanager
+    def _again_later(self) -> Iterator[None]:
+        """Do what could not be done for want of descriptors or memory, and all that may wait, in a while."""
+        try:
+            yield
+        except MoorageError as error:
+            if not self._behind:
+                self.log.warning("kernel_not_followed", reason=str(error))
+            self._behind = True
+            self._lookout.heard()
+            self._alarm.ring_within(LATEST)
+            raise
 
     async def _repair(self, part: Part) -> Sequence[str]:
         match part:

@@ -31,6 +31,13 @@ _BOUNDS = {
     errno.ENOBUFS: _MEMORY,
 }
 
+_QUESTIONS = {
+    "changed": "tell what has changed",
+    "overdrawn": "tell who has begun too much",
+    "ephemeral": "tell its ephemeral ports",
+}
+"""What is asked by methods whose name is no verb."""
+
 
 def limit(what: str, error: NetlinkError | OSError) -> Refused | None:
     """The refusal of `what` (`attach web`), where the error says that a bound of the kernel was met; else None."""
@@ -58,7 +65,7 @@ def bounded(kind: _Class) -> _Class:
     """
     for name, function in list(vars(kind).items()):
         if callable(function) and not name.startswith("_"):
-            setattr(kind, name, _bounded(function, name.replace("_", " ")))
+            setattr(kind, name, _bounded(function, _QUESTIONS.get(name, name.replace("_", " "))))
     return kind
 
 

@@ -69,6 +69,8 @@ class LinuxFirewall:
         self._news: local.News | None = None
         self._hook: ConnectHook | None = None
         self._local = local.read()
+        self._changes = local.Changes()  # that could not be followed yet
+        self._came: frozenset[tuple[int, int]] = frozenset()  # programs that listen, likewise
         with self._closing():
             self._news = local.News()
             self._hook = _open_hook(loopback)
@@ -174,10 +176,11 @@ class LinuxFirewall:
     def follow(self) -> None:
         """See `Firewall.follow`. Raises Refused (denied)."""
         self._follow_addresses()
-        came = self._masquerading.listen()
+        self._came = came = self._came | self._masquerading.listen()
         self._respread()
         if came:
             self._walk(lambda conntrack: conntrack.end_masqueraded(came))
+        self._came = frozenset()
 
     def _walk(self, walk: Walk) -> None:
         """Look through the table of connections; a crowded one is left to the sweeper."""
@@ -194,14 +197,17 @@ class LinuxFirewall:
             self.install(self._elements.values())
 
     def _follow_addresses(self) -> None:
-        if self._news is None or not (changes := self._news.take()):
+        if self._news is None:
             return
-        before, self._local = self._local, local.read()
-        gone, come = changes.gone, changes.come
+        self._changes |= self._news.take()
+        if not (changes := self._changes):
+            return
+        now, gone, come = local.read(), changes.gone, changes.come
         if changes.missed:
-            gone, come = gone | (before - self._local), come | (self._local - before)
+            gone, come = gone | (self._local - now), come | (now - self._local)
         backends = {str(each.value[0]) for each in self._elements.values() if is_published(each)}
         self._conntrack.follow(gone, come, backends)
+        self._local, self._changes = now, local.Changes()
 
     def overdrawn(self) -> frozenset[tuple[str, str]]:
         """See `Firewall.overdrawn`."""

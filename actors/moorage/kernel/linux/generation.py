@@ -9,6 +9,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from pyroute2.netlink.exceptions import NetlinkError
+
+from moorage.errors import MoorageError
+from moorage.kernel.linux.bounds import limit
 from moorage.kernel.linux.local import News
 from moorage.kernel.linux.nfnetlink import NETFILTER, Netlink, attributes, generic, messages
 from moorage.threads import Helper, Lost
@@ -99,14 +103,26 @@ class Watcher:
 
     def _ask(self) -> None:
         """See to what sends no word of itself."""
-        if self._poll():
+        if _perhaps(self._poll):
             self._wake()
-        if self._differs():
+        if _perhaps(self._differs):
             self._moved()
 
     def _heard(self) -> bool:
         news = [_heard(each.socket) for each in self._netlinks]
         return any(news)
+
+
+def _perhaps(look: Callable[[], bool]) -> bool:
+    """What a look says; True where there is no descriptor for one, or no memory: who is woken tries it again."""
+    try:
+        return look()
+    except MoorageError:
+        return True
+    except (NetlinkError, OSError) as error:
+        if limit("look", error) is None:
+            raise
+        return True
 
 
 def _heard(news: socket.socket) -> bool:

@@ -80,6 +80,10 @@ class Changes:
         """Whether there are any."""
         return self.missed or self.gone != Local() or self.come != Local()
 
+    def __or__(self, later: Changes) -> Changes:
+        """These, and those that came later."""
+        return Changes(self.gone | later.gone, self.come | later.come, missed=self.missed or later.missed)
+
 
 def read() -> Local:
     """What is local now. Raises OSError."""
