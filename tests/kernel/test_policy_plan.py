@@ -165,6 +165,23 @@ def test_ipv6() -> None:
     assert [(span.first, span.last) for span in made.spans] == [("fd88::1", "fd88::1")]
 
 
+def common6(*rules: Rule) -> list[Rule]:
+    return [rule._replace(family=AF_INET6) for rule in listed(*rules)]
+
+
+def test_our_networks_come_first_in_ipv6() -> None:
+    """Before the main table, to which any router of a link adds what it likes, but after the host's own addresses."""
+    networks = [("fd42::/64", "moorage0")]
+    (only,) = plan(AF_INET6, common6(), networks).rules
+    assert (only.action, only.table, only.priority) == (Action.LOOKUP, NETWORKS, 32764)
+    (vrf,) = plan(AF_INET6, common6(host(1000, l3mdev=1)), networks).rules
+    assert vrf == only
+    assert plan(AF_INET6, common6(), []) == Plan()
+    assert plan(AF_INET6, [], networks) == Plan()
+    (early, *_) = plan(AF_INET6, common6(host(100, source="fd88::1", table=7)), networks).rules
+    assert (early.table, early.priority) == (NETWORKS, 98)
+
+
 def test_the_block_is_after_all_rules() -> None:
     """A host with rules at high priorities has the block behind them; one at the lowest leaves us none before it."""
     made = planned(host(0, source="10.88.0.1", table=7), host(70000, source="10.88.0.1", table=8))

@@ -4,11 +4,15 @@ The host's rules see a service's answer as a packet from the address that was as
 mark. They see a container's answer as one from its own address that came by a bridge. Where they treat the two alike
 nothing is needed. Where not, answers are marked by the address that was asked, and a block of rules after all others
 says of each mark what the host's rules say of a service's answers from there.
+
+In IPv6 any router of a link may announce routes, and one to a single container's address would go before its network's.
+So our networks are looked up in a table of ours before the main one, on every host.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from socket import AF_INET6
 from typing import NamedTuple
 
 from moorage.kernel.linux.policy.rules import Action, Part, Prefix, Rule
@@ -24,8 +28,8 @@ _WHOLE = 0xFFFFFFFF
 
 _BLOCK = 60000
 """Where the block begins unless the host has rules beyond; the last of the kernel's own is 32767."""
-_LOCAL = 255
-_OWN_TABLES = frozenset({_LOCAL, 254, 253})  # local, main, default
+_LOCAL, _MAIN = 255, 254
+_OWN_TABLES = frozenset({_LOCAL, _MAIN, 253})  # 253 is default
 
 
 class Span(NamedTuple):
@@ -48,7 +52,7 @@ class Plan(NamedTuple):
 def plan(family: int, rules: Sequence[Rule], networks: Sequence[tuple[str, str]]) -> Plan:
     """What the host's `rules` ask for; `networks` are our subnets of that family, each with its bridge."""
     after_local = rules[_place_of_local(rules) :]
-    first = min((rule.priority for rule in after_local if not _is_common(rule)), default=None)
+    first = min((rule.priority for rule in after_local if _comes_later(family, rule)), default=None)
     if first is None or not networks:
         return Plan()
     local = after_local[0].priority
@@ -78,6 +82,11 @@ def plan(family: int, rules: Sequence[Rule], networks: Sequence[tuple[str, str]]
 def _place_of_local(rules: Sequence[Rule]) -> int:
     """Nothing of ours comes before the look at the host's own addresses, the gateways' among them."""
     return next((place for place, rule in enumerate(rules) if _is_plain(rule, {_LOCAL})), len(rules))
+
+
+def _comes_later(family: int, rule: Rule) -> bool:
+    """Whether the look at our networks has to come before it."""
+    return not _is_common(rule) or (family == AF_INET6 and _is_plain(rule, {_MAIN}))
 
 
 def _is_plain(rule: Rule, tables: Collection[int]) -> bool:

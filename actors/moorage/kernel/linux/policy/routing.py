@@ -50,7 +50,9 @@ class _Present(NamedTuple):
 
 
 class PolicyRouting:
-    """Rules, routes and marks as the host's rules ask for them; nothing where the host has no rules of its own.
+    """Rules, routes and marks as the host's rules ask for them.
+
+    Where the host has none of its own, nothing in IPv4, and in IPv6 a rule and routes to our networks.
 
     Belongs to the thread that made it, but for `differs`, which one other thread may ask.
     """
