@@ -15,7 +15,7 @@ from moorage.control.persist import give_back, persist, recorded
 from moorage.control.port_allocator import Settle as SettlePorts
 from moorage.control.port_mapper import Settle as SettleRules
 from moorage.control.port_mapper import flow_of, settle_interface
-from moorage.control.proxies import GetOwned, start_all, stop_all, stop_names
+from moorage.control.proxies import GetOwned, open_all, shut_all, start_all, stop_all, stop_names
 from moorage.control.proxy import Disconnect
 from moorage.control.reservation import give_back_addresses, give_back_ports
 from moorage.errors import MoorageError, Refused
@@ -118,7 +118,13 @@ class Change:
         return await self._address("journal").ask(Append(commit, self._author))
 
     async def _follow(self) -> None:
-        """Make the kernel what the record says: links and rules side by side, for either takes 10 ms and more."""
+        """Make the kernel what the record says. From outside only its rules lead to a container, first and last."""
+        await shut_all(self._address("proxies"), self._gone)
+        await self._follow_kernel()
+        await open_all(self._address("proxies"), self._new)
+
+    async def _follow_kernel(self) -> None:
+        """Links and rules side by side, for either takes 10 ms and more."""
         was, is_ = _place(self._before), _place(self._after)
         if was is not None and is_ is None and self._after is not None:
             await persist(self._address("links"), links.Detach(self._subject.id))
@@ -212,6 +218,7 @@ async def _complete(address: Callable[[str], Address], record: Interface, networ
     if network is None or network.proxy != NEVER:
         await start_all(address("proxies"), record, record.ports)
     await persist(address("port-mapper"), settle_interface(record))
+    await open_all(address("proxies"), record.ports)
     if record.netns is not None and network is not None:
         with suppress(Refused):  # its namespace may be gone, and will be collected
             await persist(address("links"), links.Attach(record, network))

@@ -39,6 +39,13 @@ class Plane:
         with self._lock:
             return self._running.connections() if self._running is not None else 0
 
+    def yield_datagrams(self, ports: frozenset[tuple[int, int]]) -> None:
+        """Have UDP clients from outside, at these ports with their versions of IP, begin anew."""
+        with self._lock:
+            plane = self._running
+        if plane is not None:
+            plane.yield_datagrams(ports).result()
+
     def retire(self) -> None:
         """Close the listeners; connections go on."""
         with self._lock:

@@ -28,6 +28,7 @@ from moorage.control.settling import (
 from moorage.control.successions import succession
 from moorage.errors import MoorageError
 from moorage.kernel.protocol import Element, Firewall, Flow
+from moorage.model.elements import datagrams
 from moorage.store.operations import Commit, Remember, Reserve, Unreserve
 from moorage.supervision.actor import ThreadActor
 from moorage.values import Interface, Network
@@ -45,6 +46,10 @@ __all__ = [
 
 _MASQUERADING = ":masquerading"
 """The owner of ports that are reserved for it; no interface can be called so."""
+
+
+_ROUNDS = 5
+"""How often datagrams are looked for that a proxy carries in the place of rules; the second look found none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,13 +219,31 @@ class PortMapper(ThreadActor):
         self._desired = desired
         ours = await persist(journal, GetReserved())
         self.firewall.masquerade(desired.all_ports(), ours, self._context.config.ports)
-        repaired = self.firewall.install(desired.all_elements())
+        repaired = self._install()
         self._keep()
         desired.put(_MASQUERADING, frozenset(), self.firewall.set_aside())
         await self._reload_reserved()
         self.firewall.follow()
         self._behind = False
         return repaired
+
+    def _install(self) -> list[str]:
+        """Put the table right, and lead by its rules whoever sent datagrams meanwhile, and would stay with a proxy.
+
+        An answer of the proxy's may begin a flow once more until there are neither its clients nor entries.
+        """
+        wrong = self.firewall.install(elements := self._desired.all_elements())
+        flows = datagrams(elements) if wrong else []
+        ports = frozenset(
+            (6 if ":" in flow.backends[0] else 4, port)
+            for flow in flows
+            for port in range(flow.first, flow.last + 1)
+        )
+        for _ in range(_ROUNDS if flows else 0):
+            self._context.plane.yield_datagrams(ports)
+            if not self.firewall.reclaim(flows):
+                break
+        return wrong
 
     async def _follow(self) -> None:
         self.firewall.follow()
@@ -296,7 +319,7 @@ class PortMapper(ThreadActor):
     async def _repair(self, part: Part) -> Sequence[str]:
         match part:
             case Part.TABLE:
-                return self.firewall.install(self._desired.all_elements())
+                return self._install()
             case Part.FORWARD:
                 return self._keeping.forwarding(self.firewall, self._desired)
             case Part.ANSWERS:

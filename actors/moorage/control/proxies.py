@@ -13,6 +13,7 @@ from moorage.control.journal import GetInterfaces, GetNetworks
 from moorage.control.persist import persist
 from moorage.control.proxy import Proxy
 from moorage.errors import Refused
+from moorage.proxy.gate import Gate
 from moorage.proxy.listeners import PortBusy
 from moorage.proxy.scopes import AddressNews
 from moorage.supervision.child import Child
@@ -28,10 +29,27 @@ BURST = Intensity(limit=50, window=10.0)
 
 @dataclass(frozen=True, slots=True)
 class StartProxy:
-    """Start the proxy of a mapping of `interface`; answered True when it listens, False when it did already."""
+    """Start the proxy of a mapping of `interface`; answered True when it listens, False when it did already.
+
+    One that is new hears the host itself alone until it is opened.
+    """
 
     interface: Interface
     mapping: Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Have the proxies of these names, as far as they run, hear everybody: the kernel's rules are there."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shut:
+    """Have them hear the host itself alone: the kernel's rules are about to go."""
+
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +76,14 @@ class Proxies(LoopSupervisor):
         self._context = context
         self._news = AddressNews(context.events.loop)
         self._owners: dict[str, str] = {}
+        self._gates: dict[str, Gate] = {}
 
     async def _recorded(self) -> Iterable[Child]:
         networks: list[Network] = await persist(self.address("journal"), GetNetworks())
         bare = {network.name for network in networks if network.proxy == NEVER}
         recorded: list[Interface] = await persist(self.address("journal"), GetInterfaces())
         interfaces = [each for each in recorded if each.network not in bare]
-        children = [self._child(each, m) for each in interfaces for m in each.ports]
+        children = [self._child(each, m, is_shut=False) for each in interfaces for m in each.ports]
         self._owners = {f"proxy:{m.name}": each.id for each in interfaces for m in each.ports}
         return children
 
@@ -80,15 +99,29 @@ class Proxies(LoopSupervisor):
                 running = self.directory.find
                 return [name for name, whose in self._owners.items() if whose == owner and running(name)]
             case StartProxy(interface, mapping):
-                child = self._child(interface, mapping)
-                self._own(child.name, interface.id, mapping)
-                message = Start(child)
+                self._own(f"proxy:{mapping.name}", interface.id, mapping)
+                message = Start(self._child(interface, mapping, is_shut=True))
+            case Open(names):
+                for gate in self._found(names):
+                    gate.open()
+                return None
+            case Shut(names):
+                for gate in self._found(names):
+                    gate.shut()
+                return None
         return await super().receive(message)
 
-    def _child(self, interface: Interface, mapping: Mapping) -> Child:
-        """The child spec of a mapping's proxy."""
-        start = partial(Proxy.start, self._context, self._news, interface.id, mapping, interface.ip)
-        return Child(f"proxy:{mapping.name}", start)
+    def _child(self, interface: Interface, mapping: Mapping, *, is_shut: bool) -> Child:
+        """The child spec of a mapping's proxy; the gate of one that runs stays as it is."""
+        name = f"proxy:{mapping.name}"
+        gate = self._gates.setdefault(name, Gate(is_shut=is_shut))
+        if is_shut and self.directory.find(name) is None:
+            gate.shut()
+        whose = (interface.id, mapping, interface.ip)
+        return Child(name, partial(Proxy.start, self._context, self._news, *whose, gate=gate))
+
+    def _found(self, names: Iterable[str]) -> list[Gate]:
+        return [self._gates[name] for name in names if name in self._gates]
 
     def _own(self, name: str, owner: str, mapping: Mapping) -> None:
         whose = self._owners.get(name)
@@ -120,6 +153,18 @@ async def start_all(proxies: Address, interface: Interface, mappings: Iterable[M
 def _may_run(outcome: object) -> bool:
     """Whether this start left a proxy of ours; a refused one left nothing, or it is another's that runs."""
     return outcome is True or (isinstance(outcome, BaseException) and not isinstance(outcome, Refused))
+
+
+async def open_all(proxies: Address, mappings: Iterable[Mapping]) -> None:
+    """Have these reached from outside, their rules being there."""
+    if names := tuple(f"proxy:{mapping.name}" for mapping in mappings):
+        await persist(proxies, Open(names))
+
+
+async def shut_all(proxies: Address, mappings: Iterable[Mapping]) -> None:
+    """Keep everybody outside from these, before their rules go."""
+    if names := tuple(f"proxy:{mapping.name}" for mapping in mappings):
+        await persist(proxies, Shut(names))
 
 
 async def stop_all(proxies: Address, mappings: Iterable[Mapping]) -> None:

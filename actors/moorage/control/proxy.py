@@ -16,6 +16,7 @@ from moorage.control.persist import persist
 from moorage.errors import Code, Refused
 from moorage.inheritance import Left
 from moorage.model.elements import is_link_local
+from moorage.proxy.gate import Gate
 from moorage.proxy.listeners import PortBusy, open_listeners
 from moorage.proxy.plane import DataPlane
 from moorage.proxy.scopes import AddressNews, is_there, links_with
@@ -63,15 +64,16 @@ class Proxy(LoopActor):
     asks = frozenset({"journal"})
 
     def __init__(
-        self, context: Context, news: AddressNews, owner: str, mapping: Mapping, backend: str
+        self, context: Context, news: AddressNews, owner: str, mapping: Mapping, backend: str, *, gate: Gate
     ) -> None:
-        """Carry `mapping` of interface `owner` to the container's address `backend`."""
+        """Carry `mapping` of interface `owner` to the container's address `backend`; `gate` is every life's."""
         super().__init__(context.directory, f"proxy:{mapping.name}", context.events)
         self._context = context
         self._news = news
         self._owner = owner
         self._mapping = mapping
         self._backend = backend
+        self._gate = gate
         self._roams = is_link_local(mapping.host_ip)
         self._places: dict[int, Place] = {}
         self._waits = False
@@ -92,6 +94,7 @@ class Proxy(LoopActor):
     async def end(self) -> None:
         """Close the listeners, and end the connections through them, or leave both to a successor."""
         self._news.leave(self._look_soon)
+        self._gate.lead_to(())
         if self._timer is not None:
             self._timer.cancel()
         inheritance = self._context.inheritance
@@ -192,6 +195,7 @@ class Proxy(LoopActor):
             dual=mapping.dual,
             link=link,
             adopt=self._context.inheritance.take,
+            is_shut=self._gate.is_shut,
         )
         if mapping.count <= INLINE:
             return work()
@@ -218,6 +222,7 @@ class Proxy(LoopActor):
 
     async def _keep(self) -> None:
         sockets = [sock for place in self._places.values() for sock in place.sockets]
+        self._gate.lead_to(sockets)
         await self._context.inheritance.keep(self.name, sockets, alone=self._roams)
 
     async def _is_recorded(self) -> bool:

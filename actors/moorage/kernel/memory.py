@@ -317,6 +317,10 @@ class MemoryFirewall(_Watching):
         """See `Firewall.flush_flows`; remembered in `MemoryKernel.flushed`."""
         self._kernel.flushed.extend(flows)
 
+    def reclaim(self, flows: Collection[Flow]) -> int:  # noqa: ARG002 - a dict tracks no connections
+        """See `Firewall.reclaim`."""
+        return 0
+
     def end_flows(self, gone: Collection[str], come: Collection[str]) -> None:
         """See `Firewall.end_flows`; remembered in `MemoryKernel.ended`."""
         self._kernel.ended.extend((*gone, *come))

@@ -78,6 +78,16 @@ def astray(present: Iterable[Element], wanted: Iterable[Element]) -> list[Flow]:
     ]
 
 
+def datagrams(elements: Iterable[Element]) -> list[Flow]:
+    """The published ports of UDP among `elements`, in one family each."""
+    return [
+        Flow(proto, host, ports_of(element)[0], ports_of(element)[-1], (str(element.value[0]),))
+        for element in filter(is_published, elements)
+        for proto, host in [front(element)]
+        if proto == "udp"
+    ]
+
+
 def _without(ports: range, spans: list[range]) -> Iterator[range]:
     """What is left of `ports` without `spans`, which are in order and apart."""
     first = ports.start

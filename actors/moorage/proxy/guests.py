@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from moorage.proxy.idle import Idle
@@ -46,10 +47,20 @@ class Guests:
         self._new.cancel(client)
         self._answered.cancel(client)
 
+    def outside(self) -> list[DatagramClient]:
+        """Those that the kernel's rules may be for: with no loopback or link-local address of IPv6."""
+        return [each for some in (self._new, self._answered) for each in some if _is_outside(each.key[0][0])]
+
     def last(self) -> DatagramClient | None:
         """Who is to make room: the one that was silent longest, of those that were not answered unless they are few."""
         many = len(self._new) * _PART > len(self) or not len(self._answered)
         return (self._new if many else self._answered).oldest()
+
+
+def _is_outside(ip: str) -> bool:
+    address = ip_address(ip)
+    plain = getattr(address, "ipv4_mapped", None) or address
+    return not plain.is_loopback and not (plain.version == 6 and plain.is_link_local)
 
 
 def _stay(_client: DatagramClient) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Generic, Protocol, TypeVar
 
@@ -46,6 +46,10 @@ class Idle(Generic[Item]):
 
     def __len__(self) -> int:
         return len(self._serials)
+
+    def __iter__(self) -> Iterator[Item]:
+        """Go over all, whatever changes meanwhile."""
+        return iter(list(self._serials))
 
     def add(self, item: Item) -> None:
         """Watch `item`, which is not watched yet and was used no earlier than any other."""

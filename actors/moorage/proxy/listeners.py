@@ -12,6 +12,7 @@ from typing import NamedTuple, NoReturn
 from moorage import descriptors
 from moorage.errors import Code, Refused
 from moorage.proxy.frontend import UDP_BUFFER, steer
+from moorage.proxy.gate import shut
 from moorage.proxy.pktinfo import tell_destination
 from moorage.proxy.service import EXHAUSTED, PROTOCOLS, set_buffer
 from moorage.values import ANY
@@ -75,12 +76,14 @@ def open_listeners(
     dual: bool,
     link: int = 0,
     adopt: Adopt = adopt_none,
+    is_shut: bool = False,
 ) -> list[socket.socket]:
     """Bind `count` consecutive ports from `first_port`, and listen unless `proto` is udp.
 
     `dual` takes every address of the host, of both families by one socket where it has IPv6; otherwise
     "0.0.0.0" and "::" take those of one family. A link-local address needs the number of its `link`. Port 0 is any
-    free one. SCTP, on a kernel without it, gives an empty list. What `adopt` gives is taken as it is.
+    free one. SCTP, on a kernel without it, gives an empty list. What `adopt` gives is taken as it is. With `is_shut`
+    they hear the host itself alone, from the beginning on.
 
     Raises PortBusy, or Refused: invalid for what is no address of this host or no port, denied for a port
     that needs a privilege, unsupported for IPv6 on a host without it, limit when descriptors are exhausted.
@@ -97,7 +100,7 @@ def open_listeners(
         for port in range(first_port, first_port + count) if first_port else [0] * count:
             # not a comprehension: those opened before one that fails are to be closed
             known = Bound(family, PROTOCOLS[proto], address, port, dual and family == socket.AF_INET6, link)
-            sockets.append(adopt(known) or _open(proto, known, steered=count <= _STEERED))
+            sockets.append(adopt(known) or _open(proto, known, steered=count <= _STEERED, is_shut=is_shut))
     except BaseException:
         for sock in sockets:
             sock.close()
@@ -132,7 +135,7 @@ def _supported(family: socket.AddressFamily, kind: socket.SocketKind, protocol: 
     return True
 
 
-def _open(proto: str, known: Bound, *, steered: bool) -> socket.socket:
+def _open(proto: str, known: Bound, *, steered: bool, is_shut: bool) -> socket.socket:
     try:
         sock = socket.socket(known.family, _kind(proto), known.protocol)
     except OSError as error:
@@ -140,6 +143,8 @@ def _open(proto: str, known: Bound, *, steered: bool) -> socket.socket:
     try:
         if sock.fileno() >= descriptors.for_ports():
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        if is_shut:
+            shut(sock)
         _bind(sock, proto, known, steered=steered)
     except BaseException as error:
         sock.close()

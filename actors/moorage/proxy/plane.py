@@ -127,6 +127,10 @@ class DataPlane:
         """Reset what `token` carries, and go on listening; done when the future is."""
         return self._post(partial(self._disconnect, token))
 
+    def yield_datagrams(self, ports: frozenset[tuple[int, int]]) -> Future[None]:
+        """Forget the UDP clients, of others than the host itself, at these ports, each with its version of IP."""
+        return self._post(partial(self._yield, ports))
+
     def retire(self) -> Future[None]:
         """Close all listeners, and forget UDP clients, which live by them; connections go on."""
         return self._post(self._retire)
@@ -206,6 +210,12 @@ class DataPlane:
         service = self._services.get(token)
         if service is not None:
             service.reset()
+
+    def _yield(self, ports: frozenset[tuple[int, int]]) -> None:
+        for service in self._services.values():
+            for client in service.guests.outside():
+                if client.place in ports:
+                    client.reset()
 
     def _retire(self) -> None:
         for service in self._services.values():

@@ -58,6 +58,12 @@ class DatagramListener:
         self._control_size = tell_destination(sock, sock.getsockname()[0])
         self.frontends = Frontends(sock)
 
+    @property
+    def port(self) -> int:
+        """The port it listens at."""
+        port: int = self._sock.getsockname()[1]
+        return port
+
     def start(self) -> None:
         """Begin to wait for datagrams."""
         self._board.reactor.register(self._sock.fileno(), self, select.EPOLLIN)

@@ -72,6 +72,12 @@ class DatagramClient:
         service.guests.come(self)
         service.hold(1)
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """The version of IP that it comes by, and the port that it sends to."""
+        ip = self.key[0][0]
+        return 6 if ":" in ip and not ip.startswith("::ffff:") else 4, self._listener.port
+
     def send(self, data: bytes) -> None:
         """Send to the backend. What it cannot take is lost, as UDP has it."""
         self.used = self._board.reactor.now

@@ -23,6 +23,7 @@ from moorage.kernel.linux.flows import (
     flows_of,
     is_stray,
     matches,
+    passes_by,
 )
 from moorage.kernel.linux.local import Local
 from moorage.kernel.linux.nfnetlink import Netlink, address, generic
@@ -58,6 +59,21 @@ class Conntrack:
             return
         with _denied():
             self._flush(flows)
+
+    def reclaim(self, flows: Collection[Flow]) -> int:
+        """Delete what goes by the rules of `flows`, and how many that were. Raises Refused (denied)."""
+        if not flows or not _count():
+            return 0
+        now, wanted = local.read(), Wanted(flows)
+        dumps = [
+            Match(family, socket.IPPROTO_UDP, translated=False).packed()
+            for family in (socket.AF_INET, socket.AF_INET6)
+        ]
+        with _denied():
+            found = [entry for entry in self._read(dumps) if passes_by(wanted, entry, now)]
+            for entry in found:
+                self._delete(entry)
+        return len(found)
 
     def crowded(self) -> bool:
         """Whether there are so many entries that a walk is to wait until nobody waits for it."""

@@ -13,7 +13,7 @@ GET = 1 << 8 | 1
 DELETE = 1 << 8 | 2
 _ORIGINAL, _REPLY, _STATUS, _ID, _ZONE, _FILTER, _STATUS_MASK = 1, 2, 3, 12, 18, 25, 26
 _IP, _PROTO = 1, 2
-_NUMBER, _TARGET_PORT = 1, 3
+_NUMBER, _SOURCE_PORT, _TARGET_PORT = 1, 2, 3
 _SOURCES = {socket.AF_INET: 1, socket.AF_INET6: 3}
 _TARGETS = {socket.AF_INET: 2, socket.AF_INET6: 4}
 _ORIGINAL_FLAGS, _REPLY_FLAGS = 1, 2
@@ -38,6 +38,7 @@ class Entry(NamedTuple):
     back_port: int = 0
     """The port that answers go to, which is not its own where it was masqueraded."""
     masqueraded: bool = False
+    source_port: int = 0
 
     @classmethod
     def parsed(cls, body: bytes) -> Self:
@@ -59,6 +60,7 @@ class Entry(NamedTuple):
             source=address(ends[_SOURCES[version]]),
             back_port=int.from_bytes(back.get(_TARGET_PORT, b""), "big"),
             masqueraded=bool(fields[_STATUS][3] & _MASQUERADED),
+            source_port=int.from_bytes(there.get(_SOURCE_PORT, b""), "big"),
         )
 
 

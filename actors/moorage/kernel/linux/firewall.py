@@ -130,6 +130,10 @@ class LinuxFirewall:
         if self._hook:
             self._hook.end(flows)
 
+    def reclaim(self, flows: Collection[Flow]) -> int:
+        """See `Firewall.reclaim`. Raises Refused (denied)."""
+        return self._conntrack.reclaim(flows)
+
     def end_flows(self, gone: Collection[str], come: Collection[str]) -> None:
         """See `Firewall.end_flows`. Raises Refused (denied)."""
         if gone:

@@ -62,6 +62,23 @@ def ends(flow: Flow, entry: Entry, local: Local) -> bool:
     return entry.target in local and (entry.translated or entry.proto != socket.IPPROTO_TCP)
 
 
+def passes_by(wanted: Wanted, entry: Entry, local: Local) -> bool:
+    """Whether `entry`, not translated, is of a proxy's conversation with somebody outside at a port of `wanted`.
+
+    As it began, or as the proxy's answer began it once more.
+    """
+    ends = ((entry.target, entry.port, entry.source), (entry.source, entry.source_port, entry.target))
+    return not entry.translated and any(
+        host in local and other not in local and _is_led_at(wanted, entry, host, port)
+        for host, port, other in ends
+    )
+
+
+def _is_led_at(wanted: Wanted, entry: Entry, host: str, port: int) -> bool:
+    found = wanted.of(entry.proto, port)
+    return any(flow.host_ip in {*_ANY, host} and entry.family in families(flow) for flow in found)
+
+
 def is_stray(
     entry: Entry,
     flows: Iterable[Flow],
