@@ -22,18 +22,19 @@ from moorage.control.plane import Plane
 from moorage.control.tree import Root
 from moorage.errors import Code, Refused
 from moorage.inheritance import Inheritance
-from moorage.kernel.protocol import Claim, Kernel
 from moorage.log import Log
 from moorage.methods import EventStream, Methods
 from moorage.rpc.answers import plain
+from moorage.rpc.listener import UnixListener
 from moorage.rpc.schema import EVENTS as ALL_EVENTS
 from moorage.rpc.schema import check
 from moorage.store.keeper import Keeper
-from moorage.store.lock import Lock, lock_directory
 from moorage.supervision.directory import Address, Directory, ask
 from moorage.supervision.loop import EventLoop
 from moorage.supervision.messages import Crash, Exit, Stop, Tick, Watch
+from moorage.taking import open_kernel, take
 from moorage.threads import Helper, Lost
+from moorage.undoing import Former
 
 log = Log()
 
@@ -79,19 +80,25 @@ class Agent(Methods):
         return Path(str(self.config.socket))
 
     def start(self, inheritance: Inheritance | None = None) -> Self:
-        """Start the tree and wait until it is ready. Raises Refused or Fault, with nothing left running.
+        """Start the tree and wait until it is ready. Raises Refused or Fault, with nothing left running or changed.
 
         `inheritance` has listening sockets of an agent that ran on the same state before.
         """
         with self._lock:
             if self._context is not None:
                 raise Refused(Code.EXISTS, "this agent runs already: stop it first")
-            context = self._context = _surroundings(self.config, inheritance or Inheritance(), self._lose)
+            former = Former(self.config)
+            try:
+                context = _surroundings(self.config, inheritance or Inheritance(), self._lose, former)
+            except BaseException:
+                former.folders.remove()
+                raise
+            self._context = context
         try:
             self._start_tree(context)
             context.inheritance.settle()
         except BaseException:
-            self.stop()
+            self._stop(handing_over=False, former=former)
             raise
         return self
 
@@ -117,7 +124,8 @@ class Agent(Methods):
         self._stop(handing_over=True)
         return Estate(context.plane, context.inheritance)
 
-    def _stop(self, *, handing_over: bool) -> None:
+    def _stop(self, *, handing_over: bool, former: Former | None = None) -> None:
+        """Stop the tree; have all as it was before it started, if its start was refused and `former` knows that."""
         with self._lock:
             context, self._context = self._context, None
             root, self._root = self._root, None
@@ -137,8 +145,14 @@ class Agent(Methods):
                 context.plane.close()
             context.events.close()
             context.keeper.end()
+            for listener in context.listeners:
+                listener.give_up()
+            if former is not None:
+                former.restore(context.kernel, context.lock)
             context.claim.release()
             context.lock.release()
+            if former is not None:
+                former.folders.remove()
 
     def subscribe(self, events: Iterable[str] | None = None) -> EventStream:
         """Return a stream of these events, or of all; what happens after this call is in it."""
@@ -215,9 +229,16 @@ class _Stream(EventStream):
         self._queue.put(None)
 
 
-def _surroundings(config: Config, inheritance: Inheritance, lost: Lost) -> Context:
+def _surroundings(config: Config, inheritance: Inheritance, lost: Lost, former: Former) -> Context:
     kernel = open_kernel(config)
     lock, claim = take(config, kernel)
+    try:
+        former.look(kernel)
+        listener = UnixListener(config.socket_path, inheritance.take, waiting=True)
+    except BaseException:
+        claim.release()
+        lock.give_up()
+        raise
     directory = Directory()
     proxies = Address(directory, "proxies")
     plane = Plane(
@@ -226,7 +247,9 @@ def _surroundings(config: Config, inheritance: Inheritance, lost: Lost) -> Conte
     )
     loop = EventLoop("moorage-loop", lost).start()
     keeper = Keeper(config.state_path, lock)
-    context = Context(config, kernel, directory, loop, plane, lock, claim, keeper, now(), inheritance)
+    context = Context(
+        config, kernel, directory, loop, plane, lock, claim, keeper, now(), inheritance, listeners=[listener]
+    )
     plane.on_crowd = lambda name, sentence: _tell_crowd(context, name, sentence)
     directory.on_restart = lambda name, reason: context.emit("actor_restarted", actor=name, reason=reason)
     return context
@@ -234,24 +257,3 @@ def _surroundings(config: Config, inheritance: Inheritance, lost: Lost) -> Conte
 
 def _tell_crowd(context: Context, name: str, sentence: str) -> None:
     context.warnings.say(f"proxy:{name}", [sentence] if sentence else [])
-
-
-def take(config: Config, kernel: Kernel) -> tuple[Lock, Claim]:
-    """Have the state directory and the kernel for one agent. Raises Refused: exists while another one has either."""
-    lock = lock_directory(config.state_path)
-    try:
-        return lock, kernel.claim()
-    except BaseException:
-        lock.release()
-        raise
-
-
-def open_kernel(config: Config) -> Kernel:
-    """The kernel that a configuration names."""
-    if config.kernel == "memory":
-        from moorage.kernel.memory import MemoryKernel  # noqa: PLC0415 - whichever is not used is not loaded
-
-        return MemoryKernel()
-    from moorage.kernel.linux.kernel import LinuxKernel  # noqa: PLC0415
-
-    return LinuxKernel()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from moorage.agent import open_kernel, take
 from moorage.config import Config
 from moorage.control.recovery import maker_of, open_store
 from moorage.kernel.protocol import TABLE, Kernel, Made, Maker, Survey
 from moorage.log import Log
 from moorage.rpc.listener import remove_leftovers
 from moorage.store import Store, id_in
+from moorage.taking import open_kernel, take
 from moorage.values import Network
 
 log = Log()
@@ -30,7 +30,7 @@ def remove_all(config: Config) -> None:
     try:
         store = open_store(config, kernel, lock, log)
         try:
-            _remove(config, kernel, store)
+            remove(config, kernel, store)
             remove_leftovers(config.socket_path)
             store.erase()
         finally:
@@ -40,7 +40,8 @@ def remove_all(config: Config) -> None:
         lock.release()
 
 
-def _remove(config: Config, kernel: Kernel, store: Store) -> None:
+def remove(config: Config, kernel: Kernel, store: Store) -> None:
+    """Take away what is in the kernel of this state, and what no state claims."""
     made, ours = kernel.made(), maker_of(store, config)
     others = {each.maker for each in made if each.maker.id not in {"", ours.id}}
     claimed = {each.id for each in others if _is_claimed(each, ours)}

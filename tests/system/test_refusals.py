@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 
 from agents import AgentProcess, until
 from lab import Lab
+from moorage.rpc.listener import UnixListener
+from system.test_down import traces
 
 pytestmark = pytest.mark.system
 
@@ -33,23 +36,29 @@ def start(lab: Lab, directory: Path, **config: Any) -> str:
     settings = {"socket": str(directory / "agent.sock"), "state": str(directory / "state")} | config
     path = directory / "config.toml"
     path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items()))
-    before = world(lab)
+    before = world(lab), files(directory)
     argv = [sys.executable, "-m", "moorage.cli", "agent", "--config", str(path)]
     done: subprocess.CompletedProcess[str] = lab.call(
         "host", subprocess.run, argv, capture_output=True, text=True, timeout=TIMEOUT, check=False
     )
     assert done.returncode == 1, done.stderr
-    assert world(lab) == before
-    assert not (directory / "agent.sock").exists()
+    assert (world(lab), files(directory)) == before
     said = [line for line in done.stderr.splitlines() if not line.startswith("{")]
     (sentence,) = said
     return sentence
 
 
-def world(lab: Lab) -> list[str]:
-    """The host's links, addresses, routes and rules."""
-    commands = (["ip", "-o", "link"], ["ip", "-o", "address"], ["ip", "route"])
-    return [lab.run("host", command) for command in commands]
+def world(lab: Lab) -> list[object]:
+    """The host's links, addresses, routes, sysctls and rules."""
+    commands = (*("link", "address", "route", "rule", "-6 route", "-6 rule"),)
+    shown = [lab.run("host", ["ip", "-o", *command.split()]) for command in commands]
+    return [*shown, traces(lab)]
+
+
+def files(directory: Path) -> list[tuple[Path, int, float]]:
+    """All that is in a directory, with the inode and time of each file."""
+    found = [(path, path.lstat()) for path in sorted(directory.rglob("*"))]
+    return [(path, at.st_ino, 0.0 if path.is_dir() else at.st_mtime) for path, at in found]
 
 
 @pytest.mark.parametrize(
@@ -77,6 +86,54 @@ def test_a_bridge_that_is_none(lab: Lab, tmp_path: Path) -> None:
 def test_a_subnet_that_the_host_uses(lab: Lab, tmp_path: Path) -> None:
     """A subnet that overlaps a route of the host is refused, with what it overlaps."""
     assert "10.77.0.0/24" in start(lab, tmp_path, subnet="10.77.0.128/25")
+
+
+@pytest.mark.parametrize("place", ["long", "file", "directory", "writable", "in use"])
+def test_a_socket_that_cannot_be(lab: Lab, tmp_path: Path, place: str) -> None:
+    """A socket that cannot be listened on is refused by its path, before anything is made."""
+    folder = tmp_path / "socket"
+    path = folder / ("s" * 200 if place == "long" else "agent.sock")
+    if place != "long":
+        folder.mkdir()
+    if place == "file":
+        path.write_text("precious")
+    elif place == "directory":
+        path.mkdir()
+    elif place == "writable":
+        folder.chmod(0o777)
+    with closing(UnixListener(path)) if place == "in use" else nullcontext():
+        assert str(path if place != "writable" else folder) in start(lab, tmp_path, socket=str(path))
+
+
+def test_another_subnet_for_the_default_network(lab: Lab, tmp_path: Path) -> None:
+    """A default network that cannot be made anew, as it is configured now, is left as it was."""
+    with AgentProcess(lab, tmp_path, subnet="10.0.42.1/24") as agent:
+        before = agent.client.networks()
+        assert agent.terminate() == 0
+        shown = traces(lab)[:3]
+        other = AgentProcess(lab, tmp_path, subnet="10.77.0.128/25")
+        assert "10.77.0.0/24" in other.refusal().stderr
+        assert traces(lab)[:3] == shown
+        AgentProcess(lab, tmp_path, subnet="10.0.42.1/24")
+        agent.start()
+        assert agent.client.networks() == before
+        assert agent.terminate() == 0
+        assert agent.down().returncode == 0
+
+
+def test_a_state_that_the_host_shows_nothing_of(lab: Lab, tmp_path: Path) -> None:
+    """A start that is refused after the host was booted makes nothing of what the state has, and keeps the state."""
+    with Lab() as former, AgentProcess(former, tmp_path, default_network=False) as agent:
+        agent.client.create_network("other", subnet="10.0.43.0/24")
+        assert agent.terminate() == 0
+    before = traces(lab)
+    assert "10.77.0.0/24" in AgentProcess(lab, tmp_path, subnet="10.77.0.128/25").refusal().stderr
+    assert traces(lab) == before
+    with AgentProcess(lab, tmp_path, default_network=False) as agent:
+        assert [each.name for each in agent.client.networks()] == ["other"]
+        assert agent.terminate() == 0
+        assert agent.down().returncode == 0
+    assert traces(lab) == before
 
 
 @pytest.mark.parametrize("what", ["writable", "file", "foreign", "link"])
@@ -119,7 +176,7 @@ def test_a_state_directory_in_use(lab: Lab, tmp_path: Path) -> None:
 
 def test_without_the_privilege(lab: Lab, tmp_path: Path) -> None:
     """Without the right to change the network the agent says what is missing, before anything is changed."""
-    before = world(lab)
+    before = world(lab), files(tmp_path)
     places = ["--state", str(tmp_path / "state"), "--socket", str(tmp_path / "agent.sock")]
     argv = ["setpriv", "--bounding-set", "-net_admin", sys.executable, "-m", "moorage.cli", "agent", *places]
     done: subprocess.CompletedProcess[str] = lab.call(
@@ -127,7 +184,7 @@ def test_without_the_privilege(lab: Lab, tmp_path: Path) -> None:
     )
     assert done.returncode == 1, done.stderr
     assert "CAP_NET_ADMIN" in done.stderr
-    assert world(lab) == before
+    assert (world(lab), files(tmp_path)) == before
 
 
 MISSING = """
@@ -145,11 +202,11 @@ sys.exit(main(["agent", "--state", sys.argv[1] + "/state", "--socket", sys.argv[
 
 def test_without_libnftables(lab: Lab, tmp_path: Path) -> None:
     """Where the library that writes the rules is missing, it is named with the package that has it."""
-    before = world(lab)
+    before = world(lab), files(tmp_path)
     argv = [sys.executable, "-c", MISSING, str(tmp_path)]
     done: subprocess.CompletedProcess[str] = lab.call(
         "host", subprocess.run, argv, capture_output=True, text=True, timeout=TIMEOUT, check=False
     )
     assert done.returncode == 1, done.stderr
     assert "libnftables" in done.stderr
-    assert world(lab) == before
+    assert (world(lab), files(tmp_path)) == before

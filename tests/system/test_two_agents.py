@@ -23,6 +23,7 @@ def test_the_second_is_refused_and_changes_nothing(tmp_path: Path) -> None:
         for refused in (second.down(), second.refusal()):
             assert refused.returncode == 1
             assert f"another agent, pid {first.pid} (" in refused.stderr
+            assert [each.name for each in second.directory.iterdir()] == ["config.toml"]
         with AgentProcess(lab, _made(tmp_path / "third"), kernel="memory") as third:
             third.client.allocate("api", ports=["8081:80"])
 

@@ -17,6 +17,7 @@ from moorage.inheritance import Inheritance
 from moorage.kernel.protocol import Claim, Kernel
 from moorage.model.caller import Caller
 from moorage.printable import printable
+from moorage.rpc.listener import UnixListener
 from moorage.store.keeper import Keeper
 from moorage.store.lock import Lock
 from moorage.supervision.directory import Address, Directory
@@ -94,6 +95,8 @@ class Context:
     """Has the state, through all lives of the journal."""
     started: str
     inheritance: Inheritance = field(default_factory=Inheritance)
+    listeners: list[UnixListener] = field(default_factory=list)
+    """The socket, bound before anything was made, until the first gateway takes it."""
     repaired: Tally = field(default_factory=Tally)
     warnings: Warnings = field(default_factory=Warnings)
     audience: threading.Event = field(default_factory=threading.Event)

@@ -7,7 +7,6 @@ import os
 import queue
 import socket
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from moorage.control.context import Context, Event
@@ -75,8 +74,11 @@ class Gateway(LoopActor):
         """Make the default network when the agent starts, and listen."""
         if not self.directory.restarts_of(self.name):
             await self._desk.ensure_default()
-        inheritance = self._context.inheritance
-        listener = self._listener = UnixListener(Path(str(self._context.config.socket)), inheritance.take)
+        inheritance, listeners = self._context.inheritance, self._context.listeners
+        path = self._context.config.socket_path
+        listener = listeners.pop() if listeners else UnixListener(path, inheritance.take)
+        self._listener = listener
+        listener.listen()
         listener.admit(self._context.config.allow_uids, self._context.config.allow_gids)
         self._acceptor = Acceptor(
             listener.socket, self._session, trusts=_is_trusted, tell=self._tell_descriptors

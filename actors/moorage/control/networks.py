@@ -88,10 +88,16 @@ class Networks:
                     "proxy or mtu",
                     [each.id for each in holders],
                 )
+            await self._plan(asked, instead=existing)  # what is refused is so before anything is removed
             await self.remove({"name": "default"})
-            existing = None
-        if existing is None:
+        elif existing is not None:
+            return
+        try:
             await self.create(asked)
+        except Refused:
+            if existing is not None:
+                await self._restore(existing, None)
+            raise
 
     # -- how they are done
 
@@ -163,10 +169,12 @@ class Networks:
 
     # -- what it shall be
 
-    async def _plan(self, params: Mapping[str, Any]) -> Network:
+    async def _plan(self, params: Mapping[str, Any], instead: Network | None = None) -> Network:
+        """The network that is asked for, as if there were none that it is to be `instead` of. Raises Refused."""
         name = params["name"]
         bridge = params.get("bridge") or _bridge_name(name)
-        others: list[Network] = await self._address("journal").ask(GetNetworks())
+        recorded: list[Network] = await self._address("journal").ask(GetNetworks())
+        others = [each for each in recorded if each != instead]
         _check_names(name, bridge, others)
         found: Bridge | None = await self._address("links").ask(links.GetBridge(bridge))
         if found is not None and found.ours:
@@ -175,7 +183,8 @@ class Networks:
         ways: list[WayOut] = await self._address("links").ask(links.GetWaysOut())
         check_bridge(bridge, ways)
         occupied: list[Occupied] = await self._address("links").ask(links.GetOccupied())
-        occupied = [each for each in occupied if each.device != bridge]
+        ours = {bridge} if instead is None else {bridge, instead.bridge}
+        occupied = [each for each in occupied if each.device not in ours]
         occupied += [Occupied(each.subnet, f"network {each.name}", each.bridge) for each in others]
         subnet, gateway = _subnet(params, bridge, found.addresses if found else (), occupied)
         subnet6, gateway6 = await self._subnet6(params, occupied, others)

@@ -24,9 +24,16 @@ log = Log()
 class UnixListener:
     """A listening Unix socket of mode 0660, with a lock beside it so that one agent at a time has the path."""
 
-    def __init__(self, path: Path, adopt: Callable[[str], socket.socket | None] = lambda _name: None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        adopt: Callable[[str], socket.socket | None] = lambda _name: None,
+        *,
+        waiting: bool = False,
+    ) -> None:
         """Bind and listen, replacing a socket that a dead agent left; or take what `adopt` has for `name`.
 
+        Nobody can connect to one that is `waiting` until `listen`.
         Raises Refused: exists while another agent listens there; denied where the directory cannot be used or
         others may write to it; invalid where something that is no socket has the name.
         """
@@ -35,20 +42,28 @@ class UnixListener:
             self._directory = _open_directory(path.parent)
         except OSError as error:
             raise _unusable(path, error) from error
-        self._lock = -1
+        self._lock, self._lock_is_new = -1, False
         try:
             self._lock = self._acquire()
-            self.socket = self._adopted(adopt) or self._bind()
+            adopted = self._adopted(adopt)
+            self.socket = adopted or self._bind()
         except OSError as error:
-            self._give_back()
+            self._give_back(forget=self._lock_is_new)
             raise _unusable(path, error) from error
         except BaseException:
-            self._give_back()
+            self._give_back(forget=self._lock_is_new)
             raise
+        self._is_ours = adopted is None
+        if not waiting:
+            self.listen()
         found = self._stat()
         self._inode = found.st_ino
         self.name = _name(found)
         """What the socket is known by to an agent that takes it over: the path may lead to another's."""
+
+    def listen(self) -> None:
+        """Let clients connect. A second time is no error."""
+        self.socket.listen(BACKLOG)
 
     def admit(self, uids: Collection[int], gids: Collection[int]) -> None:
         """Let these users and groups connect, where the file system can; a log line says where it cannot."""
@@ -68,9 +83,11 @@ class UnixListener:
                 os.unlink(self._path.name, dir_fd=self._directory)
         except FileNotFoundError:
             pass
-        if forget:
-            os.unlink(self._lock_name, dir_fd=self._directory)
-        self._give_back()
+        self._give_back(forget=forget)
+
+    def give_up(self) -> None:
+        """Leave all as it was before, an adopted socket where it is."""
+        self.close(leave=not self._is_ours, forget=self._lock_is_new)
 
     @property
     def _lock_name(self) -> str:
@@ -100,12 +117,14 @@ class UnixListener:
 
     def _open_lock(self) -> int:
         self._remove_others_lock()
+        self._lock_is_new = not self._is_there(self._lock_name)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         lock = os.open(self._lock_name, flags, 0o600, dir_fd=self._directory)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock)
+            self._lock_is_new = False
             raise Refused(
                 Code.EXISTS,
                 f"another agent listens on {self._path}: stop that one first, or give this one another socket",
@@ -125,7 +144,6 @@ class UnixListener:
         try:
             # through the opened directory: no link on the way is followed, and the path may be long
             sock.bind(f"/proc/self/fd/{self._directory}/{self._path.name}")
-            sock.listen(BACKLOG)
         except BaseException:
             sock.close()
             raise
@@ -147,7 +165,17 @@ class UnixListener:
     def _stat(self) -> os.stat_result:
         return os.stat(self._path.name, dir_fd=self._directory, follow_symlinks=False)
 
-    def _give_back(self) -> None:
+    def _is_there(self, name: str) -> bool:
+        try:
+            os.stat(name, dir_fd=self._directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _give_back(self, *, forget: bool = False) -> None:
+        if forget and self._lock >= 0:
+            with suppress(FileNotFoundError):
+                os.unlink(self._lock_name, dir_fd=self._directory)
         for descriptor in (self._lock, self._directory):
             if descriptor >= 0:
                 os.close(descriptor)

@@ -71,13 +71,18 @@ def touch(directory: Path) -> Path:
 
 def erase(directory: Path) -> None:
     """Remove what was made, and the directory when nothing else is in it."""
+    clear(directory)
+    if not any(directory.iterdir()):
+        directory.rmdir()
+
+
+def clear(directory: Path) -> None:
+    """Remove what was made, but for the directory."""
     shutil.rmtree(directory / REBUILDING, ignore_errors=True)
     for path in directory.glob(f"{ASIDE}*"):
         path.unlink()
     for name in (HANDOVER, *FILES):
         (directory / name).unlink(missing_ok=True)
-    if not any(directory.iterdir()):
-        directory.rmdir()
 
 
 def _make(directory: Path) -> None:

@@ -30,6 +30,12 @@ class Lock:
         os.close(former)
         _write_pid(self._descriptor)
 
+    def give_up(self) -> None:
+        """Release it, and remove its file where nothing else lies beside: no state was made there."""
+        if self._descriptor >= 0 and os.listdir(self._path.parent) == [self._path.name]:  # noqa: PTH208 - names
+            self._path.unlink()
+        self.release()
+
     def release(self) -> None:
         """Let another agent have it. A second time is no error."""
         if self._descriptor >= 0:
