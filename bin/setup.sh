@@ -132,6 +132,10 @@ set_up() {
     flock 9 # two at once would both fill .venv
     make_venv
     exec 9<&-
+    # Hundreds of agents are started: compiling what they import, each time, would take half of their start. Kept in the
+    # clone, also for whoever otherwise keeps none, or keeps it beside the sources.
+    unset PYTHONDONTWRITEBYTECODE
+    export PYTHONPYCACHEPREFIX=$venv/bytecode
 }
 
 PATH=$PATH:/usr/sbin:/sbin # ip, on a Debian of old for users

@@ -16,6 +16,7 @@ from chaos.crash_points import STEPS, points
 from chaos.tampering import TAMPERING
 from chaos.victim import Victim
 from lab import Lab
+from moorage import Client
 from moorage.errors import Fault, Refused
 from moorage.store import Store
 from moorage.values import Interface
@@ -103,18 +104,20 @@ def test_a_successor_takes_over_from_what_was_written_anew(agent: AgentProcess) 
 def test_a_hidden_folder_is_waited_for(agent: AgentProcess) -> None:
     """Under another file system changes are refused as unavailable and named, questions answered; all comes back."""
     client, lab = agent.client, agent.lab
+    once = Client(agent.socket, pauses=())  # the agent itself tries for three seconds
     before = client.list()
     subprocess.run(["mount", "-t", "tmpfs", "none", agent.state], check=True)
     for change in (
-        lambda: client.allocate("new", ports=["80"], request="n"),
-        lambda: client.release("loose", request="l"),
-        lambda: client.create_network("net"),
+        lambda: once.allocate("new", ports=["80"], request="n"),
+        lambda: once.release("loose", request="l"),
+        lambda: once.create_network("net"),
     ):
         with pytest.raises((Refused, Fault)) as refused:
             change()
         assert isinstance(refused.value, Refused), refused.value
         assert refused.value.code == "unavailable"
         assert str(agent.state) in refused.value.text
+    once.close()
     assert client.list() == before
     assert client.status().restarts == 0
     lab.remove("web")  # collected when that can be recorded
