@@ -36,3 +36,22 @@ def test_a_restarted_mapper_ends_connections_too(agent: Agent, kernel: MemoryKer
     agent.crash("port-mapper")
     agent.unpublish("web")
     assert flushed(kernel) == [("tcp", 8080)]
+
+
+def cleared(kernel: MemoryKernel) -> list[tuple[str, int]]:
+    """Protocol and port of what masquerading was told to leave since the last call."""
+    ports, kernel.cleared = kernel.cleared, []
+    return ports
+
+
+def test_masquerading_leaves_what_is_published(agent: Agent, kernel: MemoryKernel) -> None:
+    """It gives up each new port for the protocol that it is published for, also where another has it already."""
+    agent.allocate("web", ports=["8080:80"])
+    assert cleared(kernel) == [("tcp", 8080)]
+    agent.allocate("dns", ports=["8080:53/udp"])
+    assert cleared(kernel) == [("udp", 8080)]
+    agent.publish("web", ["8081-8082:81-82/sctp"])
+    assert cleared(kernel) == [("sctp", 8081), ("sctp", 8082)]
+    agent.unpublish("web")
+    agent.release("dns")
+    assert cleared(kernel) == []

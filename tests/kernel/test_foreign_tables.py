@@ -11,6 +11,7 @@ import pytest
 
 from lab import Lab
 from moorage import memory
+from moorage.kernel.linux import elements, ruleset
 from moorage.kernel.linux.firewall import LinuxFirewall
 from moorage.kernel.linux.nftables import KEPT, Nftables
 from moorage.kernel.protocol import Element
@@ -18,6 +19,7 @@ from moorage.kernel.protocol import Element
 pytestmark = pytest.mark.system
 
 TABLES, RULES = 72, 200
+GUARDED = Element("ports", ("mgabc",))
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def grown(firewall: LinuxFirewall, before: int) -> int:
     firewall.install([])
     most = memory.allocated() - before
     for number in range(8):
-        firewall.change([element(number)], [element(number - 1)] if number else [])
+        firewall._run(ruleset.change([element(number)], [element(number - 1)] if number else []))
         firewall.keep_answers([], lambda path, value: None, repair=True)
         most = max(most, memory.allocated() - before)
     firewall.install([element(7)])
@@ -96,3 +98,26 @@ def test_descriptors_are_as_before(lab: Lab) -> None:
 
     before, after = lab.call("host", work)
     assert after == before
+
+
+def test_a_change_of_elements_reads_none_of_them(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ports come and go, and masquerading leaves them, without the library, which would read all tables for each."""
+
+    def work() -> None:
+        with closing(LinuxFirewall(loopback="kernel")) as firewall:
+            firewall.masquerade((), frozenset(), range(49153, 65536))
+            firewall.install([])
+            monkeypatch.setattr(firewall._nftables, "run", None)
+            firewall.keep_clear([("tcp", 8080)], ())
+            firewall.change([element(80), GUARDED], ())
+            assert {element(80), GUARDED} <= elements.read(firewall._netlink) | guarded(firewall)
+            firewall.change((), [element(80), GUARDED])
+            firewall.keep_clear((), [8080])
+            assert GUARDED not in guarded(firewall)
+            assert not firewall.changed()
+
+    lab.call("host", work)
+
+
+def guarded(firewall: LinuxFirewall) -> set[Element]:
+    return elements.read(firewall._netlink, ruleset.GUARD)

@@ -208,13 +208,23 @@ def test_what_is_published_in_a_block_takes_it_away(at: Stand) -> None:
         flows = [opened.enter_context(sending(at, "web", 33000 + 128 * n, (OUTSIDE, 7))) for n in range(200)]
         ports = [ask(flow).peer_port for flow in flows]
         mine = next(port for port in ports if spread.of_port(port) == block)
-        at.lab.call("host", at.firewall.keep_clear, [mine], [])
+        at.lab.call("host", at.firewall.keep_clear, [("udp", mine)], [])
         assert block not in blocks_of(at)
         again = [ask(flow).peer_port for flow in flows]
         moved = [before for before, after in zip(ports, again, strict=True) if before != after]
         assert moved == [mine]
         at.lab.call("host", at.firewall.keep_clear, [], [mine])
         assert block in blocks_of(at)
+
+
+def test_a_port_of_another_protocol_is_not_ended(at: Stand) -> None:
+    """Who has the number of a port that is published for another protocol keeps it, until it is for his own."""
+    with sending(at, "web", 33000, (OUTSIDE, 7)) as flow:
+        port = ask(flow).peer_port
+        at.lab.call("host", at.firewall.keep_clear, [("tcp", port)], [])
+        assert ask(flow).peer_port == port
+        at.lab.call("host", at.firewall.keep_clear, [("udp", port)], [])
+        assert ask(flow).peer_port != port
 
 
 def test_what_a_program_listens_at_takes_a_block_away(at: Stand) -> None:
@@ -267,7 +277,7 @@ def test_where_programs_are_given_all_ports_some_are_reserved(at: Stand) -> None
 def test_the_next_agent_goes_on_with_the_same_blocks(at: Stand) -> None:
     """What leads where stays when an agent starts, so that sources keep their ports; damage to it is put right."""
     before = at.firewall._spread
-    at.lab.call("host", at.firewall.keep_clear, [30000], [])
+    at.lab.call("host", at.firewall.keep_clear, [("tcp", 30000)], [])
     moved = at.firewall._spread
     assert before != moved
     successor = at.lab.call("host", LinuxFirewall, loopback="kernel")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, ClassVar
 
 from moorage.control.alarm import Alarm
@@ -29,6 +30,7 @@ from moorage.control.successions import succession
 from moorage.errors import MoorageError
 from moorage.kernel.protocol import Element, Firewall, Flow
 from moorage.model.elements import datagrams
+from moorage.model.port_spec import PROTOCOLS
 from moorage.store.operations import Commit, Remember, Reserve, Unreserve
 from moorage.supervision.actor import ThreadActor
 from moorage.values import Interface, Network
@@ -138,7 +140,7 @@ class PortMapper(ThreadActor):
         for settle in messages:
             _put(self._desired, settle)
         try:
-            await self._clear(ports, self._ports(messages))
+            await self._clear(_published(messages), ports, self._ports(messages))
             await self._apply(before)
             await self._reserve(ports, self._ports(messages))
         except MoorageError:
@@ -158,10 +160,14 @@ class PortMapper(ThreadActor):
         assert self._firewall is not None  # noqa: S101 - `begin` opened it
         return self._firewall
 
-    async def _clear(self, before: frozenset[int], after: frozenset[int]) -> None:
+    async def _clear(
+        self, published: frozenset[tuple[str, int]], before: frozenset[int], after: frozenset[int]
+    ) -> None:
         """Have masquerading leave the ports before they are published."""
-        if before != after:
-            self.firewall.keep_clear(after - before, self._desired.without_holder(before - after))
+        unsaid = (after - before).difference(port for _, port in published)
+        come = published.union(product(PROTOCOLS, unsaid))
+        if come or before != after:
+            self.firewall.keep_clear(come, self._desired.without_holder(before - after))
 
     async def _apply(self, before: dict[str, frozenset[Element]]) -> None:
         old = frozenset().union(*before.values())
@@ -361,6 +367,17 @@ class PortMapper(ThreadActor):
 
 def _put(desired: Desired, settle: Settle) -> None:
     desired.put(settle.owner, settle.elements, settle.ports)
+
+
+def _published(messages: list[Settle]) -> frozenset[tuple[str, int]]:
+    """Protocol and port of all that is new of what these publish: a port may be another protocol's already."""
+    return frozenset(
+        (flow.proto, port)
+        for settle in messages
+        for flow in settle.flows
+        for port in range(flow.first, flow.last + 1)
+        if port in settle.ports
+    )
 
 
 def _of_network(messages: list[Settle]) -> bool:

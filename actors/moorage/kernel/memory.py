@@ -49,9 +49,10 @@ class MemoryKernel:
     """`moorage.kernel.protocol.Kernel` that keeps what it is told.
 
     One object outlives the agents that use it, as a real kernel does. For tests: `elements` and `bridges` are
-    what it holds, `flushed` the flows that were ended, `ended` addresses of which all were, `overdrawn` interfaces
-    (bridge, MAC) with their share of connections, `warnings` what its FORWARD chains are said to drop, `sysctls` may
-    have the switches of forwarding, which a network turns on; `disturb` does what `nft flush ruleset` would.
+    what it holds, `flushed` the flows that were ended, `cleared` the ports that masquerading was told to leave,
+    `ended` addresses of which all were, `overdrawn` interfaces (bridge, MAC) with their share of connections,
+    `warnings` what its FORWARD chains are said to drop, `sysctls` may have the switches of forwarding, which a
+    network turns on; `disturb` does what `nft flush ruleset` would.
     """
 
     real = False
@@ -75,6 +76,7 @@ class MemoryKernel:
         self.forwarding: frozenset[Forwarded] = frozenset()
         self.answering: frozenset[tuple[str, str]] = frozenset()
         self.flushed: list[Flow] = []
+        self.cleared: list[tuple[str, int]] = []
         self.ended: list[str] = []
         self.overdrawn: frozenset[tuple[str, str]] = frozenset()
         self.warnings: list[str] = []
@@ -332,8 +334,9 @@ class MemoryFirewall(_Watching):
         """See `Firewall.set_aside`: nothing."""
         return frozenset()
 
-    def keep_clear(self, add: Collection[int], remove: Collection[int]) -> None:
-        """See `Firewall.keep_clear`."""
+    def keep_clear(self, add: Collection[tuple[str, int]], remove: Collection[int]) -> None:  # noqa: ARG002 - nothing is masqueraded
+        """See `Firewall.keep_clear`; remembered in `MemoryKernel.cleared`."""
+        self._kernel.cleared.extend(sorted(add))
 
     def follow(self) -> None:
         """See `Firewall.follow`; a dict tracks no connections."""

@@ -277,10 +277,10 @@ class Firewall(Protocol):
     def set_aside(self) -> frozenset[int]:
         """The ports to be reserved for masquerading, which takes them after that, and a `follow`."""
 
-    def keep_clear(self, add: Collection[int], remove: Collection[int]) -> None:
-        """Take none of the published ports `add` from now on, and forget connections that have one of them.
+    def keep_clear(self, add: Collection[tuple[str, int]], remove: Collection[int]) -> None:
+        """Take none of the ports `add` (protocol and port) from now on, and forget connections that have one of them.
 
-        `remove` are published no more.
+        The port is taken by no protocol, whichever it is published for. `remove` are published no more, for any.
         """
 
     def follow(self) -> None:

@@ -8,7 +8,7 @@ take the same: their slots lead to blocks of the other half.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 SIZE = 2048
 """Ports in a block: one that is listened at takes as many away."""
@@ -50,7 +50,7 @@ def of_port(port: int) -> int | None:
     return port // SIZE if FIRST <= port <= LAST else None
 
 
-def free(taken: Collection[int]) -> frozenset[int]:
+def free(taken: Iterable[int]) -> frozenset[int]:
     """The numbers of the blocks that have none of the ports `taken`."""
     return frozenset(range(len(BLOCKS))).difference(map(of_port, taken))
 

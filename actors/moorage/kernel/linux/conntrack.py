@@ -103,18 +103,22 @@ class Conntrack:
         with _denied():
             self._end(moved)
 
-    def end_masqueraded(self, sockets: Collection[tuple[int, int]]) -> None:
-        """Delete what masquerading gave one of these ports (by protocol's number). Raises Refused (denied)."""
+    def end_masqueraded(self, sockets: Collection[tuple[int, int]], *, ipv6: bool = True) -> None:
+        """Delete what masquerading gave one of these ports (by protocol's number). Raises Refused (denied).
+
+        With `ipv6` False none of it is IPv6's.
+        """
         if not sockets or not _count():
             return
+        versions = (socket.AF_INET, socket.AF_INET6) if ipv6 else (socket.AF_INET,)
         found = [
             Match(family, proto, back_port=port, masqueraded=True)
-            for (proto, port), family in product(sorted(sockets), (socket.AF_INET, socket.AF_INET6))
+            for (proto, port), family in product(sorted(sockets), versions)
         ]
         with _denied():
             if len(found) <= _PER_DUMP and self._filter(found):
                 return
-            for entry in self._read([Match(each.family, masqueraded=True).packed() for each in found[:2]]):
+            for entry in self._read([Match(family, masqueraded=True).packed() for family in versions]):
                 if entry.masqueraded and (entry.proto, entry.back_port) in sockets:
                     self._delete(entry)
 

@@ -23,8 +23,8 @@ _VALUE, _VERDICT, _CHAIN = 1, 2, 2
 _INTERVAL_END = 1
 NFPROTO = {"inet": 1, "bridge": 7}
 """NFPROTO_* of linux/netfilter.h, by what nftables calls them."""
-_FAMILIES: dict[int, str] = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
-_PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp", socket.IPPROTO_SCTP: "sctp"}
+FAMILIES: dict[int, str] = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
+PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp", socket.IPPROTO_SCTP: "sctp"}
 
 
 MAKER = "maker"
@@ -101,7 +101,7 @@ def _part(kind: str, first: str | int, last: str | int) -> str | int:
 def _intervals(name: str, container: Container, entries: Iterable[dict[int, bytes]]) -> Iterator[Element]:
     """Each interval is a first element and, unless it reaches the last address, the one after its end."""
     edges = sorted((_plain(entry[_KEY]), not _ends(entry), entry.get(_DATA, b"")) for entry in entries)
-    kind, size = container.key[0], _SIZES[container.key[0]]
+    kind, size = container.key[0], SIZES[container.key[0]]
     for index, (edge, opens, data) in enumerate(edges):
         if opens:
             after = next((value for value, opening, _ in edges[index + 1 :] if not opening), None)
@@ -121,8 +121,8 @@ def _plain(data: bytes) -> bytes:
 def _fields(types: tuple[str, ...], data: bytes) -> tuple[str | int, ...]:
     fields, at = [], 0
     for kind in types:
-        fields.append(_DECODE[kind](data[at : at + _SIZES[kind]]))
-        at += (_SIZES[kind] + 3) & ~3
+        fields.append(_DECODE[kind](data[at : at + SIZES[kind]]))
+        at += (SIZES[kind] + 3) & ~3
     return tuple(fields)
 
 
@@ -149,7 +149,7 @@ def _summarize(first: str, last: str) -> list[str]:
 
 
 def _protocol(data: bytes) -> str | int:
-    return _PROTOCOLS.get(data[0], data[0])
+    return PROTOCOLS.get(data[0], data[0])
 
 
 def _port(data: bytes) -> int:
@@ -164,7 +164,7 @@ def _mark(data: bytes) -> int:
     return int(struct.unpack("=I", data)[0])
 
 
-_SIZES = {
+SIZES = {
     "mark": 4,
     "ifname": 16,
     "ipv4_addr": 4,
@@ -186,5 +186,5 @@ _DECODE: dict[str, Callable[[bytes], str | int]] = {
     "ether_addr": lambda data: data.hex(":"),
     ruleset.TARGET4: lambda data: socket.inet_ntop(socket.AF_INET, data),
     ruleset.TARGET6: lambda data: socket.inet_ntop(socket.AF_INET6, data),
-    "nf_proto": lambda data: _FAMILIES.get(data[0], data[0]),
+    "nf_proto": lambda data: FAMILIES.get(data[0], data[0]),
 }

@@ -7,14 +7,24 @@ from contextlib import contextmanager, suppress
 from functools import partial
 
 from moorage.errors import Code, Refused
-from moorage.kernel.linux import audit, definitions, elements, generation, local, lookups, reserved, ruleset
+from moorage.kernel.linux import (
+    audit,
+    definitions,
+    element_messages,
+    elements,
+    generation,
+    local,
+    lookups,
+    reserved,
+    ruleset,
+)
 from moorage.kernel.linux.bounds import bounded
 from moorage.kernel.linux.connect.hook import ConnectHook, remove_former
 from moorage.kernel.linux.conntrack import Conntrack
 from moorage.kernel.linux.definitions import Listing
 from moorage.kernel.linux.forward import Forwarding
 from moorage.kernel.linux.guard import UNGUARDED, PortGuard, holds
-from moorage.kernel.linux.masquerading import Masquerading, sockets_of
+from moorage.kernel.linux.masquerading import Masquerading, Socket, sockets_of
 from moorage.kernel.linux.nfnetlink import Netlink
 from moorage.kernel.linux.nftables import FORBIDDEN, Nftables, NftablesError, TooLongError
 from moorage.kernel.linux.policy.marking import Marking
@@ -57,6 +67,7 @@ class LinuxFirewall:
         self._elements: dict[Key, Element] = {}
         self._masquerading = Masquerading()
         self._spread: frozenset[Element] = frozenset()
+        self._masquerades6 = False  # whether it ever did, in this life or before
         self._sweeper: Sweeper | None = None
         self._leaving: set[str] = set()
         self._clean: set[str] = set()
@@ -83,6 +94,7 @@ class LinuxFirewall:
         guarded = self._guard.install(guarding)
         before, present = self._look()
         self._masquerading.adopt(present)
+        self._masquerades6 |= before is None or _masquerades6(present) or _masquerades6(given)
         self._spread = self._masquerading.elements()
         wanted = (given - guarding) | self._spread
         self._repair(before, wanted, present)
@@ -104,10 +116,11 @@ class LinuxFirewall:
         held = {key: self._elements.get(key) for key in touched}
         gone = [old for key, old in held.items() if old is not None and old != touched[key]]
         new = [element for key, element in touched.items() if element is not None and element != held[key]]
+        self._masquerades6 |= _masquerades6(new)
         if self._hook:
             self._hook.remove(gone)
         try:
-            self._run(ruleset.change(new, gone))
+            self._put(new, gone)
         except NftablesError:
             self.install((set(self._elements.values()) | set(new)) - set(gone))
         for element in gone:
@@ -170,21 +183,24 @@ class LinuxFirewall:
         """See `Firewall.set_aside`."""
         return self._masquerading.wished()
 
-    def keep_clear(self, add: Collection[int], remove: Collection[int]) -> None:
+    def keep_clear(self, add: Collection[tuple[str, int]], remove: Collection[int]) -> None:
         """See `Firewall.keep_clear`. Raises Refused (denied)."""
-        if self._masquerading.publish(add, remove):
+        if self._masquerading.publish({port for _, port in add}, remove):
             self._respread()
-            cleared = sockets_of(add)
-            self._walk(lambda conntrack: conntrack.end_masqueraded(cleared))
+            self._end_masqueraded(sockets_of(add))
 
     def follow(self) -> None:
         """See `Firewall.follow`. Raises Refused (denied)."""
         self._follow_addresses()
         self._came = came = self._came | self._masquerading.listen()
         self._respread()
-        if came:
-            self._walk(lambda conntrack: conntrack.end_masqueraded(came))
+        self._end_masqueraded(came)
         self._came = frozenset()
+
+    def _end_masqueraded(self, sockets: frozenset[Socket]) -> None:
+        if sockets:
+            ipv6 = self._masquerades6
+            self._walk(lambda conntrack: conntrack.end_masqueraded(sockets, ipv6=ipv6))
 
     def _walk(self, walk: Walk) -> None:
         """Look through the table of connections; a crowded one is left to the sweeper."""
@@ -196,7 +212,7 @@ class LinuxFirewall:
     def _respread(self) -> None:
         before, self._spread = self._spread, self._masquerading.elements()
         try:
-            self._run(ruleset.change(self._spread - before, before - self._spread))
+            self._put(self._spread - before, before - self._spread)
         except NftablesError:
             self.install(self._elements.values())
 
@@ -369,6 +385,14 @@ class LinuxFirewall:
             for command in commands:
                 self._transact(command)
 
+    def _put(self, add: Elements, remove: Elements) -> None:
+        """Change elements, by a few messages where the kernel takes them at once."""
+        try:
+            if element_messages.write(self._netlink, add, remove):
+                self._know_generation()
+        except TooLongError:
+            self._run(ruleset.change(add, remove))
+
     def _transact(self, commands: str) -> None:
         """Run a transaction; where it is the only one since we last looked, the generation stays known."""
         self._nftables.run(commands)
@@ -378,6 +402,10 @@ class LinuxFirewall:
         now = generation.read(self._netlink)
         if (now - self._generation) % (1 << 32) <= 1:
             self._generation = now
+
+
+def _masquerades6(elements: Elements) -> bool:
+    return any(element.container == "masq6" for element in elements)
 
 
 def _key(element: Element) -> Key:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable
 
 from moorage.kernel.linux import listening, reserved, ruleset
+from moorage.kernel.linux.flows import PROTOCOLS
 from moorage.kernel.protocol import Element
 from moorage.model import spread
 
@@ -14,7 +15,6 @@ Socket = tuple[int, int]
 
 SPREADING = frozenset({"lent", "spread"})
 """The containers of its elements."""
-_PUBLISHED = (socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_SCTP)
 
 
 def _run(ports: range) -> str:
@@ -30,15 +30,19 @@ class Masquerading:
     def __init__(self) -> None:
         """Look who listens now; nothing is known to be published yet. Raises OSError."""
         self._published: set[int] = set()
+        self._loads: Counter[int | None] = Counter()
         self._listening = _listening()
         self._ours: frozenset[int] = frozenset()
         self._automatic = range(0)
         self._slots: dict[int, int] = {}
+        self._considered: tuple[Hashable, ...] | None = None
+        self._elements: frozenset[Element] = frozenset()
 
     def adopt(self, present: Iterable[Element]) -> None:
         """Go on with what a former life's table has, as far as it can stay so; nothing of that once there is more."""
         if self._slots:
             return
+        self._considered = None
         names = {name: number for number, name in enumerate(ruleset.blocks())}
         for element in present:
             if element.container == "spread" and element.key[0] in _SLOTS and element.value[0] in names:
@@ -47,11 +51,16 @@ class Masquerading:
     def begin(self, published: Collection[int], ours: frozenset[int], automatic: range) -> None:
         """Know all host ports that are published, the reserved ones that are ours, and those given automatically."""
         self._published, self._ours, self._automatic = set(published), ours, automatic
+        self._loads = Counter(map(spread.of_port, self._published))
 
     def publish(self, add: Collection[int], remove: Collection[int]) -> bool:
         """Know which host ports came and went; whether masquerading could take any of them."""
-        self._published.difference_update(remove)
-        self._published.update(add)
+        gone = self._published.intersection(remove)
+        self._published -= gone
+        come = set(add) - self._published
+        self._published |= come
+        self._loads.subtract(map(spread.of_port, gone))
+        self._loads.update(map(spread.of_port, come))
         return any(spread.of_port(port) is not None for ports in (add, remove) for port in ports)
 
     def differ(self) -> bool:
@@ -70,6 +79,13 @@ class Masquerading:
 
     def elements(self) -> frozenset[Element]:
         """What leads masquerading into blocks that are nobody's; nothing where there is none."""
+        considered = (reserved.text(), reserved.ephemeral(), self._free(), self._ours, self._automatic)
+        if considered != self._considered:
+            self._elements = self._spread()
+            self._considered = considered
+        return self._elements
+
+    def _spread(self) -> frozenset[Element]:
         held, ephemeral = reserved.read(), reserved.ephemeral()
         blocks = [each for each in self._wished() if held.issuperset(_within(each, ephemeral))]
         self._slots = spread.assign(self._slots, blocks)
@@ -85,10 +101,13 @@ class Masquerading:
             ]
         )
 
+    def _free(self) -> frozenset[int]:
+        published = [number for number, load in self._loads.items() if load]
+        return spread.free(port for _, port in self._listening).difference(published)
+
     def _wished(self) -> frozenset[int]:
-        taken = self._published.union(port for _, port in self._listening)
         others = reserved.read() - self._ours
-        return spread.wished(spread.free(taken), others, reserved.ephemeral(), self._automatic)
+        return spread.wished(self._free(), others, reserved.ephemeral(), self._automatic)
 
 
 def _within(number: int, ports: range) -> range:
@@ -96,10 +115,10 @@ def _within(number: int, ports: range) -> range:
     return range(max(block.start, ports.start), min(block.stop, ports.stop))
 
 
-def sockets_of(ports: Iterable[int]) -> frozenset[Socket]:
-    """These ports of every protocol, as far as masquerading could have taken them."""
+def sockets_of(published: Iterable[tuple[str, int]]) -> frozenset[Socket]:
+    """These ports by their protocols' numbers, as far as masquerading could have taken them."""
     return frozenset(
-        (proto, port) for port in ports if spread.of_port(port) is not None for proto in _PUBLISHED
+        (PROTOCOLS[proto], port) for proto, port in published if spread.of_port(port) is not None
     )
 
 

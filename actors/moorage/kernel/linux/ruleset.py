@@ -44,6 +44,7 @@ _SPREAD_PROTOCOLS = ("tcp", "udp", "sctp")
 _NAME = re.compile(r"^\t(set|map|chain) +(\w+) +\{", re.MULTILINE)
 _REMEMBERED = {"net4if": "senders4", "net6if": "senders6", "any4": "found4", "any6": "found6"}
 """Where packets themselves write down what they found in a set."""
+_REMEMBERS = {memory: name for name, memory in _REMEMBERED.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +110,31 @@ def change(add: Iterable[Element], remove: Iterable[Element]) -> list[str]:
 
     What packets remember of a set that loses elements is forgotten in the same transaction.
     """
-    gone = list(_grouped(remove))
+    gone = list(grouped(remove, _PART))
     lines = [_command("delete", name, map(_key, part)) for name, part in gone]
-    forgotten = [
-        (container(name).table, memory) for name, memory in _REMEMBERED.items() if name in dict(gone)
-    ]
-    lines += [f"flush set {table} {memory}\n" for table, memory in forgotten]
-    return lines + [_command("add", name, map(_whole, part)) for name, part in _grouped(add)]
+    lines += [f"flush set {table_of(name)} {name}\n" for name in forgotten(name for name, _ in gone)]
+    return lines + [_command("add", name, map(_whole, part)) for name, part in grouped(add, _PART)]
+
+
+def forgotten(losing: Iterable[str]) -> list[str]:
+    """The sets where packets wrote down what they found in those that are `losing` elements."""
+    return [_REMEMBERED[name] for name in dict.fromkeys(losing) if name in _REMEMBERED]
+
+
+def table_of(name: str) -> str:
+    """The table that has the set or map of that name. Raises KeyError."""
+    name = _REMEMBERS.get(name, name)
+    return TABLE if name in containers(TABLE) else containers(GUARD)[name].table
+
+
+def grouped(elements: Iterable[Element], most: int) -> Iterator[tuple[str, list[Element]]]:
+    """They by their set or map, up to so many at once."""
+    groups: dict[str, list[Element]] = {}
+    for element in elements:
+        groups.setdefault(element.container, []).append(element)
+    for name, group in sorted(groups.items()):
+        for first in range(0, len(group), most):
+            yield name, group[first : first + most]
 
 
 def quoted(name: str) -> str:
@@ -141,15 +160,6 @@ def describe(element: Element) -> str:
 
 def _types(text: str) -> tuple[str, ...]:
     return tuple(_NAMED_OTHERWISE.get(part, part) for part in text.split(" . ")) if text else ()
-
-
-def _grouped(elements: Iterable[Element]) -> Iterator[tuple[str, list[Element]]]:
-    groups: dict[str, list[Element]] = {}
-    for element in elements:
-        groups.setdefault(element.container, []).append(element)
-    for name, group in sorted(groups.items()):
-        for first in range(0, len(group), _PART):
-            yield name, group[first : first + _PART]
 
 
 def _command(verb: str, name: str, parts: Iterable[str]) -> str:
