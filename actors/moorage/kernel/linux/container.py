@@ -26,6 +26,11 @@ _SECOND_CHOICE = 4096
 """The metric of our default route where the container has one: theirs goes on to be used, ours takes over
 when it goes. Above 1024, which IPv6 routes have unless told otherwise."""
 
+_TIMESTAMPS = ("net/ipv4/tcp_timestamps", "2", "1")
+"""Without an offset for each connection. From outside all containers are one host, whose ports masquerading gives to
+one source after the other. Whoever it spoke to waits for a minute (TIME_WAIT), and takes the next for an old segment if
+its time is an earlier one: its SYN is lost, a second each."""
+
 
 class _Place(NamedTuple):
     """An address, its prefix and its gateway, in one family."""
@@ -55,6 +60,7 @@ class Container:
         with netns.inside(fd):
             if fresh is not None:
                 _settle_sysctls(fresh)
+                settle(*_TIMESTAMPS)
             self._reads = netns.route_socket()
         self._reader = Reader(self._reads)
         self._requests: Any = None

@@ -117,10 +117,13 @@ class Sysctls:
             self._ensured.pop(path, None)
 
 
-def settle(path: str, value: str) -> None:
-    """Set a container's sysctl where that is allowed: /proc/sys may be read-only, or another's."""
+def settle(path: str, value: str, former: str | None = None) -> None:
+    """Set a container's sysctl where that is allowed: /proc/sys may be read-only, or another's.
+
+    With `former` only where it is that.
+    """
     try:
-        if read(path) != value:
+        if (present := read(path)) != value and former in {None, present}:
             write(path, value)
     except OSError as error:
         if error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT}:
