@@ -5,14 +5,14 @@ import struct
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 from itertools import count
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from lab import HOST, HOST6, OUTSIDE, OUTSIDE6, Lab
 from moorage.kernel.linux.conntrack import Conntrack
 from moorage.kernel.linux.ctnetlink import GET, Entry
-from moorage.kernel.linux.flows import PROTOCOLS, Moved, ends
+from moorage.kernel.linux.flows import PROTOCOLS, Moved, Wanted, ends, passes_by
 from moorage.kernel.linux.local import Local
 from moorage.kernel.linux.nfnetlink import Netlink, attribute, generic, nested
 from moorage.kernel.protocol import Flow
@@ -162,3 +162,25 @@ def test_what_ends_with_an_address_is_what_is_meant(
     wanted, left = lab.call("host", tried)
     assert left == wanted
     assert len(left) < len(list(every()))
+
+
+@pytest.mark.parametrize(
+    ("passes", "change"),
+    [
+        (True, {}),
+        (True, {"source": HOST, "target": OUTSIDE, "port": 5000, "source_port": 8000}),
+        (False, {"source": HOST, "target": OUTSIDE, "port": 8000, "source_port": 5000}),
+        (False, {"translated": True}),
+        (False, {"port": 8001}),
+        (False, {"proto": socket.IPPROTO_TCP}),
+        (False, {"target": ELSEWHERE}),
+        (False, {"source": "127.0.0.1", "target": "127.0.0.1"}),
+        (False, {"family": socket.AF_INET6, "source": OUTSIDE6, "target": HOST6}),
+    ],
+)
+def test_what_a_proxy_carries_in_the_place_of_rules(passes: bool, change: dict[str, Any]) -> None:
+    """A conversation with somebody outside, whichever side began it, at an address and port that rules lead from."""
+    seen = Entry(socket.IPPROTO_UDP, HOST, 8000, HOST, False, socket.AF_INET, b"", OUTSIDE, 5000, False, 5000)
+    local = Local(frozenset({HOST, HOST6}))
+    flows = Wanted([Flow("udp", "0.0.0.0", 8000, 8000, (WEB,))])  # noqa: S104 - as a mapping on every address is told
+    assert passes_by(flows, seen._replace(**change), local) is passes

@@ -36,6 +36,7 @@ HOST_DAMAGE = {
     "bridge without ARP": "ip link set moorage0 arp off",
     "bridge's alias changed": "ip link set moorage0 alias theirs",
     "bridge runs STP": "ip link set moorage0 type bridge stp_state 1 forward_delay 200",
+    "bridge listens to reports of groups": "ip link set moorage0 type bridge mcast_snooping 1",
     "bridge does not forward": "sysctl -qw net.ipv4.conf.moorage0.forwarding=0",
     "forwarding off": "sysctl -qw net.ipv4.ip_forward=0",
     "IPv6 forwarding off": "sysctl -qw net.ipv6.conf.all.forwarding=0",

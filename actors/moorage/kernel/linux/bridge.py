@@ -26,6 +26,9 @@ _MAIN = 254  # RT_TABLE_MAIN
 _KERNEL = 2  # RTPROT_KERNEL
 _LINK_SCOPE = 253  # RT_SCOPE_LINK
 _IPV6 = Path("/proc/sys/net/ipv6/conf")
+_PLAIN = {"br_mcast_snooping": 0}
+"""A bridge that listens to who reports which groups sends groups to those alone once somebody asks for that, which no
+container may; until then it only fills its table with what containers report, without a bound for each."""
 
 
 def host_has_ipv6() -> bool:
@@ -141,9 +144,8 @@ class Bridges:
         return self._make(network)
 
     def _make(self, network: Network) -> list[str]:
-        self._ip.link(
-            "add", ifname=network.bridge, kind="bridge", address=bridge_mac(network.bridge), mtu=network.mtu
-        )
+        given = {"address": bridge_mac(network.bridge), "mtu": network.mtu, **_PLAIN}
+        self._ip.link("add", ifname=network.bridge, kind="bridge", **given)
         self._sysctls.forget_link(network.bridge)
         try:
             link = self._reader.link(network.bridge)
@@ -216,9 +218,10 @@ class Bridges:
             change |= {"ifalias": wanted} if link.alias != wanted else {}
         if change:
             self._ip.link("set", index=link.ifindex, **change)
-        if link.stp and not network.adopted:
-            self._ip.link("set", index=link.ifindex, kind="bridge", br_stp_state=0)
-            change["stp_state"] = 0
+        if not network.adopted and (link.stp or link.snooping):
+            self._ip.link("set", index=link.ifindex, kind="bridge", br_stp_state=0, **_PLAIN)
+            change |= {"stp_state": 0} if link.stp else {}
+            change |= {"mcast_snooping": 0} if link.snooping else {}
         return [f"bridge {link.name}: {name} set to {value}" for name, value in change.items()]
 
     def _pin(self, link: Link) -> dict[str, str | int]:

@@ -66,7 +66,7 @@ class Conntrack:
             return 0
         now, wanted = local.read(), Wanted(flows)
         dumps = [
-            Match(family, socket.IPPROTO_UDP, translated=False).packed()
+            Match(family, socket.IPPROTO_UDP, translated=False, masqueraded=False).packed()
             for family in (socket.AF_INET, socket.AF_INET6)
         ]
         with _denied():

@@ -57,7 +57,8 @@ came in by: `mode` is what users call hairpin. It learns no MAC there: the conta
 class Link(NamedTuple):
     """A link: `up` as asked, `carrier` as it is; for a veth the `nsid` of its peer's namespace (or -1)
     and the peer's index there. `unfit` has what is not as traffic needs it in a port of a bridge, with the
-    value that it needs; `stp` is true of a bridge that runs the spanning tree protocol.
+    value that it needs; `stp` is true of a bridge that runs the spanning tree protocol, `snooping` of one that
+    listens to who reports which multicast groups.
     """
 
     ifindex: int
@@ -71,6 +72,7 @@ class Link(NamedTuple):
     alias: str
     arp: bool
     stp: bool
+    snooping: bool
     unfit: dict[str, int]
     forwarding: bool
     nsid: int
@@ -249,6 +251,7 @@ def _link(payload: bytes) -> Link:
         alias=_text(found.get(20)),
         arp=not flags & _NOARP,
         stp=number(bridge.get(5)) != 0,  # IFLA_BR_STP_STATE
+        snooping=number(bridge.get(23)) != 0,  # IFLA_BR_MCAST_SNOOPING
         unfit=_unfit(port, running=bool(flags & _RUNNING)),
         forwarding=port.get(1) == b"\3",  # IFLA_BRPORT_STATE, BR_STATE_FORWARDING
         nsid=number(found.get(37), -1),
