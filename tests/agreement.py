@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 from collections.abc import Callable, Iterable, Set
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from agents import AgentProcess
@@ -15,6 +16,7 @@ from moorage.control.journal import GetInterfaces
 from moorage.control.port_mapper import host_ports, rules_of
 from moorage.kernel.linux import elements, firewall
 from moorage.kernel.linux.masquerading import SPREADING
+from moorage.kernel.linux.nfnetlink import SOCK_DIAG, Netlink
 from moorage.kernel.memory import MemoryKernel
 from moorage.kernel.protocol import Element
 from moorage.model.elements import network_elements
@@ -27,8 +29,9 @@ from moorage.values import ANY, Interface, Network
 
 Port = tuple[str, int]
 StartAgent = Callable[..., Agent]
-STATES = {"tcp": {"0A"}, "udp": {"07"}}
-"""What a socket without a peer is in `/proc/net`: LISTEN and CLOSE (net/tcp_states.h)."""
+SOCK_DIAG_BY_FAMILY = 20  # linux/sock_diag.h
+STATES = {"tcp": (socket.IPPROTO_TCP, 10), "udp": (socket.IPPROTO_UDP, 7)}  # TCP_LISTEN, TCP_CLOSE
+"""The number of each protocol, and what a socket without a peer is: LISTEN and CLOSE (net/tcp_states.h)."""
 
 
 def actor(agent: Agent, name: str) -> Any:
@@ -130,15 +133,20 @@ def expected_listeners(interfaces: Iterable[Interface]) -> set[Port]:
     }
 
 
-def listening(whose: str = "") -> set[Port]:
-    """The tcp and udp ports that sockets of the network namespace of a process are bound to, and wait at."""
+def listening() -> set[Port]:
+    """The tcp and udp ports that sockets of this thread's network namespace are bound to, and wait at.
+
+    Asked of the kernel's socket diagnosis: /proc/net/tcp walks every connection there could be, for 2 ms.
+    """
     found = set()
-    for proto, states in STATES.items():
-        for family in ("", "6"):
-            lines = Path(f"/proc/{whose}net/{proto}{family}").read_text().splitlines()[1:]
-            for _, local, _, state, *_ in map(str.split, lines):
-                if state in states:
-                    found.add((proto, int(local.rpartition(":")[2], 16)))
+    with Netlink(SOCK_DIAG) as netlink:
+        for proto, (number, state) in STATES.items():
+            for family in (socket.AF_INET, socket.AF_INET6):
+                wanted = struct.pack(
+                    "=BBxxI48x", family, number, 1 << state
+                )  # inet_diag_req_v2, linux/inet_diag.h
+                for each in netlink.dump(SOCK_DIAG_BY_FAMILY, wanted):
+                    found.add((proto, struct.unpack_from("!H", each, 4)[0]))
     return found
 
 
@@ -153,7 +161,7 @@ def assert_agreement_on_host(agent: AgentProcess, lab: Lab) -> list[Interface]:
     recorded = frozenset().union(*rules, *map(network_elements, networks))
     confined = forwarding_elements(dict.fromkeys(SWITCHES.values(), "0"))
     assert_same("kernel", lab.call("host", read_elements) - confined, recorded)
-    assert_same("listeners", lab.call("host", listening, "thread-self/"), expected_listeners(proxied))
+    assert_same("listeners", lab.call("host", listening), expected_listeners(proxied))
     links = {
         each["ifname"] for each in json.loads(lab.run("host", ["ip", "-j", "link", "show", "type", "veth"]))
     }

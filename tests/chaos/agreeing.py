@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 from agents import until
-from agreement import STATES, assert_same, expected_listeners, expected_tree, tree_of
+from agreement import assert_same, expected_listeners, expected_tree, listening, tree_of
 from chaos.flows import check_flows
 from chaos.footprint import Footprint
 from chaos.told import require
 from chaos.victim import Victim, check_kernel
+from moorage.kernel.linux import netns as namespaces
 from moorage.rpc.wire import interface_from_wire, interface_to_wire
 from moorage.values import Interface
 
@@ -61,11 +62,11 @@ def eventually(check: Callable[[], None]) -> None:
 
 def listeners_of(pid: int) -> set[tuple[str, int]]:
     """The tcp and udp ports that sockets of that process's network namespace wait at."""
-    found = set()
-    for proto, states in STATES.items():
-        for family in ("", "6"):
-            lines = Path(f"/proc/{pid}/net/{proto}{family}").read_text().splitlines()[1:]
-            for _, local, _, state, *_ in map(str.split, lines):
-                if state in states:
-                    found.add((proto, int(local.rpartition(":")[2], 16)))
-    return found
+    with ThreadPoolExecutor(1) as thread:  # it stays there
+        return thread.submit(_listening_with, pid).result()
+
+
+def _listening_with(pid: int) -> set[tuple[str, int]]:
+    with namespaces.opened(f"/proc/{pid}/ns/net") as fd:
+        namespaces.setns(fd)
+    return listening()
