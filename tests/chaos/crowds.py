@@ -67,7 +67,9 @@ def send_all(client: socket.socket, data: bytes) -> None:
 
 def send_whole(client: socket.socket, data: bytes) -> None:
     """Send all of it, unless the agent closes the connection."""
-    client.settimeout(10)
+    client.settimeout(
+        60
+    )  # the agent may have megabytes of others to read first, on a machine that does other things
     with suppress(ConnectionError):
         client.sendall(data)
 
