@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+from agents import until
 from installation import Installation, installed
 from lab import OUTSIDE
 from moorage.kernel.linux.ctnetlink import DELETE
@@ -19,6 +22,9 @@ pytestmark = pytest.mark.system
 PORT, FORCED = 7000, 20000
 _RETRANSMITTED = 100
 """Where struct tcp_info of linux/tcp.h has tcpi_total_retrans."""
+_TIME_WAIT = "06"
+_TICK = 0.002
+"""Timestamps count milliseconds."""
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +46,12 @@ def forget() -> None:
     """Have conntrack forget all, as it does what is begun anew from the same source port."""
     with Netlink() as netlink:
         netlink.ask(DELETE, generic(0))
+
+
+def is_left() -> bool:
+    """Whether who is outside waits at the end of all that came from that port."""
+    rows = [row.split() for row in Path("/proc/thread-self/net/tcp").read_text().splitlines()[1:]]
+    return {row[3] for row in rows if row[2].endswith(f":{FORCED:04X}")} == {_TIME_WAIT}
 
 
 def lost(at: Installation, name: str, listener: socket.socket) -> int:
@@ -66,7 +78,10 @@ def test_a_port_is_given_again_at_once(at: Installation) -> None:
         for _ in range(8):
             for name in ("web", "peer", "lone"):
                 found.append(lost(at, name, listener))
+                until(lambda: at.lab.call("outside", is_left))
                 at.lab.call("host", forget)
+                left = time.monotonic()
+                until(lambda left=left: time.monotonic() - left > _TICK)  # type: ignore[misc]
     assert sum(found) == 0
 
 
