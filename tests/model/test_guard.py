@@ -21,7 +21,7 @@ def test_a_container_has_its_own_addresses() -> None:
     """Each of its addresses and its link's own, with its port and MAC; without IPv6 that of the link alone."""
     told = {(each.container, *each.key) for each in guard_elements(WEB, NETWORK)}
     ways = {(name, PORT, MAC, address) for name in ("own6", "claim6") for address in ("fd42::2", LINK)}
-    places = {("ports", PORT), ("strict", PORT), ("macs", PORT, MAC)}
+    places = {("ports", PORT), ("strict", PORT), ("macs", PORT, MAC), ("said6", PORT, MAC)}
     assert told == places | ways | {(name, PORT, MAC, "10.0.42.2") for name in ("own4", "about4")}
     single = guard_elements(replace(WEB, ipv6=None), NETWORK)
     assert {each.key[2] for each in single if each.container == "own6"} == {LINK}
@@ -34,7 +34,7 @@ def test_a_network_that_trusts_its_own_has_its_subnets() -> None:
         *((name, PORT, MAC, "10.0.42.0/24") for name in ("any4", "abouts4")),
         *((name, PORT, MAC, each) for name in ("any6", "abouts6") for each in ("fd42::/64", "fe80::/10")),
     }
-    assert told == {("ports", PORT), ("macs", PORT, MAC)} | subnets
+    assert told == {("ports", PORT), ("macs", PORT, MAC), ("said6", PORT, MAC)} | subnets
 
 
 def test_who_is_not_attached_sends_nothing() -> None:

@@ -51,6 +51,18 @@ def redirect6(source: str) -> bytes:
     return icmp6(source, WEB6, 137, bytes(4) + IPv6Address(source).packed + IPv6Address("fd99::1").packed)
 
 
+def link(mac: str, kind: int = 1) -> bytes:
+    """An option that says the sender's MAC (1), or that of whom is asked for (2)."""
+    return struct.pack("!BB", kind, 1) + bytes.fromhex(mac.replace(":", ""))
+
+
+def said(kind: int, *options: bytes, source: str = WEB6) -> tuple[int, bytes]:
+    """A frame's type and a question for routers (133), for a neighbour (135) or an answer (136) with these options."""
+    about = b"" if kind == 133 else IPv6Address(WEB6 if kind == 136 else GATEWAY6).packed
+    return IP6, icmp6(source, NODES, kind, bytes(4) + about + b"".join(options))
+
+
+NONCE = b"\x0e\x01" + b"nonce!"
 TO_ALL6 = {"to": ALL_NODES}
 OTHERS: dict[str, tuple[int, bytes]] = {
     "answers for the gateway": (ARP, arp(2, MAC, GATEWAY, PEER)),
@@ -69,7 +81,6 @@ OTHERS: dict[str, tuple[int, bytes]] = {
     "answers for the gateway, IPv6": (IP6, nd(WEB6, 136, GATEWAY6)),
     "answers for a neighbour, IPv6": (IP6, nd(OWN_LINK, 136, PEER6)),
     "answers for a neighbour's link": (IP6, nd(OWN_LINK, 136, PEER_LINK)),
-    "answers behind options": (IP6, frames.behind_options(nd(WEB6, 136, GATEWAY6))),
     "takes a neighbour's address, IPv6": (IP6, nd("::", 135, PEER6)),
     "gives an address": (IP, ip4(WEB, "255.255.255.255", 17, udp(67, 68))),
     "gives an address, IPv6": (IP6, ip6(OWN_LINK, GROUP, 17, udp(547, 546))),
@@ -78,6 +89,23 @@ OTHERS: dict[str, tuple[int, bytes]] = {
 }
 """What a container sends that has its own addresses alone, from its own MAC."""
 NEVER: dict[str, tuple[int, bytes]] = {
+    "answers behind options": (IP6, frames.behind_options(nd(WEB6, 136, GATEWAY6))),
+    "asks with another's MAC": said(135, link(PEER_MAC)),
+    "asks with the MAC of all": said(135, link(EVERYBODY)),
+    "asks with another's MAC at last": said(135, NONCE, link(PEER_MAC)),
+    "asks with its own MAC and another's": said(135, link(MAC), link(PEER_MAC)),
+    "asks with another's MAC behind options": (IP6, frames.behind_options(said(135, link(PEER_MAC))[1])),
+    "asks with another's MAC in a longer option": said(135, b"\x01\x02" + link(PEER_MAC)[2:] + bytes(8)),
+    "asks with another's MAC by its link": said(135, link(PEER_MAC), source=OWN_LINK),
+    "answers with another's MAC, IPv6": said(136, link(PEER_MAC, 2)),
+    "answers with the MAC of all, IPv6": said(136, link(EVERYBODY, 2)),
+    "answers with another's MAC at last": said(136, link(MAC), link(PEER_MAC, 2)),
+    "asks for routers with another's MAC": said(133, link(PEER_MAC)),
+    "asks for routers with another's MAC at last": said(133, NONCE, link(PEER_MAC)),
+    "asks for routers with another's MAC behind options": (
+        IP6,
+        frames.behind_options(said(133, link(PEER_MAC))[1]),
+    ),
     "advertises a router": (IP6, advertisement(OWN_LINK)),
     "advertises a router behind options": (IP6, frames.behind_options(advertisement(OWN_LINK))),
     "advertises a router in the VLAN of none": tagged(0, IP6, advertisement(OWN_LINK)),
@@ -108,6 +136,14 @@ OWN: dict[str, tuple[int, bytes]] = {
     "takes its own address, IPv6": (IP6, nd("::", 135, WEB6)),
     "says what it hears": (IP6, icmp6("::", "ff02::16", 143, bytes(4))),
     "asks for routers": (IP6, icmp6(OWN_LINK, "ff02::2", 133, bytes(4))),
+    "asks for routers with its MAC": said(133, link(MAC), source=OWN_LINK),
+    "asks without a MAC": said(135),
+    "asks with a nonce": said(135, link(MAC), NONCE),
+    "answers without a MAC": said(136),
+    "takes its own address with a nonce": (
+        IP6,
+        icmp6("::", NODES, 135, bytes(4) + IPv6Address(WEB6).packed + NONCE),
+    ),
 }
 """What is its own."""
 
@@ -253,6 +289,16 @@ def test_neighbours_believe_the_others_alone(strict: Inside) -> None:
         assert MAC not in known
     for server, address in (("peer", PEER), ("peer", PEER6)):
         assert strict.lab.connect("web", (address, 80)).server == server
+
+
+@pytest.mark.parametrize("to", [PEER_MAC, EVERYBODY])
+def test_its_address_is_at_its_own_mac(strict: Inside, loose: Inside, to: str) -> None:
+    """What it says of itself leads nothing that is for it to a neighbour's link, or to all."""
+    for it in (strict, loose):
+        frames.send(it.lab, "web", "eth0", frame(MAC, *said(135, link(to)), "33:33:ff:00:00:01"))
+        assert it.passes(*OWN["asks"])
+        assert to not in it.lab.run("host", ["ip", "-6", "neigh", "show", WEB6, "dev", it.bridge])
+        it.lab.run("host", ["ip", "-6", "neigh", "flush", "dev", it.bridge])
 
 
 def test_it_holds_while_nobody_runs(tmp_path: Path) -> None:

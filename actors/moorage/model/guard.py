@@ -23,7 +23,8 @@ def guard_elements(interface: Interface, network: Network) -> frozenset[Element]
 
 def _strict(interface: Interface) -> Iterator[Element]:
     port, mac = _port(interface)
-    yield from (Element("ports", (port,)), Element("strict", (port,)), Element("macs", (port, mac)))
+    yield from _link(port, mac)
+    yield Element("strict", (port,))
     yield Element("own4", (port, mac, interface.ip))
     yield Element("about4", (port, mac, interface.ip))
     for address in filter(None, (interface.ipv6, link_local(mac))):
@@ -33,12 +34,16 @@ def _strict(interface: Interface) -> Iterator[Element]:
 
 def _loose(interface: Interface, network: Network) -> Iterator[Element]:
     port, mac = _port(interface)
-    yield from (Element("ports", (port,)), Element("macs", (port, mac)))
+    yield from _link(port, mac)
     yield Element("any4", (port, mac, network.subnet))
     yield Element("abouts4", (port, mac, network.subnet))
     for subnet in filter(None, (network.subnet6, _LINK_LOCAL)):
         yield Element("any6", (port, mac, subnet))
         yield Element("abouts6", (port, mac, subnet))
+
+
+def _link(port: str, mac: str) -> Iterator[Element]:
+    yield from (Element("ports", (port,)), Element("macs", (port, mac)), Element("said6", (port, mac)))
 
 
 def _port(interface: Interface) -> tuple[str, str]:

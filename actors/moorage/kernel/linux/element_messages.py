@@ -151,13 +151,17 @@ def _ipv4(text: str) -> bytes:
     return socket.inet_pton(socket.AF_INET, text)
 
 
+def _mac(text: str) -> bytes:
+    return bytes.fromhex(text.replace(":", ""))
+
+
 def _ipv6(text: str) -> bytes:
     return socket.inet_pton(socket.AF_INET6, text)
 
 
 _LITTLE = struct.pack("=H", 1) == b"\1\0"
 _NUMBERS = {name: bytes([number]) for number, name in (*FAMILIES.items(), *PROTOCOLS.items())}
-_NAMES = frozenset({"ifname", "ether_addr", "inet_proto", "nf_proto"})
+_NAMES = frozenset({"ifname", "ether_addr", ruleset.SAID, "inet_proto", "nf_proto"})
 """Types of what is one thing, whatever is written in it."""
 _ENCODE: dict[str, Callable[[str], bytes]] = {
     "ifname": lambda name: name.encode().ljust(SIZES["ifname"], b"\0"),
@@ -167,5 +171,6 @@ _ENCODE: dict[str, Callable[[str], bytes]] = {
     ruleset.TARGET6: _ipv6,
     "inet_proto": _NUMBERS.__getitem__,
     "nf_proto": _NUMBERS.__getitem__,
-    "ether_addr": lambda mac: bytes.fromhex(mac.replace(":", "")),
+    "ether_addr": _mac,
+    ruleset.SAID: _mac,
 }

@@ -175,6 +175,7 @@ SIZES = {
     "ether_addr": 6,
     ruleset.TARGET4: 4,
     ruleset.TARGET6: 16,
+    ruleset.SAID: 6,
 }
 _DECODE: dict[str, Callable[[bytes], str | int]] = {
     "mark": _mark,
@@ -186,5 +187,6 @@ _DECODE: dict[str, Callable[[bytes], str | int]] = {
     "ether_addr": lambda data: data.hex(":"),
     ruleset.TARGET4: lambda data: socket.inet_ntop(socket.AF_INET, data),
     ruleset.TARGET6: lambda data: socket.inet_ntop(socket.AF_INET6, data),
+    ruleset.SAID: lambda data: data.hex(":"),
     "nf_proto": lambda data: FAMILIES.get(data[0], data[0]),
 }

@@ -20,8 +20,8 @@ name of one of the other."""
 
 _FILES = {TABLE: "ruleset.nft", GUARD: "guard.nft"}
 
-TARGET4, TARGET6 = "target4", "target6"
-"""The types of addresses that are read as numbers, in our own terms."""
+TARGET4, TARGET6, SAID = "target4", "target6", "said"
+"""The types of addresses, and of a MAC, that are read as numbers, in our own terms."""
 
 _PLAIN = re.compile(r"[0-9A-Za-z.:/_-]+")
 _PART = 1000
@@ -37,6 +37,7 @@ _NAMED_OTHERWISE = {
     "@th,192,32": TARGET4,
     "@th,64,128": TARGET6,
     "@th,256,128": TARGET6,
+    "@th,208,48": SAID,
 }
 """Types of what a packet has there, for which there is no name: an address inside of it, as nftables reads a number."""
 _BLOCKS = "\t# The chains of the blocks follow.\n"
@@ -182,6 +183,8 @@ def _literal(kind: str, part: str | int) -> str:
         return f"goto {_plain(str(part))}"
     if isinstance(part, int):
         return str(part)
+    if kind == SAID:
+        return f"0x{_plain(part).replace(':', '')}"
     if kind in {TARGET4, TARGET6}:
         return _number(part)
     return quoted(part) if kind == "ifname" else _plain(part)
