@@ -38,6 +38,7 @@ EXAMPLES = {
     "share": ((32768,),),
     "ports": tuple((link,) for link in LINKS),
     "macs": tuple((link, MAC) for link in LINKS),
+    "said6": tuple((link, MAC) for link in LINKS),
     "own4": ((LINKS[0], MAC, ADDRESS), (LINKS[1], OTHER, "10.0.42.3")),
     "own6": ((LINKS[0], MAC, ADDRESS6),),
     "claim6": ((LINKS[0], MAC, ADDRESS6),),

@@ -9,7 +9,7 @@ from pathlib import Path
 from socket import AF_INET, AF_INET6
 
 from moorage.errors import Code, Refused
-from moorage.kernel.linux import marks, sysctl
+from moorage.kernel.linux import marks, reassembly, sysctl
 from moorage.kernel.linux.names import LINK_LOCAL, bridge_mac, link_local
 from moorage.kernel.linux.readiness import await_addresses
 from moorage.kernel.linux.repairs import Repairs
@@ -273,7 +273,11 @@ class Bridges:
                 self._ip.addr("del", index=index, address=str(held.local), prefixlen=held.prefix)
 
     def _forward(self, network: Network) -> list[str]:
-        return [*self._router.ensure(ipv6=network.subnet6 is not None), *self._forward_bridge(network)]
+        return [
+            *self._router.ensure(ipv6=network.subnet6 is not None),
+            *reassembly.ensure(self._sysctls),
+            *self._forward_bridge(network),
+        ]
 
     def _forward_bridge(self, network: Network) -> list[str]:
         """The host's switch of IPv4, when it is turned, is every link's, which may be turned off alone later."""
