@@ -28,6 +28,8 @@ def lab() -> Iterator[Lab]:
     with Lab() as made:
         until(lambda: "LOWER_UP" in made.run("host", ["ip", "-o", "link", "show", "eth0"]))
         until(lambda: "linkdown" not in made.run("host", ["ip", "route"]))
+        until(lambda: "linkdown" not in made.run("host", ["ip", "-6", "route"]))
+        until(lambda: "fe80::/64" in made.run("host", ["ip", "-6", "route"]))
         yield made
 
 
