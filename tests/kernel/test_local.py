@@ -9,6 +9,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from agents import until
 from lab import HOST, HOST6, Lab
 from moorage.kernel.linux import local
 from moorage.kernel.linux.local import Changes, Local, News
@@ -25,6 +26,7 @@ def ip(*words: str) -> None:
 def test_addresses_and_local_subnets_are_told(lab: Lab) -> None:
     """Each address, 127/8, and a subnet that a route makes local are the host's; its neighbours are not."""
     lab.run("host", ["ip", *ROUTE])
+    until(lambda: HOST6 in lab.call("host", local.read))  # IPv6 comes to a link a moment after it is up
     found = lab.call("host", local.read)
     assert {HOST, HOST6, "::1", "127.0.0.1"} <= found.addresses
     assert found.subnets == {ip_network("203.0.113.0/24")}

@@ -90,7 +90,7 @@ def test_a_network_of_a_former_version(tmp_path: Path, bridge: str, guarded: boo
             with pytest.raises(Exception, match="unsupported: no rule can name the bridge"):
                 agent.client.allocate("web", network="odd", netns=path)
         agent.client.allocate("other", netns=lab.container("other"))
-        assert agent.client.status().repaired == repaired
+        assert agent.client.status().repaired == repaired, agent.log("repaired")
         agent.client.release("web")
         assert agent.client.remove_network("odd")
 

@@ -221,6 +221,18 @@ def test_what_others_mark_is_theirs(at: Installation) -> None:
         nftables.close()
 
 
+def settled(at: Installation) -> list[str]:
+    """Our rules, once they are followed and all are there: they are written one after the other."""
+    looks: list[list[str]] = []
+
+    def is_still() -> bool:
+        looks.append(rules_of_ours(at.lab))
+        return followed(at) and rules_of_ours(at.lab) == looks[-1]
+
+    until(is_still)
+    return looks[-1]
+
+
 DAMAGE = {
     "rules-deleted": "ip -4 rule flush protocol 109; ip -6 rule flush protocol 109",
     "block-deleted": "ip rule delete priority 60000",
@@ -234,8 +246,7 @@ DAMAGE = {
 def test_what_others_undo_is_put_right(at: Installation, what: str) -> None:
     """Rules and routes of ours that somebody changes are soon as they were, and it is told."""
     with ruled(at, *FROM_SECOND):
-        until(lambda: followed(at))
-        before = rules_of_ours(at.lab)
+        before = settled(at)
         with at.agent.events("repaired") as events:
             at.lab.run("host", ["sh", "-ec", DAMAGE[what]])
             assert until(lambda: rules_of_ours(at.lab) == before and followed(at)) < SOON

@@ -85,7 +85,8 @@ class PolicyRouting:
             return Kept([f"the host's routing rules cannot be followed by published ports: {error}"])
         # What the host got meanwhile is not followed yet; what did not come to be is tried again.
         wanted = [rule for each in plans for rule in each.rules]
-        settled = after.hosts == present.hosts and (not repair or sorted(after.ours) == sorted(wanted))
+        is_done = sorted(after.ours) == sorted(wanted) and after.routes == self._wanted_routes(plans)
+        settled = after.hosts == present.hosts and (not repair or is_done)
         self._seen = after if settled else None
         return Kept([line for each in plans for line in each.warnings], done if same else ())
 
@@ -129,30 +130,34 @@ class PolicyRouting:
         wanted = [rule for each in plans for rule in each.rules]
         done = self._put_routes(plans, present)
         missing = [rule for rule in wanted if rule not in ours]
-        self._run(errno.EEXIST, map(rules.added, missing))
+        self._run({errno.EEXIST}, map(rules.added, missing))
         done += [f"{rule} was missing" for rule in missing]
         done += strict.look_at_marks(self._uplinks(self._reader), remember)
         spans = [span for each in plans for span in each.spans]
         if self._marking.keep(spans, [subnet for subnet, _ in self._networks]):
             done.append("the marks of answers were not ours")
         left = [rule for rule in ours if rule not in wanted]
-        self._run(errno.ENOENT, map(rules.deleted, left))
+        self._run({errno.ENOENT}, map(rules.deleted, left))
         return done + [f"{rule} was not ours" for rule in left]
 
     def _put_routes(self, plans: Sequence[Plan], present: _Present) -> list[str]:
-        """A route to each network whose bridge is there; routes go with their bridge."""
+        """A route to each network whose bridge is there, and up; routes go with their bridge."""
+        wanted = self._wanted_routes(plans)
+        missing, left = sorted(wanted - present.routes), sorted(present.routes - wanted)
+        added = (rtbatch.new_route(TableRoute(NETWORKS, index, to), OURS) for to, index in missing)
+        outcomes = self._run({errno.EEXIST, errno.ENETDOWN}, added)
+        gone = (rtbatch.delete_route(TableRoute(NETWORKS, index, to)) for to, index in left)
+        self._run({errno.ESRCH}, gone)
+        put = [subnet for (subnet, _), outcome in zip(missing, outcomes, strict=True) if not outcome]
+        return [f"the route to {subnet} of table {NETWORKS} was missing" for subnet in put]
+
+    def _wanted_routes(self, plans: Sequence[Plan]) -> set[tuple[str, int]]:
         families = {family for family, each in zip(_FAMILIES, plans, strict=True) if each.rules}
-        wanted = {
+        return {
             (subnet, index)
             for subnet, bridge in self._networks
             if _family(subnet) in families and (index := _index(bridge))
         }
-        missing, left = sorted(wanted - present.routes), sorted(present.routes - wanted)
-        self._run(
-            errno.EEXIST, (rtbatch.new_route(TableRoute(NETWORKS, index, to), OURS) for to, index in missing)
-        )
-        self._run(errno.ESRCH, (rtbatch.delete_route(TableRoute(NETWORKS, index, to)) for to, index in left))
-        return [f"the route to {subnet} of table {NETWORKS} was missing" for subnet, _ in missing]
 
     def _uplinks(self, reader: Reader) -> tuple[strict.Uplink, ...]:
         """IPv6 has no such sysctl."""
@@ -160,11 +165,14 @@ class PolicyRouting:
         marks = {span.mark for span in planned.spans}
         return strict.uplinks(reader, planned.tables, marks) if marks else ()
 
-    def _run(self, harmless: int, requests: Iterable[rtbatch.Request]) -> None:
-        batch = list(requests)
+    def _run(self, harmless: Collection[int], requests: Iterable[rtbatch.Request]) -> list[int]:
+        """The errno of each, 0 for what was done. Raises OSError for one that is not harmless."""
+        batch, outcomes = list(requests), list[int]()
         for first in range(0, len(batch), _AT_ONCE):
-            for outcome in rtbatch.run(self._socket, *batch[first : first + _AT_ONCE]):
-                rtbatch.check(outcome, harmless)
+            outcomes += rtbatch.run(self._socket, *batch[first : first + _AT_ONCE])
+        for outcome in outcomes:
+            rtbatch.check(outcome, *harmless)
+        return outcomes
 
 
 def _rules(reader: Reader, family: int) -> list[Rule]:
