@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +51,33 @@ def test_everything_else_works(lab: Lab, firewall: LinuxFirewall) -> None:
     assert UNGUARDED in lab.call("host", firewall.keep_forwarding, [Forwarded("moorage0")]).warnings
     assert UNGUARDED not in lab.call("host", firewall.keep_forwarding, []).warnings
     lab.call("host", firewall.remove)
+
+
+LOOKED_UP = """
+for file in /etc/protocols /etc/services /etc/nsswitch.conf; do
+    [ ! -e $file ] || mount --bind /dev/null $file
+done
+exec "$@"
+"""
+
+
+def test_no_name_is_looked_up_on_the_host(lab: Lab) -> None:
+    """A host without the files that give protocols and services their names has both tables whole, and adjusts them."""
+    code = (
+        "from kernel.test_guard_table import WANTED, LinuxFirewall\n"
+        "made = LinuxFirewall(loopback='kernel')\n"
+        "made.install(WANTED)\n"
+        "made.change((), WANTED)\n"
+        "print(made.install(WANTED)[:1], made.keep_forwarding(()).warnings)\n"
+        "made.remove()"
+    ).replace("\\\n", "\n")
+    argv = ["unshare", "-m", "sh", "-euc", LOOKED_UP, "sh", sys.executable, "-c", code]
+    tests = Path(__file__).parents[1]
+    done = lab.call(
+        "host", subprocess.run, argv, cwd=tests, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stderr, done.returncode, done.stdout) == (
+        "",
+        0,
+        "['element bridges moorage0 was missing'] []\n",
+    )
