@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from agents import until
 from agreement import actor
 from chaos.told import require
@@ -34,19 +36,23 @@ def escalate(agent: Agent, supervisor: str) -> None:
     """
     agent.allocate("often", ports=["127.0.0.1:39999:80"])
     forgive(agent)
-    before = lives(agent, supervisor)
+    before, began = lives(agent, supervisor), time.monotonic()
     for _ in range(LIMITS[supervisor].limit):
         crash(agent, CHILD[supervisor])
     require(not agent.ended.is_set(), f"the agent gave up too early: {agent.reason!r}")
     require(lives(agent, supervisor) == before, f"{supervisor} gave up too early")
     crash(agent, CHILD[supervisor])
-    if supervisor == "root":
+    slow = time.monotonic() - began > LIMITS[supervisor].window
+    if slow and not agent.ended.is_set():
+        agent.release("often")  # the first of them did not count any more
+    elif supervisor == "root":
         require(agent.ended.wait(10), "the root did not give up")
         agent.stop()
         agent.start()
+        agent.release("often")
     else:
         until(lambda: lives(agent, supervisor) == before + 1)
-    agent.release("often")
+        agent.release("often")
 
 
 def lives(agent: Agent, name: str) -> int:

@@ -29,6 +29,8 @@ class Kept:
     def __init__(self, state: Path) -> None:
         self.state = state
         self.lock = lock_directory(state)
+        self.meanwhile: Callable[[], object] | None = None
+        """What somebody does once the files were opened, and nobody watches them yet."""
         self.keeper = Keeper(state, self.lock)
         self.open()
         self.number = 1
@@ -36,7 +38,11 @@ class Kept:
 
     def open(self) -> None:
         def opened() -> object:
-            return open_store(self.state, lock=self.lock)
+            store = open_store(self.state, lock=self.lock)
+            meanwhile, self.meanwhile = self.meanwhile, None
+            if meanwhile:
+                meanwhile()
+            return store
 
         self.keeper.open(opened, opened)  # type: ignore[arg-type]  # a Store, as the keeper has it
 
@@ -92,6 +98,9 @@ def another(tmp_path: Path) -> Path:
     return other
 
 
+REPLACING = ("rm -rf", "rm", "mv", "mv of the file", "mv, mkdir", "mv over it", "another in its place")
+
+
 def overwrite(path: Path, data: bytes) -> None:
     with path.open("r+b") as file:
         file.write(data)
@@ -136,6 +145,23 @@ def test_it_is_whole_again_before_the_next_answer(kept: Kept, tmp_path: Path, ho
     assert after_a_kill(kept, tmp_path) == ({"id3", "id4", "id5"}, 6)
     with pytest.raises(Refused, match="in use"):
         Lock(kept.state / "lock")
+
+
+@pytest.mark.parametrize("how", REPLACING)
+def test_files_replaced_while_they_are_opened(kept: Kept, tmp_path: Path, how: str) -> None:
+    """What takes the place of files that were just opened, at a later life or when written anew, is not believed."""
+    kept.keeper.close()
+    kept.meanwhile = lambda: TAMPERING[how](kept.state, tmp_path)
+    kept.open()
+    assert isinstance(kept.add(), Done)
+    assert after_a_kill(kept, tmp_path) == ({"id2", "id3", "id4", "id5"}, 5)
+    (kept.state / DATABASE).unlink()
+    kept.meanwhile = lambda: TAMPERING[how](kept.state, tmp_path)
+    assert kept.keeper.look() is None
+    assert kept.keeper.look() is None
+    assert after_a_kill(kept, tmp_path) == ({"id2", "id3", "id4", "id5"}, 5)
+    assert isinstance(kept.add(), Done)
+    assert after_a_kill(kept, tmp_path)[1] == 6
 
 
 MOMENTS = ["begins", "is applied", "is committed", "is copied"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -48,15 +49,20 @@ class Trouble(NamedTuple):
 class Guard:
     """Remembers how the owner of a database left its files. Each look is a few system calls: 10 µs."""
 
-    def __init__(self, directory: Path) -> None:
-        """Take them as they are, when they were just opened, and nobody else opens them from now on. Raises OSError."""
-        self.place = Place(directory)
+    def __init__(self, directory: Path, place: Place | None = None, database: Stamp | None = None) -> None:
+        """Take them as they are, when they were just opened, and nobody else opens them from now on. Raises OSError.
+
+        `place` and `database` are from before they were opened: what has taken their place since is trouble.
+        """
+        self.place = place or Place(directory)
         self._paths = directory / DATABASE, directory / LOG
         self._notices = Notices(directory, (DATABASE, LOG))
-        self._log = os.open(self._paths[1], os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self._log = _opened(self._paths[1])
         self._notices.read()
-        self._stamps = self._look()
-        self._torn = self._open = False
+        self._stamps = found = self._look()
+        if database and found.database and found.database[:2] != database[:2]:
+            self._stamps = Stamps(database, found.log)
+        self._torn, self._open = self._log < 0, False
 
     def close(self) -> None:
         """Guard them no more, once their database is closed: SQLite's locks go with any descriptor of the process."""
@@ -110,6 +116,8 @@ class Guard:
         before = self._stamps
         if now.database is None or before.database is None or now.log is None or before.log is None:
             return False
+        if self._log < 0:
+            return False
         if now.database.size < min(before.database.size, pages * PAGE):
             return False
         if now.log.size and not any(os.pread(self._log, _SALT, _SALT * 2)):
@@ -123,6 +131,16 @@ class Guard:
 
     def _look(self) -> Stamps:
         return Stamps(*map(_stamp, self._paths))
+
+
+def _opened(path: Path) -> int:
+    """A descriptor of it; -1 where somebody has taken it away. Raises OSError."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+            raise
+        return -1
 
 
 def stamps(directory: Path) -> Stamps:

@@ -11,8 +11,9 @@ from moorage.errors import Code, Fault, MoorageError, Refused
 from moorage.log import Log
 from moorage.store import directory as directories
 from moorage.store.copy import Copy, CopyReader
-from moorage.store.guard import Guard, Stamps, Trouble, stamps
+from moorage.store.guard import Guard, Stamp, Stamps, Trouble, stamps
 from moorage.store.lock import Lock
+from moorage.store.mounts import Place
 from moorage.store.operations import Commit, Done, Outcome
 from moorage.store.renewal import put_in_place
 from moorage.store.store import Store
@@ -49,11 +50,12 @@ class Keeper:
 
     def open(self, opened: Callable[[], Store], again: Callable[[], Store]) -> None:
         """Open the store, first put right if others changed it since a former life; `again` opens one that was."""
-        if self._closed is not None and stamps(self._directory) != self._closed:
+        later = self._closed is not None
+        if later and stamps(self._directory) != self._closed:
             self._put_in_place(Trouble("was changed by somebody else"))
         self._closed = None
         self._again = again
-        self._guard_from(opened())
+        self._guard_from(opened, stamps(self._directory).database if later else None)
 
     def commit(self, batch: Sequence[Commit]) -> list[Outcome]:
         """As `Store.commit`, but that all are refused (unavailable) while the directory is not there to be seen.
@@ -177,7 +179,7 @@ class Keeper:
         former.close()
         if guard is not None:
             guard.close()
-        self._guard_from(self._again())
+        self._guard_from(self._again, stamps(self._directory).database)
 
     def _put_in_place(self, trouble: Trouble) -> None:
         if self._copy is None:
@@ -190,15 +192,28 @@ class Keeper:
             "state_written_anew", folder=str(self._directory), reason=trouble.text, aside=str(aside or "")
         )
 
-    def _guard_from(self, store: Store) -> None:
-        """Whatever happens from now on is noticed."""
-        self._store = store
+    def _guard_from(self, opened: Callable[[], Store], database: Stamp | None) -> None:
+        """Open the store. Whatever happens from now on is noticed, and if this `database` is not what is opened."""
+        place = self._place()
+        try:
+            self._store = opened()
+        except BaseException:
+            if place is not None:
+                place.close()
+            raise
         self._copy_anew()
         try:
-            self._guard = Guard(self._directory)
+            self._guard = Guard(self._directory, place, database)
         except OSError as error:
             log.warning("state_not_guarded", reason=str(error))
             self._guard = None
+
+    def _place(self) -> Place | None:
+        """Where the files are before they are opened; None where that cannot be known, as `Guard` will say."""
+        try:
+            return Place(self._directory)
+        except OSError:
+            return None
 
     def _copy_anew(self) -> None:
         self.end()
