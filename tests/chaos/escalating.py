@@ -42,17 +42,16 @@ def escalate(agent: Agent, supervisor: str) -> None:
     require(not agent.ended.is_set(), f"the agent gave up too early: {agent.reason!r}")
     require(lives(agent, supervisor) == before, f"{supervisor} gave up too early")
     crash(agent, CHILD[supervisor])
-    slow = time.monotonic() - began > LIMITS[supervisor].window
-    if slow and not agent.ended.is_set():
-        agent.release("often")  # the first of them did not count any more
+    took = time.monotonic() - began
+    if took > LIMITS[supervisor].window and not agent.ended.is_set():
+        pass  # the first of them did not count any more
     elif supervisor == "root":
         require(agent.ended.wait(10), "the root did not give up")
         agent.stop()
         agent.start()
-        agent.release("often")
     else:
         until(lambda: lives(agent, supervisor) == before + 1)
-        agent.release("often")
+    agent.release("often")
 
 
 def lives(agent: Agent, name: str) -> int:

@@ -18,9 +18,8 @@ from chaos.processes import descriptors
 from chaos.starving import MOST
 from lab import HOST, Lab
 from moorage import Client, Refused
-from moorage.kernel.linux.ctnetlink import GET, Entry
-from moorage.kernel.linux.nfnetlink import Netlink, generic
 from moorage.kernel.linux.nftables import Nftables
+from tracked import entries
 
 pytestmark = pytest.mark.system
 
@@ -167,10 +166,4 @@ def test_no_thread_dies_of_it(agent: Starving) -> None:
 
 def is_led(lab: Lab, to: str) -> bool:
     """Whether a connection to that address is led anywhere."""
-
-    def look() -> bool:
-        with Netlink() as netlink:
-            entries = [Entry.parsed(each) for each in netlink.dump(GET, generic(0))]
-        return any(each.target == to and each.translated for each in entries)
-
-    return lab.call("host", look)
+    return any(each.target == to and each.translated for each in lab.call("host", entries))

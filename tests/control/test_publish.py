@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agreement import StartAgent, assert_agreement, listening
+from agreement import StartAgent, actor, assert_agreement, listening
 from moorage import Agent, Interface, Refused
 
 pytestmark = pytest.mark.system
@@ -39,6 +39,16 @@ def test_ports_are_published_in_their_order(agent: Agent) -> None:
         "tcp/0.0.0.0:8100-8103->9100-9103",
     ]
     assert_agreement(agent)
+
+
+def test_nothing_is_kept_of_a_port_that_is_published_no_more(agent: Agent) -> None:
+    """Who publishes ever other ports makes the agent no larger."""
+    agent.allocate("web")
+    before = set(actor(agent, "proxies")._gates)
+    for port in range(8080, 8090):
+        agent.publish("web", [f"{port}:80"])
+        agent.unpublish("web", [f"{port}:80"])
+    assert set(actor(agent, "proxies")._gates) == before
 
 
 def test_publishing_again(agent: Agent) -> None:

@@ -10,10 +10,9 @@ import pytest
 from firewall_stand import IP, NETWORK, Stand, stand
 from lab import OUTSIDE, Lab
 from moorage.kernel.linux import elements
-from moorage.kernel.linux.ctnetlink import GET, Entry
 from moorage.kernel.linux.firewall import LinuxFirewall
-from moorage.kernel.linux.nfnetlink import Netlink, generic
 from moorage.model.elements import network_elements
+from tracked import entries
 
 pytestmark = pytest.mark.system
 
@@ -47,8 +46,7 @@ def begin(at: Stand, first: int, count: int) -> int:
 
 def begun() -> int:
     """How many of its connections the kernel's table has; its own count has those that are dropped for a moment."""
-    with Netlink() as netlink:
-        return sum(Entry.parsed(each).source == IP for each in netlink.dump(GET, generic(0)))
+    return sum(each.source == IP for each in entries())
 
 
 def test_a_sample_bounds_all(at: Stand) -> None:

@@ -11,13 +11,13 @@ import frames
 from echo_server import ask
 from installation import PEER, WEB, Installation, installed
 from lab import HOST, OUTSIDE
-from moorage.kernel.linux.ctnetlink import GET, Entry
-from moorage.kernel.linux.nfnetlink import Netlink, generic
+from tracked import entries
 
 pytestmark = pytest.mark.system
 
-PLACE = 31744 // 4 * 9 // 8
-"""A quarter of the ports, and what a sample of 452 connections may be wrong by: five standard deviations."""
+QUARTER = 31744 // 4
+MOST = QUARTER * 9 // 8
+"""With what a sample of 452 connections may be wrong by: five standard deviations."""
 FIRST, COUNT = 1024, 32700
 """Source ports: as many connections as an interface may begin at all (`flows`), near enough."""
 
@@ -58,22 +58,20 @@ def answered(at: Installation, name: str, to: tuple[str, int]) -> int:
 
 def begun(source: str, port: int) -> int:
     """How many connections it has to a port, as the kernel's table has them."""
-    with Netlink() as netlink:
-        found = map(Entry.parsed, netlink.dump(GET, generic(0)))
-        return sum((each.source, each.port) == (source, port) for each in found)
+    return sum((each.source, each.port) == (source, port) for each in entries())
 
 
 def test_others_reach_the_same_place_outside(at: Installation) -> None:
     """He has a quarter of the ports there are towards it, and others are answered by it, each first datagram."""
     with closing(at.lab.echo_server("outside", "udp", 53)):
         flood(at, "web", WEB, (OUTSIDE, 53))
-        assert PLACE / 2 < at.lab.call("host", begun, WEB, 53) <= PLACE
+        assert QUARTER * 0.75 < at.lab.call("host", begun, WEB, 53) <= MOST
         assert [answered(at, name, (OUTSIDE, 53)) for name in ("lone", "peer")] == [40, 40]
 
 
 def test_others_reach_the_same_published_port(at: Installation) -> None:
     """So do neighbours towards a port that is published, the container that publishes it, and the host itself."""
     flood(at, "peer", PEER, (HOST, 8080))
-    assert at.lab.call("host", begun, PEER, 8080) <= PLACE
+    assert at.lab.call("host", begun, PEER, 8080) <= MOST
     assert answered(at, "host", ("127.0.0.1", 8080)) == 40
     assert answered(at, "web", (HOST, 8080)) == 40

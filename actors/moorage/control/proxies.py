@@ -109,6 +109,8 @@ class Proxies(LoopSupervisor):
                 for gate in self._found(names):
                     gate.shut()
                 return None
+            case Halt(name):
+                self._gates.pop(name, None)  # the proxy that ends has it still
         return await super().receive(message)
 
     def _child(self, interface: Interface, mapping: Mapping, *, is_shut: bool) -> Child:

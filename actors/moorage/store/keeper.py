@@ -205,6 +205,8 @@ class Keeper:
         try:
             self._guard = Guard(self._directory, place, database)
         except OSError as error:
+            if place is not None:
+                place.close()
             log.warning("state_not_guarded", reason=str(error))
             self._guard = None
 

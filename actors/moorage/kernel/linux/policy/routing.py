@@ -84,9 +84,7 @@ class PolicyRouting:
             self._seen = None
             return Kept([f"the host's routing rules cannot be followed by published ports: {error}"])
         # What the host got meanwhile is not followed yet; what did not come to be is tried again.
-        wanted = [rule for each in plans for rule in each.rules]
-        is_done = sorted(after.ours) == sorted(wanted) and after.routes == self._wanted_routes(plans)
-        settled = after.hosts == present.hosts and (not repair or is_done)
+        settled = after.hosts == present.hosts and (not repair or self._is_done(plans, after))
         self._seen = after if settled else None
         return Kept([line for each in plans for line in each.warnings], done if same else ())
 
@@ -150,6 +148,10 @@ class PolicyRouting:
         self._run({errno.ESRCH}, gone)
         put = [subnet for (subnet, _), outcome in zip(missing, outcomes, strict=True) if not outcome]
         return [f"the route to {subnet} of table {NETWORKS} was missing" for subnet in put]
+
+    def _is_done(self, plans: Sequence[Plan], present: _Present) -> bool:
+        wanted = [rule for each in plans for rule in each.rules]
+        return sorted(present.ours) == sorted(wanted) and present.routes == self._wanted_routes(plans)
 
     def _wanted_routes(self, plans: Sequence[Plan]) -> set[tuple[str, int]]:
         families = {family for family, each in zip(_FAMILIES, plans, strict=True) if each.rules}
