@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from moorage.errors import Refused
+from moorage.errors import Code, Refused
 from moorage.kernel.linux import mounts, netns
 
 _PROCESSES = Path("/proc")
@@ -37,22 +37,44 @@ class Living(NamedTuple):
 
 def look() -> Living:
     """Look through all processes that are seen from here."""
-    found: dict[int, int | None] = {}
+    found: dict[int, int] = {}
+    missed, silent = _look(found, frozenset())
+    if missed:
+        # Containers come and go while one looks: most of what could not be opened is not there any more. What is met
+        # for the first time now has just begun, and is nobody's that the caller knows of.
+        again, _ = _look(found, silent)
+        missed &= again
+    return Living(frozenset(found.values()), not (missed | silent) - found.keys())
+
+
+def _look(found: dict[int, int], skipped: Collection[int]) -> tuple[set[int], set[int]]:
+    """Add the cookies of all that are not known yet, by inode.
+
+    Gives the inodes of those that are mounted and could not be opened, and of those behind a file system that does not
+    answer, which takes seconds each time.
+    """
+    missed, silent = set(), set()
     for path, number in _paths():
         with suppress(OSError):
             inode = number or os.stat(path).st_ino  # noqa: PTH116 - one for each thread and descriptor
-            if found.get(inode) is None:
+            if inode in found or inode in skipped:
+                continue
+            try:
                 cookie = _cookie(path, inode)
-                if cookie is not None or number:  # descriptors and names may be of other kinds
-                    found[inode] = cookie
-    return Living(frozenset(filter(None, found.values())), None not in found.values())
+            except Refused as refused:
+                cookie = None
+                if number and refused.code == Code.UNAVAILABLE:
+                    silent.add(inode)
+            if cookie is not None:
+                found[inode] = cookie
+            elif number:  # descriptors and names may be of other kinds
+                missed.add(inode)
+    return missed, silent
 
 
 def _cookie(path: str, inode: int) -> int | None:
-    with suppress(Refused), netns.opened(path) as fd:
-        if os.fstat(fd).st_ino == inode:
-            return netns.cookie_of(fd)
-    return None
+    with netns.opened(path) as fd:
+        return netns.cookie_of(fd) if os.fstat(fd).st_ino == inode else None
 
 
 def _paths() -> Iterator[tuple[str, int]]:
@@ -63,8 +85,9 @@ def _paths() -> Iterator[tuple[str, int]]:
     for process in _PROCESSES.glob("[0-9]*"):
         with suppress(OSError):
             if (own := (process / "ns/mnt").stat().st_ino) not in seen:
-                seen.add(own)
-                yield from _mounted(process)
+                mounted = list(_mounted(process))
+                seen.add(own)  # not before: where this process has just ended, another one may show the same
+                yield from mounted
 
 
 def _reachable() -> Iterator[str]:
