@@ -59,7 +59,7 @@ def test_another_number_holds_for_those_that_are_known(at: Stand) -> None:
     """An agent that starts with another number has the kernel count anew, by that one, and all rules are ours."""
     firewall(at, 50)
     assert begin(at, 10000, 100) == 50
-    assert len(at.lab.call("host", at.firewall.overdrawn)) == 1
+    assert len(at.lab.call("host", at.firewall.overdrawn).interfaces) == 1
     assert begin(at, 11000, 10) == 50
     firewall(at, 90)
     assert {

@@ -8,6 +8,7 @@ from contextlib import closing
 import pytest
 
 import frames
+from agents import until
 from echo_server import ask
 from installation import PEER, WEB, Installation, installed
 from lab import HOST, OUTSIDE
@@ -66,6 +67,10 @@ def test_others_reach_the_same_place_outside(at: Installation) -> None:
     with closing(at.lab.echo_server("outside", "udp", 53)):
         flood(at, "web", WEB, (OUTSIDE, 53))
         assert QUARTER * 0.75 < at.lab.call("host", begun, WEB, 53) <= MOST
+        until(lambda: at.agent.log("places_bounded"))
+        assert [(each["id"], each["to"]) for each in at.agent.log("places_bounded")] == [
+            ("web", f"{OUTSIDE}:53/udp")
+        ]
         assert [answered(at, name, (OUTSIDE, 53)) for name in ("lone", "peer")] == [40, 40]
 
 

@@ -8,6 +8,7 @@ from moorage.control.context import Context
 from moorage.control.desired import Desired
 from moorage.kernel.protocol import Firewall, Kept
 from moorage.log import Log
+from moorage.model.overdrawn import Overdrawn, Place
 from moorage.values import Interface, Network
 
 
@@ -20,8 +21,8 @@ class Keeping:
         self._owner = owner
         self._remember = remember
         self._log = Log(actor=owner)
-        self._overdrawn: frozenset[tuple[str, str]] = frozenset()
-        self._bounded: set[str] = set()
+        self._overdrawn = Overdrawn()
+        self._bounded: dict[str, set[str]] = {}
 
     def forwarding(self, firewall: Firewall, desired: Desired) -> Sequence[str]:
         """Let our traffic pass."""
@@ -33,16 +34,15 @@ class Keeping:
         return self._told("routing_not_followed", kept)
 
     def shares(self, firewall: Firewall) -> bool:
-        """Look which interfaces have begun as many connections as they may; whether that is to be told."""
+        """Look who has begun as many connections as may be, of all or to one place; whether that is to be told."""
         before, self._overdrawn = self._overdrawn, firewall.overdrawn()
         return before != self._overdrawn
 
     def tell_shares(self, interfaces: Collection[Interface], networks: Collection[Network]) -> None:
         """Warn of them while it is so; the log has each once in the life of its interface."""
-        bridges, flows = {each.name: each.bridge for each in networks}, self._context.config.flows
-        met = [
-            each.id for each in interfaces if (bridges.get(each.network), each.mac.lower()) in self._overdrawn
-        ]
+        flows = self._context.config.flows
+        here = {each.id for each in interfaces}
+        met = self._overdrawn.met(interfaces, networks)
         self._context.warnings.say(
             f"{self._owner} flows",
             [
@@ -51,12 +51,30 @@ class Keeping:
                 for name in met
             ],
         )
-        self._bounded &= {each.id for each in interfaces}
-        for name in set(met) - self._bounded:
+        for name in self._first("flows", met, here):
             self._log.warning("flows_bounded", id=name, flows=flows)
-        self._bounded.update(met)
+        crowding = self._overdrawn.crowding(interfaces)
+        self._context.warnings.say(
+            f"{self._owner} places", [_crowds(name, places) for name, places in crowding.items()]
+        )
+        for name in self._first("places", crowding, here):
+            self._log.warning("places_bounded", id=name, to=str(crowding[name][0]))
+
+    def _first(self, what: str, met: Collection[str], here: Collection[str]) -> set[str]:
+        """Those of `met` that had not met that before, of the ids that are `here`."""
+        known = self._bounded.get(what, set()).intersection(here)
+        self._bounded[what] = known.union(met)
+        return set(met) - known
 
     def _told(self, event: str, kept: Kept) -> Sequence[str]:
         for warning in self._context.warnings.say(f"{self._owner} {event}", kept.warnings):
             self._log.warning(event, what=warning)
         return kept.repaired
+
+
+def _crowds(name: str, places: Sequence[Place]) -> str:
+    others = f" and {len(places) - 1} other places" if len(places) > 1 else ""
+    return (
+        f"{name} has a quarter of the ports that all containers have towards {places[0]}{others}: it begins no more "
+        "connections there until some have ended (UDP: 30 s after the last datagram)"
+    )

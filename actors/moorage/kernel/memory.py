@@ -31,6 +31,7 @@ from moorage.kernel.protocol import (
 )
 from moorage.model.caller import Caller
 from moorage.model.forwarding import SWITCHES, former_sysctls
+from moorage.model.overdrawn import Overdrawn
 from moorage.model.share import FLOWS
 from moorage.values import Interface, Network
 
@@ -50,7 +51,7 @@ class MemoryKernel:
 
     One object outlives the agents that use it, as a real kernel does. For tests: `elements` and `bridges` are
     what it holds, `flushed` the flows that were ended, `cleared` the ports that masquerading was told to leave,
-    `ended` addresses of which all were, `overdrawn` interfaces (bridge, MAC) with their share of connections,
+    `ended` addresses of which all were, `overdrawn` who has a share of connections,
     `warnings` what its FORWARD chains are said to drop, `sysctls` may have the switches of forwarding, which a
     network turns on; `disturb` does what `nft flush ruleset` would.
     """
@@ -78,7 +79,7 @@ class MemoryKernel:
         self.flushed: list[Flow] = []
         self.cleared: list[tuple[str, int]] = []
         self.ended: list[str] = []
-        self.overdrawn: frozenset[tuple[str, str]] = frozenset()
+        self.overdrawn = Overdrawn()
         self.warnings: list[str] = []
         self.sysctls: dict[str, str] = {}
         self.mtu_out: int | None = None
@@ -341,8 +342,8 @@ class MemoryFirewall(_Watching):
     def follow(self) -> None:
         """See `Firewall.follow`; a dict tracks no connections."""
 
-    def overdrawn(self) -> frozenset[tuple[str, str]]:
-        """See `Firewall.overdrawn`: those of `MemoryKernel.overdrawn`."""
+    def overdrawn(self) -> Overdrawn:
+        """See `Firewall.overdrawn`: what `MemoryKernel.overdrawn` says."""
         return self._kernel.overdrawn
 
     def end_strays(self, mapped: Collection[Flow], subnets: Collection[str]) -> None:

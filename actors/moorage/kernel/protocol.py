@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from moorage.model.caller import Caller
+from moorage.model.overdrawn import Overdrawn
 from moorage.model.share import FLOWS
 from moorage.threads import Lost
 from moorage.values import Interface, Network
@@ -290,8 +291,8 @@ class Firewall(Protocol):
         listen at now, of which it takes none any more.
         """
 
-    def overdrawn(self) -> frozenset[tuple[str, str]]:
-        """The bridge and the MAC of each interface that may begin no connection now, since it has its share."""
+    def overdrawn(self) -> Overdrawn:
+        """Who may begin no connection now, since as many are there as may be."""
 
     def end_strays(self, mapped: Collection[Flow], subnets: Collection[str]) -> None:
         """Forget the conntrack entries that lead from host addresses into `subnets` through none of `mapped`.

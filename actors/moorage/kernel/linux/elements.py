@@ -14,6 +14,7 @@ from moorage.kernel.linux import ruleset
 from moorage.kernel.linux.nfnetlink import Netlink, attribute, attributes, generic
 from moorage.kernel.linux.ruleset import Container
 from moorage.kernel.protocol import Element
+from moorage.model.overdrawn import Overdrawn, Place
 
 # linux/netfilter/nf_tables.h
 _GETSETELEM = 10 << 8 | 13
@@ -54,13 +55,21 @@ def signed(elements: Iterable[Element]) -> str:
     return next((str(each.key[0]) for each in elements if each.container == MAKER), "")
 
 
-def read_overdrawn(netlink: Netlink) -> frozenset[tuple[str, str]]:
-    """The bridge and the MAC of each interface that has begun too many connections. Raises OSError."""
-    found = (
-        _fields(("ifname", "ether_addr"), _plain(entry[_KEY]))
-        for entry in _dump(netlink, "overdrawn", ruleset.TABLE)
+def read_overdrawn(netlink: Netlink) -> Overdrawn:
+    """Who has begun too many connections. Raises OSError."""
+    interfaces = (map(str, key) for key in _keys(netlink, "overdrawn", "ifname", "ether_addr"))
+    places = (
+        Place(str(source), str(target), str(proto), int(port))
+        for name, address in (("crowded4", "ipv4_addr"), ("crowded6", "ipv6_addr"))
+        for source, target, proto, port in _keys(
+            netlink, name, address, address, "inet_proto", "inet_service"
+        )
     )
-    return frozenset((str(bridge), str(mac)) for bridge, mac in found)
+    return Overdrawn(frozenset((bridge, mac) for bridge, mac in interfaces), frozenset(places))
+
+
+def _keys(netlink: Netlink, name: str, *kinds: str) -> Iterator[tuple[str | int, ...]]:
+    return (_fields(kinds, _plain(entry[_KEY])) for entry in _dump(netlink, name, ruleset.TABLE))
 
 
 def _dump(netlink: Netlink, name: str, table: str) -> Iterator[dict[int, bytes]]:

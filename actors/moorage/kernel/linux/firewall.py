@@ -32,6 +32,7 @@ from moorage.kernel.linux.policy.routing import PolicyRouting
 from moorage.kernel.linux.sweeper import Sweeper, Walk
 from moorage.kernel.protocol import NOBODY, Element, Flow, Forwarded, Kept, Maker
 from moorage.model.elements import astray, is_published
+from moorage.model.overdrawn import Overdrawn
 from moorage.model.share import FLOWS, Share
 from moorage.threads import Lost
 
@@ -57,7 +58,7 @@ class LinuxFirewall:
         self._own = frozenset({_LOOPBACK} if loopback == "proxy" else ()) | elements.signature(maker.id)
         self._own |= {Element(_SHARE, (flows,))}
         self._share = Share.of(flows)
-        self._overdrawn: frozenset[tuple[str, str]] = frozenset()
+        self._overdrawn = Overdrawn()
         self._nftables = Nftables()
         self._netlink = _open()
         self._conntrack = Conntrack(self._netlink)
@@ -229,7 +230,7 @@ class LinuxFirewall:
         self._conntrack.follow(gone, come, backends)
         self._local, self._changes = now, local.Changes()
 
-    def overdrawn(self) -> frozenset[tuple[str, str]]:
+    def overdrawn(self) -> Overdrawn:
         """See `Firewall.overdrawn`."""
         self._overdrawn = elements.read_overdrawn(self._netlink)
         return self._overdrawn
