@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import sqlite3
 import threading
@@ -15,6 +16,7 @@ import pytest
 
 import agents
 from moorage import Agent, Client, Config, Interface, Refused
+from moorage import agent as agent_module
 from moorage.control import port_mapper
 
 pytestmark = pytest.mark.system
@@ -132,6 +134,25 @@ def test_a_start_that_fails_leaves_nothing_running(agent: Agent, monkeypatch: py
         with pytest.raises(Refused, match="nobody may"):
             agent.start()
     assert not [thread for thread in threading.enumerate() if thread.name in {"journal", "links"}]
+    assert agent.start().allocate("web").ip == "10.0.42.2"
+
+
+@pytest.mark.parametrize("part", ["Plane", "EventLoop", "Keeper"])
+def test_a_start_that_lacks_a_descriptor_keeps_none(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """Whichever part could not have one, socket, lock and network are given back, and a later start succeeds."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    before = sorted(Path("/proc/self/fd").iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(agent_module, part, refuse)
+        with pytest.raises(OSError, match="too many open files"):
+            agent.start()
+    assert not agent.socket.exists()
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
     assert agent.start().allocate("web").ip == "10.0.42.2"
 
 

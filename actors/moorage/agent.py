@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Iterable
 from concurrent.futures import Future, wait
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -231,22 +232,24 @@ class _Stream(EventStream):
 
 def _surroundings(config: Config, inheritance: Inheritance, lost: Lost, former: Former) -> Context:
     kernel = open_kernel(config)
-    lock, claim = take(config, kernel)
-    try:
+    with ExitStack() as undoing:
+        lock, claim = take(config, kernel)
+        undoing.callback(lock.give_up)
+        undoing.callback(claim.release)
         former.look(kernel)
         listener = UnixListener(config.socket_path, inheritance.take, waiting=True)
-    except BaseException:
-        claim.release()
-        lock.give_up()
-        raise
-    directory = Directory()
-    proxies = Address(directory, "proxies")
-    plane = Plane(
-        on_death=lambda _error: proxies.tell(Crash()),
-        on_failure=lambda name: Address(directory, f"proxy:{name}").tell(Crash()),
-    )
-    loop = EventLoop("moorage-loop", lost).start()
-    keeper = Keeper(config.state_path, lock)
+        undoing.callback(listener.give_up)
+        directory = Directory()
+        proxies = Address(directory, "proxies")
+        plane = Plane(
+            on_death=lambda _error: proxies.tell(Crash()),
+            on_failure=lambda name: Address(directory, f"proxy:{name}").tell(Crash()),
+        )
+        undoing.callback(plane.close)
+        loop = EventLoop("moorage-loop", lost).start()
+        undoing.callback(loop.close)
+        keeper = Keeper(config.state_path, lock)
+        undoing.pop_all()
     context = Context(
         config, kernel, directory, loop, plane, lock, claim, keeper, now(), inheritance, listeners=[listener]
     )

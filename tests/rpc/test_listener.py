@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,48 @@ def test_a_stale_socket_is_replaced(path: Path) -> None:
     listener = UnixListener(path)
     assert can_connect(path)
     listener.close()
+
+
+@pytest.mark.parametrize("kind", ["stream", "crowded", "datagram"])
+def test_what_another_program_listens_at_is_left_alone(path: Path, kind: str) -> None:
+    """It is named, and goes on taking clients, or datagrams, as before; once it has ended its path is taken."""
+    sort = socket.SOCK_DGRAM if kind == "datagram" else socket.SOCK_STREAM
+    with socket.socket(socket.AF_UNIX, sort) as other, ExitStack() as waiting:
+        other.bind(str(path))
+        if kind != "datagram":
+            other.listen(9)
+        if kind == "crowded":
+            crowd(path, waiting)
+        before = path.lstat()
+        with pytest.raises(Refused, match="listens at") as refused:
+            UnixListener(path)
+        assert refused.value.code == "exists"
+        assert (str(os.getpid()) in refused.value.text) is (kind == "stream")
+        assert path.lstat() == before
+    UnixListener(path).close()
+
+
+def crowd(path: Path, waiting: ExitStack) -> None:
+    """Have as many clients wait as there is room for."""
+    while True:
+        client = waiting.enter_context(
+            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        )
+        try:
+            client.connect(str(path))
+        except BlockingIOError:
+            return
+
+
+def test_who_is_ending_is_waited_for(path: Path) -> None:
+    """An agent that was killed gives its lock back a moment before its socket."""
+    other = socket.socket(socket.AF_UNIX)
+    other.bind(str(path))
+    other.listen()
+    ending = threading.Thread(target=lambda: other.accept() and other.close())  # it ends when it is looked at
+    ending.start()
+    UnixListener(path).close()
+    ending.join()
 
 
 def test_a_second_agent_is_refused(path: Path, listener: UnixListener) -> None:

@@ -75,7 +75,6 @@ class Proxies(LoopSupervisor):
         )
         self._context = context
         self._news = AddressNews(context.events.loop)
-        self._owners: dict[str, str] = {}
         self._gates: dict[str, Gate] = {}
 
     async def _recorded(self) -> Iterable[Child]:
@@ -83,9 +82,7 @@ class Proxies(LoopSupervisor):
         bare = {network.name for network in networks if network.proxy == NEVER}
         recorded: list[Interface] = await persist(self.address("journal"), GetInterfaces())
         interfaces = [each for each in recorded if each.network not in bare]
-        children = [self._child(each, m, is_shut=False) for each in interfaces for m in each.ports]
-        self._owners = {f"proxy:{m.name}": each.id for each in interfaces for m in each.ports}
-        return children
+        return [self._child(each, m, is_shut=False) for each in interfaces for m in each.ports]
 
     async def end(self) -> None:
         """Stop the proxies. Above them nobody works any more: if the tree stops, nothing is unpublished now."""
@@ -97,9 +94,13 @@ class Proxies(LoopSupervisor):
         match message:
             case GetOwned(owner):
                 running = self.directory.find
-                return [name for name, whose in self._owners.items() if whose == owner and running(name)]
+                return [
+                    each.name for each in self._children if each.child.owner == owner and running(each.name)
+                ]
             case StartProxy(interface, mapping):
-                self._own(f"proxy:{mapping.name}", interface.id, mapping)
+                known = self._children.find(f"proxy:{mapping.name}")
+                if known is not None and known.child.owner != interface.id:
+                    raise _held(mapping, known.child.owner)
                 message = Start(self._child(interface, mapping, is_shut=True))
             case Open(names):
                 for gate in self._found(names):
@@ -120,23 +121,18 @@ class Proxies(LoopSupervisor):
         if is_shut and self.directory.find(name) is None:
             gate.shut()
         whose = (interface.id, mapping, interface.ip)
-        return Child(name, partial(Proxy.start, self._context, self._news, *whose, gate=gate))
+        start = partial(Proxy.start, self._context, self._news, *whose, gate=gate)
+        return Child(name, start, owner=interface.id)
 
     def _found(self, names: Iterable[str]) -> list[Gate]:
         return [self._gates[name] for name in names if name in self._gates]
 
-    def _own(self, name: str, owner: str, mapping: Mapping) -> None:
-        whose = self._owners.get(name)
-        if whose not in {None, owner} and self.directory.find(name) is not None:
-            raise _held(mapping, whose)
-        self._owners[name] = owner
 
-
-def _held(mapping: Mapping, owner: str | None) -> PortBusy:
+def _held(mapping: Mapping, owner: str) -> PortBusy:
     """The allocator did not know, having just restarted: another automatic port may do."""
     busy = PortBusy(mapping.proto, mapping.host_ip, mapping.host_port)
     busy.text = f"{mapping.name} is held by {owner}: release it first, or ask for another host port"
-    busy.holders = (owner,) if owner else ()
+    busy.holders = (owner,)
     return busy
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
 import stat
+import struct
+import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +20,10 @@ from moorage.ways import stranger
 
 BACKLOG = 512
 """Clients that may wait to be accepted."""
+PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds between looks at a process that may be ending. Few: each has it accept a client."""
+PEER = struct.Struct("=iII")
+"""struct ucred of unix(7): process, user, group."""
 
 log = Log()
 
@@ -160,7 +167,34 @@ class UnixListener:
             raise Refused(
                 Code.INVALID, f"{self._path} is there and is no socket: remove it, or name another path"
             )
+        self._refuse_living()
         os.unlink(self._path.name, dir_fd=self._directory)
+
+    def _refuse_living(self) -> None:
+        """What somebody else listens at is not ours to remove. Who is just ending gives his lock back first."""
+        for pause in PAUSES:
+            if (pid := self._listening()) is None:
+                return
+            time.sleep(pause)
+        who = f"process {pid}" if pid else "another program"
+        text = f"{who} listens at {self._path}: stop it first, or give this agent another socket"
+        raise Refused(Code.EXISTS, text)
+
+    def _listening(self) -> int | None:
+        """The process that listens there, 0 where it is not told; None where nobody does."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as caller:
+            try:
+                caller.connect(f"/proc/self/fd/{self._directory}/{self._path.name}")
+            except (ConnectionRefusedError, FileNotFoundError):
+                return None
+            except BlockingIOError:  # so many wait there that there is no room for another
+                return 0
+            except OSError as error:
+                if error.errno == errno.EPROTOTYPE:  # it is no socket of streams
+                    return 0
+                raise
+            pid: int = PEER.unpack(caller.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))[0]
+            return pid
 
     def _stat(self) -> os.stat_result:
         return os.stat(self._path.name, dir_fd=self._directory, follow_symlinks=False)

@@ -25,3 +25,5 @@ class Child:
     patience: float | None = 30.0
     """How long a message may wait in the mailbox before the child counts as hung; None: for ever."""
     kind: Literal["worker", "supervisor"] = "worker"
+    owner: str = ""
+    """For whom it works, as far as its supervisor is asked that."""
