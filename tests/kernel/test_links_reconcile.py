@@ -7,6 +7,7 @@ import pytest
 
 from host_links import NETWORK, HostLinks
 from moorage.kernel.linux.names import port_name
+from moorage.kernel.linux.rtdump import Reader
 from moorage.values import Interface
 
 pytestmark = pytest.mark.system
@@ -29,6 +30,9 @@ HOST_DAMAGE = {
     "alias changed": f"ip link set {PORT} alias theirs",
     "veth's MTU changed": f"ip link set {PORT} mtu 1300",
     "veth without ARP": f"ip link set {PORT} arp off",
+    "MAC not known": f"bridge fdb del 02:42:0a:00:2a:02 dev {PORT} master",
+    "MAC learned": f"bridge fdb del 02:42:0a:00:2a:02 dev {PORT} master; "
+    f"bridge fdb add 02:42:0a:00:2a:02 dev {PORT} master dynamic",
     "port disabled": f"bridge link set dev {PORT} state 0",
     "port isolated": f"bridge link set dev {PORT} isolated on",
     "port locked": f"bridge link set dev {PORT} learning off locked on",
@@ -97,6 +101,22 @@ def test_nothing_wrong_repairs_nothing(links: HostLinks, audit: Callable[[], lis
     assert audit() == []
     assert audit() == []
     assert (links.ip("link"), links.ip("-o", "address")) == before
+
+
+def test_a_first_look_lists_each_table_once(
+    links: HostLinks, audit: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many containers are looked into: what one of them needs of a bridge's table is asked for by itself."""
+    listed = []
+    known_macs = Reader.known_macs
+
+    def counted(self: Reader, bridge: int) -> set[tuple[int, str]]:
+        listed.append(bridge)
+        return known_macs(self, bridge)
+
+    monkeypatch.setattr(Reader, "known_macs", counted)
+    assert audit() == []
+    assert len(listed) == 1
 
 
 @pytest.mark.parametrize("watching", [False, True])

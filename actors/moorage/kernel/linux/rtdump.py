@@ -201,6 +201,15 @@ class Reader:
         body = _NEIGHBOUR.pack(socket.AF_BRIDGE, 0, 0, 0, 0) + master
         return {found for found in self.dump(_GETNEIGH, body, _entry) if found is not None}
 
+    def knows_mac(self, port: int, mac: str) -> bool:
+        """Whether the bridge of that port has this MAC there for good: one entry is asked for; raises OSError."""
+        body = _NEIGHBOUR.pack(socket.AF_BRIDGE, port, 0, 0, 0) + ATTRIBUTE.pack(10, _NDA_LLADDR)
+        self._send(_GETNEIGH, 1, body + bytes.fromhex(mac.replace(":", "")) + bytes(2))
+        try:
+            return (port, mac.lower()) in [_entry(payload) for _, _, payload in self._receive()]
+        except FileNotFoundError:
+            return False
+
     def nexthops(self) -> dict[int, tuple[Hop, ...]]:
         """The ways of every next hop that is an object, by its id, those of groups included; raises OSError."""
         return nexthops(self.dump(_GETNEXTHOP, bytes(8), bytes))

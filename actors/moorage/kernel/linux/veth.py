@@ -94,7 +94,7 @@ class Veths:
             # by its short name, `state` would be the link's
             given = {f"IFLA_BRPORT_{name.upper()}": value for name, value in flags.items()}
             self._ip.brport("set", index=port.ifindex, **given)
-        if (port.ifindex, interface.mac.lower()) not in self._reader.known_macs(bridge.ifindex):
+        if not self._reader.knows_mac(port.ifindex, interface.mac):
             rtbatch.check(*rtbatch.run(self._socket, rtbatch.know_mac(port.ifindex, interface.mac)))
             change["mac"] = interface.mac
         return [f"veth of {interface.id}: {name} set to {value}" for name, value in (change | flags).items()]
