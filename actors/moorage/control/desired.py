@@ -10,7 +10,7 @@ from moorage.kernel.protocol import Element, Forwarded
 
 T = TypeVar("T")
 
-_OF_BRIDGES = {"bridges": 0, "net6if": 1, "internal": 0}
+_OF_BRIDGES = {"bridges": 0, "net4if": 1, "net6if": 1, "internal": 0}
 """Sets that say something of bridges, and where in a key the bridge is."""
 
 
@@ -22,10 +22,13 @@ class Desired:
     ports: dict[str, frozenset[int]] = field(default_factory=dict)
     holders: Counter[int] = field(default_factory=Counter)
     """How many owners have a port: those of different protocols may share its number."""
+    of_bridges: dict[str, frozenset[Element]] = field(default_factory=dict)
+    """Those of the elements that say something of bridges, which are asked for each second: containers have none."""
 
     def put(self, owner: str, elements: frozenset[Element], ports: frozenset[int]) -> None:
         """Make what an owner has exactly these."""
         _put(self.elements, owner, elements)
+        _put(self.of_bridges, owner, frozenset(each for each in elements if each.container in _OF_BRIDGES))
         self.holders.subtract(self.ports.get(owner, ()))
         self.holders.update(ports)
         _put(self.ports, owner, ports)
@@ -45,10 +48,9 @@ class Desired:
     def bridges(self) -> list[Forwarded]:
         """The bridges of all networks."""
         held: dict[str, set[str]] = {}
-        for owned in self.elements.values():
+        for owned in self.of_bridges.values():
             for each in owned:
-                if (place := _OF_BRIDGES.get(each.container)) is not None:
-                    held.setdefault(each.container, set()).add(str(each.key[place]))
+                held.setdefault(each.container, set()).add(str(each.key[_OF_BRIDGES[each.container]]))
         ipv6, internal = held.get("net6if", ()), held.get("internal", ())
         return [Forwarded(name, name in ipv6, name in internal) for name in sorted(held.get("bridges", ()))]
 
@@ -56,7 +58,7 @@ class Desired:
         """The subnets of all networks, each with its bridge."""
         return [
             (str(each.key[0]), str(each.key[1]))
-            for owned in self.elements.values()
+            for owned in self.of_bridges.values()
             for each in owned
             if each.container in {"net4if", "net6if"}
         ]
