@@ -14,7 +14,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import netns, rtbatch
 from moorage.kernel.linux.policy import ways
-from moorage.kernel.linux.readiness import await_addresses
+from moorage.kernel.linux.readiness import await_addresses, await_sending
 from moorage.kernel.linux.rtdump import Link, Reader
 from moorage.kernel.linux.rtnetlink import IFA_F_NODAD, ignoring, open_iproute
 from moorage.kernel.linux.sysctl import settle
@@ -94,6 +94,8 @@ class Container:
                 rtbatch.new_default_route(index, place.gateway),
             ]
         done = not any(rtbatch.run(self._reads, *requests))
+        if done:
+            await_sending(self._reader, index)
         if done and interface.ipv6:
             await_addresses(self._reader, index)
         return done

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from socket import AF_INET6
 
-from moorage.kernel.linux.rtdump import Reader
+from moorage.kernel.linux.rtdump import Link, Reader
 
 _LOCAL_TABLE = 255  # RT_TABLE_LOCAL
 _PATIENCE = 0.2
@@ -15,9 +15,22 @@ _PATIENCE = 0.2
 _STEP = 0.0005
 
 
-def await_forwarding(reader: Reader, port: str) -> None:
-    """Wait until the bridge forwards to `port`: what is sent earlier is lost, and sent again after 1 s."""
-    _until(lambda: (link := reader.link(port)) is None or link.forwarding)
+def await_forwarding(reader: Reader, port: str, bridge: str) -> None:
+    """Wait until the bridge forwards to `port`, and sends: what is sent earlier is lost, and sent again after 1 s.
+
+    A bridge gets its carrier with its first port, and a link with a carrier sends once the kernel's queue of work has
+    come to it.
+    """
+    _until(lambda: (link := reader.link(port)) is None or (link.forwarding and _sends(reader.link(bridge))))
+
+
+def await_sending(reader: Reader, ifindex: int) -> None:
+    """Wait until that link sends."""
+    _until(lambda: _sends(reader.link_at(ifindex)))
+
+
+def _sends(link: Link | None) -> bool:
+    return link is None or link.sends
 
 
 def await_addresses(reader: Reader, ifindex: int) -> None:

@@ -55,10 +55,10 @@ came in by: `mode` is what users call hairpin. It learns no MAC there: the conta
 
 
 class Link(NamedTuple):
-    """A link: `up` as asked, `carrier` as it is; for a veth the `nsid` of its peer's namespace (or -1)
-    and the peer's index there. `unfit` has what is not as traffic needs it in a port of a bridge, with the
-    value that it needs; `stp` is true of a bridge that runs the spanning tree protocol, `snooping` of one that
-    listens to who reports which multicast groups.
+    """A link: `up` as asked, `carrier` as it is, and whether it `sends`, as the kernel has acted upon both; for a veth
+    the `nsid` of its peer's namespace (or -1) and the peer's index there. `unfit` has what is not as traffic needs it
+    in a port of a bridge, with the value that it needs; `stp` is true of a bridge that runs the spanning tree protocol,
+    `snooping` of one that listens to who reports which multicast groups.
     """
 
     ifindex: int
@@ -67,6 +67,7 @@ class Link(NamedTuple):
     mtu: int
     up: bool
     carrier: bool
+    sends: bool
     master: int
     kind: str
     alias: str
@@ -255,6 +256,7 @@ def _link(payload: bytes) -> Link:
         mtu=number(found.get(4)),
         up=bool(flags & 1),
         carrier=bool(flags & 0x10000),
+        sends=found.get(16) == b"\6",  # IFLA_OPERSTATE, IF_OPER_UP
         master=number(found.get(10)),
         kind=_text(info.get(1)),
         alias=_text(found.get(20)),

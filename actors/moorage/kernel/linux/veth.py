@@ -168,7 +168,7 @@ class Veths:
         return stale
 
     def _await(self, network: Network, bridge: Link, port: Link) -> None:
-        await_forwarding(self._reader, port.name)
+        await_forwarding(self._reader, port.name, bridge.name)
         if network.subnet6:
             await_addresses(self._reader, bridge.ifindex)
 
