@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import select
 import socket
 import struct
 import threading
@@ -104,6 +105,16 @@ def abort(sock: socket.socket) -> None:
     """Close with a reset."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
+
+
+def fill(sock: socket.socket) -> int:
+    """Send until for half a second nothing more is taken, and return how many bytes were."""
+    sent, block = 0, bytes(1 << 20)
+    sock.setblocking(False)
+    while select.select([], [sock], [], 0.5)[1]:
+        sent += sock.send(block)
+    sock.settimeout(20)
+    return sent
 
 
 def read_all(sock: socket.socket, size: int = 1 << 18) -> tuple[int, str]:

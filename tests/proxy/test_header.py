@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.proxy.header import encode
+from moorage.proxy.header import SIGNATURE, encode
 
 V4, V6 = st.ip_addresses(v=4).map(str), st.ip_addresses(v=6).filter(lambda a: not a.ipv4_mapped).map(str)
 ports = st.integers(0, 65535)
@@ -56,11 +56,10 @@ def test_mapped_is_shown_as_ipv4() -> None:
     assert mapped == encode(("192.0.2.1", 1), ("198.51.100.2", 2))
 
 
-def test_scope_is_left_out() -> None:
-    """A link-local client is named without the interface it came by."""
-    assert encode(("fe80::1%eth0", 1, 0, 2), ("fe80::2%eth0", 2, 0, 2)) == encode(
-        ("fe80::1", 1), ("fe80::2", 2)
-    )
+def test_a_link_local_client_has_no_name() -> None:
+    """Without its link its address may be the container's own: the header says that nobody is known, and no more."""
+    told = encode(("fe80::1%eth0", 1, 0, 2), ("fe80::2%eth0", 2, 0, 2))
+    assert told == encode(("fe80::1", 1), ("2001:db8::2", 2)) == SIGNATURE + b"\x21\x00\x00\x00"
 
 
 def test_families_that_differ() -> None:

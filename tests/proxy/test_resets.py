@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from proxy.harness import Harness, abort, read_exactly
+from proxy.harness import Harness, abort, fill, read_exactly
 
 
 @pytest.mark.parametrize("culprit", ["client", "server"])
@@ -37,6 +37,17 @@ def test_reset_after_half_close(harness: Harness, culprit: str) -> None:
     poller = select.poll()
     poller.register(far, 0)
     assert [events & select.POLLERR for _, events in poller.poll(20_000)] == [select.POLLERR]
+
+
+def test_reset_behind_stuck_bytes(harness: Harness) -> None:
+    """A client that resets while what it sent waits for a server that does not read is gone, and so is all it had."""
+    client, _server = harness.join()
+    fill(client)
+    harness.settle()
+    assert harness.plane.connections() == 1
+    abort(client)
+    harness.settle()
+    assert harness.plane.connections() == 0
 
 
 def test_answer_before_reset(harness: Harness) -> None:

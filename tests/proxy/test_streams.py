@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import select
 import socket
 import threading
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from moorage.proxy.pipes import Pipe, PipePool
 from moorage.proxy.service import Backend
-from proxy.harness import Harness, Sender, read_all, read_exactly
+from proxy.harness import Harness, Sender, fill, read_all, read_exactly
 
 MEGABYTE = 1 << 20
 
@@ -177,13 +176,3 @@ def test_other_family(harness: Harness, ip: str, backend_ip: str) -> None:
     client.sendall(b"across")
     assert read_exactly(server, 6) == b"across"
     assert server.getpeername()[0] == backend_ip
-
-
-def fill(sock: socket.socket) -> int:
-    """Send until for half a second nothing more is taken, and return how many bytes were."""
-    sent, block = 0, bytes(MEGABYTE)
-    sock.setblocking(False)
-    while select.select([], [sock], [], 0.5)[1]:
-        sent += sock.send(block)
-    sock.settimeout(20)
-    return sent

@@ -16,6 +16,8 @@ READ_SIZE = 1 << 16
 """Bytes of one read. A read that fills it is the sign of bulk, which goes by `splice` from then on."""
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 _UNWATCHED = -1
+_END: int = select.EPOLLET
+"""To be woken once when both ways are shut, or by a reset, and by nothing else."""
 _ABORT = struct.pack("ii", 1, 0)
 """SO_LINGER on, for no time: close sends a reset, and drops what is unsent."""
 
@@ -74,6 +76,10 @@ class Endpoint:
         if not mask:  # nothing is awaited, so this is EPOLLERR or EPOLLHUP: a reset
             self._connection.reset()
             return
+        if mask == _END:
+            if events & select.EPOLLERR:
+                self._connection.reset()
+            return
         if mask & _OUT and events & ~_IN:
             self.peer.flush()
         if self._mask != _UNWATCHED and mask & _IN and events & ~_OUT:
@@ -90,7 +96,7 @@ class Endpoint:
             mask |= _OUT
         if self._stuck and not mask:
             # EPOLLHUP cannot be masked: a client that has finished behind stuck bytes would wake us for ever
-            mask = _UNWATCHED
+            mask = _END
         self._set_mask(mask)
 
     def open(self, data: bytes) -> None:
@@ -132,9 +138,7 @@ class Endpoint:
         before, self._mask = self._mask, mask
         if before == mask:
             return
-        if mask == _UNWATCHED:
-            self._relay.reactor.forget(self.fd)
-        elif before == _UNWATCHED:
+        if before == _UNWATCHED:
             self._relay.reactor.register(self.fd, self, mask)
         else:
             self._relay.reactor.modify(self.fd, self, mask)

@@ -26,6 +26,7 @@ Address: TypeAlias = Any
 """What recvfrom gives: (ip, port), or (ip, port, flow, scope) for IPv6."""
 DATAGRAM_SIZE = 1 << 16
 """More than any datagram: 65,507 bytes over IPv4, 65,527 over IPv6."""
+_IP_MTU_DISCOVER, _OMIT = 10, 5  # linux/in.h: IP_PMTUDISC_OMIT
 UDP_BUFFER = 4 << 20
 """Bytes of datagrams the kernel may hold for a port: a limit, no memory is set aside."""
 _ATTACH_REUSEPORT_CBPF = 51
@@ -134,9 +135,20 @@ def answers_from(family: int, client: Address) -> bytes:
         return unmapped(socket.inet_pton(family, sock.getsockname()[0]))
 
 
-def _prepare(sock: socket.socket, listener: socket.socket) -> None:
+def prepare(sock: socket.socket) -> None:
+    """Set what any socket of a published port needs before its first datagram.
+
+    IPv4 answers may be cut on their way, and whoever says that they are too long is not believed: an error about a
+    datagram that was never sent would count for all that the host sends there. IPv6 has nobody else to cut them.
+    """
     set_buffer(sock, socket.SO_RCVBUF, UDP_BUFFER)
     set_buffer(sock, socket.SO_SNDBUF, UDP_BUFFER)
+    if sock.family == socket.AF_INET or not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _OMIT)
+
+
+def _prepare(sock: socket.socket, listener: socket.socket) -> None:
+    prepare(sock)
     if sock.family == socket.AF_INET6:
         only = listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)

@@ -13,18 +13,21 @@ from typing import TypeAlias
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 _PROXY = 0x21
 """Version 2, and the command PROXY: a connection made for somebody else."""
-_TCP4, _TCP6 = 0x11, 0x21
+_UNKNOWN, _TCP4, _TCP6 = 0x00, 0x11, 0x21
 
 Name: TypeAlias = "tuple[str, int] | tuple[str, int, int, int]"
 """What a socket says of one end: address and port, and for IPv6 the flow and the scope."""
 
 
 def encode(client: Name, destination: Name) -> bytes:
-    """The header of a TCP connection from `client` to `destination`: 28 bytes for IPv4, 52 for IPv6.
+    """The header of a TCP connection from `client` to `destination`: 28 bytes for IPv4, 52 for IPv6, 16 without both.
 
-    IPv4 that a socket of IPv6 accepted is shown as IPv4. Scopes are left out: they mean something on their host alone.
+    IPv4 that a socket of IPv6 accepted is shown as IPv4. A link-local client has no address there: the header has no
+    room for the link, without which it may be that of the container itself, its gateway or a neighbour.
     """
     source, target = _address(client[0]), _address(destination[0])
+    if source.version == 6 and source.is_link_local:
+        return SIGNATURE + struct.pack("!BBH", _PROXY, _UNKNOWN, 0)
     if source.version != target.version:
         source, target = _mapped(source), _mapped(target)
     body = source.packed + target.packed + struct.pack("!HH", client[1], destination[1])

@@ -11,10 +11,10 @@ from typing import NamedTuple, NoReturn
 
 from moorage import descriptors
 from moorage.errors import Code, Refused
-from moorage.proxy.frontend import UDP_BUFFER, steer
+from moorage.proxy.frontend import prepare, steer
 from moorage.proxy.gate import shut
 from moorage.proxy.pktinfo import tell_destination
-from moorage.proxy.service import EXHAUSTED, PROTOCOLS, set_buffer
+from moorage.proxy.service import EXHAUSTED, PROTOCOLS
 from moorage.values import ANY
 
 _BACKLOG = 4096
@@ -178,8 +178,7 @@ def _prepare_udp(sock: socket.socket, address: str) -> None:
 
     Never SO_REUSEADDR, with which another process could take over the port.
     """
-    set_buffer(sock, socket.SO_RCVBUF, UDP_BUFFER)
-    set_buffer(sock, socket.SO_SNDBUF, UDP_BUFFER)
+    prepare(sock)
     tell_destination(sock, address)
 
 

@@ -132,7 +132,8 @@ class DatagramListener:
         client = self._client(address, controls)
         if client is not None:
             client.send(data)
-            if client.pace.beat(client.used) and self.frontends.possible:
+            # connected to port 0, a socket would be given what comes from any port of that address
+            if client.pace.beat(client.used) and self.frontends.possible and address[1]:
                 self._busy.append(client)
         return True
 
