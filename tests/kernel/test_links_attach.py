@@ -102,9 +102,9 @@ def test_a_namespace_that_is_gone_is_refused(links: HostLinks) -> None:
 
 
 def test_a_failure_inside_leaves_nothing(links: HostLinks) -> None:
-    """When the container's address is refused, the pair is gone from both sides."""
+    """When the container's way out is refused, the pair is gone from both sides."""
     web = links.interface("web", 2, ip="10.0.42.2", gateway="10.99.99.1")
-    with pytest.raises(Exception, match="failed to attach web"):
+    with pytest.raises(Refused, match="refuses a default route via"):
         links.attach(web, NETWORK)
     assert ports(links) == []
     assert "eth0" not in links.ip("link", inside="web")

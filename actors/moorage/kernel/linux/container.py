@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Collection, Iterator
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from socket import AF_INET, AF_INET6
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from pyroute2.netlink.exceptions import NetlinkError
-
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import netns, rtbatch
+from moorage.kernel.linux.containment import needing
 from moorage.kernel.linux.policy import ways
 from moorage.kernel.linux.readiness import await_addresses, await_sending
 from moorage.kernel.linux.rtdump import Link, Reader
-from moorage.kernel.linux.rtnetlink import IFA_F_NODAD, ignoring, open_iproute
+from moorage.kernel.linux.rtnetlink import open_iproute
 from moorage.kernel.linux.sysctl import settle
 from moorage.values import Interface, Network
 
 _MAIN = 254  # RT_TABLE_MAIN
+_KERNEL, _STATIC = 2, 4  # RTPROT_*
+_NOT_NEAR = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL}
+"""What the kernel says of a gateway without a route to its subnet."""
 _LOOPBACK = 1  # the index of lo in every namespace
 _SECOND_CHOICE = 4096
 """The metric of our default route where the container has one: theirs goes on to be used, ours takes over
@@ -81,6 +83,7 @@ class Container:
         link = self._reader.link(interface.ifname or "")
         return (
             link is not None
+            and link.name == interface.ifname  # which may be one that it is called besides
             and link.kind == "veth"
             and (link.peer, link.ifindex) == (port.ifindex, port.peer)
         )
@@ -164,33 +167,52 @@ class Container:
         return [f"{link.name}: {name} set to {value}" for name, value in change.items()]
 
     def _add_address(self, link: Link, place: _Place) -> list[str]:
-        wanted = (ip_address(place.address), place.prefix)
-        if wanted in [(held.local, held.prefix) for held in self._reader.addresses(link.ifindex)]:
+        wanted = ip_address(place.address)
+        same = [held for held in self._reader.addresses(link.ifindex) if held.local == wanted]
+        if (wanted, place.prefix) in [(held.remote, held.prefix) for held in same]:
             return []
-        flags = {"flags": IFA_F_NODAD} if place.family == AF_INET6 else {}
-        try:
-            self._ip.addr("add", index=link.ifindex, address=place.address, prefixlen=place.prefix, **flags)
-        except NetlinkError as error:
-            if place.family == AF_INET or error.code not in {errno.EACCES, errno.EOPNOTSUPP}:
-                raise
-            raise Refused(
-                Code.UNSUPPORTED,
-                f"{place.address} cannot be had: IPv6 is switched off there, and may not be switched on",
-            ) from error
+        with needing(f"the address {place.address}/{place.prefix}"):
+            # IPv6 has an address once, whatever its prefix
+            for held in same:
+                outcome = self._do(
+                    rtbatch.delete_address(link.ifindex, place.address, held.prefix, str(held.remote))
+                )
+                rtbatch.check(outcome, errno.EADDRNOTAVAIL)
+            outcome = self._do(rtbatch.new_address(link.ifindex, place.address, place.prefix))
+            if place.family == AF_INET6 and outcome in {errno.EACCES, errno.EOPNOTSUPP}:
+                raise Refused(
+                    Code.UNSUPPORTED,
+                    f"{place.address} cannot be had: IPv6 is switched off there, and may not be switched on",
+                )
+            rtbatch.check(outcome, errno.EEXIST)
         return [f"{link.name}: address {place.address}/{place.prefix} added"]
 
     def _add_route(self, link: Link, place: _Place) -> list[str]:
         if place.gateway in self._gateways(link, place):
             return []
-        route = {"dst": "default", "gateway": place.gateway, "oif": link.ifindex, "family": place.family}
-        try:
-            self._ip.route("add", **route)
-        except NetlinkError as error:
-            if error.code != errno.EEXIST:
-                raise
-            with ignoring(errno.EEXIST):
-                self._ip.route("add", priority=_SECOND_CHOICE, **route)
+        with needing(f"a default route via {place.gateway}"):
+            outcome = self._add_default(link, place)
+            if outcome in _NOT_NEAR:
+                subnet = str(ip_network(f"{place.address}/{place.prefix}", strict=False))
+                self._do(rtbatch.new_route(rtbatch.TableRoute(_MAIN, link.ifindex, subnet), _KERNEL))
+                outcome = self._add_default(link, place)
+            rtbatch.check(outcome, errno.EEXIST)
+        if outcome == errno.EEXIST:  # theirs, twice
+            return []
         return [f"{link.name}: default route via {place.gateway} added"]
+
+    def _add_default(self, link: Link, place: _Place) -> int:
+        """Gives the errno."""
+        outcome = self._do(rtbatch.new_default_route(link.ifindex, place.gateway))
+        if outcome == errno.EEXIST:
+            everything = "::/0" if place.family == AF_INET6 else "0.0.0.0/0"
+            ours = rtbatch.TableRoute(_MAIN, link.ifindex, everything, place.gateway, _SECOND_CHOICE)
+            outcome = self._do(rtbatch.new_route(ours, _STATIC))
+        return outcome
+
+    def _do(self, request: rtbatch.Request) -> int:
+        """Gives the errno."""
+        return rtbatch.run(self._reads, request)[0]
 
     def _gateways(self, link: Link, place: _Place) -> list[str]:
         return [

@@ -8,7 +8,7 @@ from contextlib import suppress
 from moorage.errors import Refused
 from moorage.kernel.linux import netns
 from moorage.kernel.linux.container import Container
-from moorage.kernel.linux.rtnetlink import refusing
+from moorage.kernel.linux.containment import contained
 from moorage.kernel.protocol import Namespace
 from moorage.values import Interface
 
@@ -57,7 +57,7 @@ class Inside:
         with (
             suppress(Refused),
             netns.reopened(Namespace(gone.netns or "", cookie)) as fd,
-            refusing(f"settle what {gone.id} left"),
+            contained(f"settle what {gone.id} left", gone),
             Container(fd) as container,
         ):
             for each in self._members[cookie].values():

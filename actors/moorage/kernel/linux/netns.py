@@ -33,6 +33,11 @@ _SHOWN = 200
 _OPENING = "open a network namespace"
 _HERE = "/proc/thread-self/ns/net"  # /proc/self is the main thread's, wherever this one is
 
+
+class Stranded(Fault):
+    """The calling thread cannot leave a container's namespace, where it would do all that it does next: it must end."""
+
+
 # Python has os.setns from 3.12 on; pyroute2's looks libc up by running programs.
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -223,8 +228,7 @@ def is_gone(namespace: Namespace) -> bool:
 def inside(fd: int) -> Iterator[None]:
     """Run the block with the calling thread in the namespace behind `fd`.
 
-    Raises Refused (denied) when it may not go in, and Fault when it cannot come home: then the thread must
-    end, because everything it did next would be done in the container.
+    Raises Refused (denied) when it may not go in, and Stranded when it cannot come home.
     """
     home = os.open(_HERE, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -251,7 +255,7 @@ def _go_home(home: int) -> None:
     try:
         setns(home)
     except OSError as error:
-        raise Fault(f"this thread cannot leave a container's network namespace: {error}") from error
+        raise Stranded(f"this thread cannot leave a container's network namespace: {error}") from error
 
 
 def open_socket(fd: int) -> socket.socket:

@@ -15,7 +15,16 @@ from typing import NamedTuple
 from moorage.kernel.linux.nfnetlink import ACK, ERROR, REQUEST, attribute, message, messages, nested
 
 _CREATE, _EXCLUSIVE = 0x400, 0x200
-_NEWLINK, _DELLINK, _NEWADDR, _NEWROUTE, _DELROUTE, _NEWNEIGH, _DELNEIGH = 16, 17, 20, 24, 25, 28, 29
+_NEWLINK, _DELLINK, _NEWADDR, _DELADDR, _NEWROUTE, _DELROUTE, _NEWNEIGH, _DELNEIGH = (
+    16,
+    17,
+    20,
+    21,
+    24,
+    25,
+    28,
+    29,
+)
 _UP = 1  # IFF_UP
 _MAC, _NAME, _MTU, _MASTER, _LINKINFO, _ALIAS, _AF_SPEC, _NET_NS_FD = 1, 3, 4, 10, 18, 20, 26, 28  # IFLA_*
 _KIND, _DATA, _SLAVE_KIND, _SLAVE_DATA = 1, 2, 4, 5  # IFLA_INFO_*
@@ -109,6 +118,13 @@ def new_address(index: int, address: str, prefix: int) -> Request:
     body = struct.pack("=BBBBI", _family(address), prefix, flags, 0, index)
     body += attribute(_IFA_LOCAL, local.packed) + attribute(_IFA_ADDRESS, local.packed)
     return Request(_NEWADDR, _CREATE | _EXCLUSIVE, body)
+
+
+def delete_address(index: int, address: str, prefix: int, remote: str) -> Request:
+    """Delete an address of a link; `remote` is the other end of a point-to-point link, else the address itself."""
+    body = struct.pack("=BBBBI", _family(address), prefix, 0, 0, index)
+    body += attribute(_IFA_LOCAL, ip_address(address).packed)
+    return Request(_DELADDR, 0, body + attribute(_IFA_ADDRESS, ip_address(remote).packed))
 
 
 def new_default_route(index: int, gateway: str) -> Request:

@@ -18,7 +18,8 @@ from moorage.kernel.linux.rtdump import Reader
 OURS = 0x6D
 """The origin (IFA_PROTO, since Linux 5.18) of the addresses we add; the kernel's own use 1 to 3."""
 
-_GONE = {errno.ENODEV, errno.ENXIO}
+GONE = {errno.ENODEV, errno.ENXIO}
+"""What the kernel says of a link that is not there."""
 
 IFA_F_NODAD = 0x02  # linux/if_addr.h
 
@@ -64,7 +65,7 @@ def refusing(what: str) -> Iterator[None]:
         yield
     except (NetlinkError, OSError) as error:
         number = error.code if isinstance(error, NetlinkError) else error.errno
-        if number in _GONE:
+        if number in GONE:
             raise Refused(Code.UNAVAILABLE, f"a link went away while we were to {what}: try again") from error
         if number in {errno.EPERM, errno.EACCES}:
             raise Refused(

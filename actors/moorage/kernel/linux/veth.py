@@ -8,6 +8,7 @@ from moorage.errors import Code, Refused
 from moorage.kernel.linux import marks, names, netns, rtbatch
 from moorage.kernel.linux.announce import Announcer
 from moorage.kernel.linux.container import Container
+from moorage.kernel.linux.containment import contained
 from moorage.kernel.linux.inside import Inside
 from moorage.kernel.linux.readiness import await_addresses, await_forwarding
 from moorage.kernel.linux.remover import Remover
@@ -52,7 +53,7 @@ class Veths:
 
     def ensure(self, interface: Interface, network: Network, bridge: Link) -> list[str]:
         """Make the pair what `interface` says, all or nothing; returns a sentence for each change."""
-        with netns.reopened(namespace_of(interface)) as fd, refusing(f"attach {interface.id}"):
+        with netns.reopened(namespace_of(interface)) as fd, contained(f"attach {interface.id}", interface):
             _check_foreign(interface)
             port = self._reader.link(names.port_name(interface.id))
             if port is not None:

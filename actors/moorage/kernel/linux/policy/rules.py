@@ -116,7 +116,7 @@ class Rule(NamedTuple):
     def source(self) -> Prefix:
         """The addresses that it is `from`: all, unless it says so."""
         kind, size = (IPv4Network, 4) if self.family == AF_INET else (IPv6Network, 16)
-        return kind((self.part(Part.SRC) or bytes(size), self.src_len))
+        return kind((self.part(Part.SRC) or bytes(size), self.src_len), strict=False)  # as somebody wrote it
 
 
 def read(reader: Reader, family: int) -> list[Rule]:

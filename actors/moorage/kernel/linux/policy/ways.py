@@ -104,7 +104,7 @@ class _Family:
 
     def _ours(self, *, several: bool) -> list[Rule]:
         try:
-            return [rule for rule in rules.read(self._reader, self.family) if rule.protocol == OURS]
+            return [rule for rule in rules.read(self._reader, self.family) if _is_ours(rule)]
         except OSError as error:
             if error.errno not in _WITHOUT_RULES:
                 raise
@@ -118,7 +118,12 @@ class _Family:
 
     def _is_needed(self, rule: Rule) -> bool:
         """Whether its address is still at the link that its table is of."""
-        held = self._reader.addresses(rule.table - TABLES) if rule.table > TABLES else []
+        try:
+            held = self._reader.addresses(rule.table - TABLES)
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+            return False
         return rule.source.network_address in [each.local for each in held]
 
     def _routes(self, table: int) -> list[Route]:
@@ -139,9 +144,17 @@ def _rule(family: int, way: Way) -> Rule:
     return Rule.ours(family, PRIORITY, Action.LOOKUP, parts)._replace(src_len=source.max_prefixlen)
 
 
+def _is_ours(rule: Rule) -> bool:
+    """Whether it says what ours do: anybody in there may give any rule our origin."""
+    alone = [kind for kind, _ in rule.parts] == [Part.SRC, Part.TABLE] and rule.table > TABLES
+    said = (rule.priority, rule.action, rule.dst_len, rule.tos, rule.invert, rule.protocol)
+    wanted = (PRIORITY, Action.LOOKUP, 0, 0, False, OURS)
+    return alone and said == wanted and rule.src_len == rule.source.max_prefixlen
+
+
 def _is_way(route: Route) -> bool:
     """Whether it leads somewhere that another link could lead to."""
-    subnet = ip_network(route.subnet)
+    subnet = ip_network(route.subnet, strict=False)
     near = subnet.is_multicast or (isinstance(subnet, IPv6Network) and subnet.subnet_of(_NEIGHBOURS))
     return route.kind == _UNICAST and route.ifindex not in {0, _LOOPBACK} and not near
 
