@@ -36,6 +36,7 @@ HOST_DAMAGE = {
     "port disabled": f"bridge link set dev {PORT} state 0",
     "port isolated": f"bridge link set dev {PORT} isolated on",
     "port locked": f"bridge link set dev {PORT} learning off locked on",
+    "port past the rules": f"ip link set {PORT} type bridge_slave group_fwd_mask 0x4000",
     "port not flooded to": f"bridge link set dev {PORT} flood off mcast_flood off bcast_flood off",
     "bridge without ARP": "ip link set moorage0 arp off",
     "bridge's alias changed": "ip link set moorage0 alias theirs",
@@ -140,6 +141,7 @@ def test_damage_on_the_host_is_repaired(
         "learning off",
         "flood on",
         "isolated off",
+        "group_fwd_mask 0xfffd",
     ):
         assert part in port
     assert links.ip("-d", "-br", "link", "show", "moorage0").split()[2] == before

@@ -29,7 +29,9 @@ _UP = 1  # IFF_UP
 _MAC, _NAME, _MTU, _MASTER, _LINKINFO, _ALIAS, _AF_SPEC, _NET_NS_FD = 1, 3, 4, 10, 18, 20, 26, 28  # IFLA_*
 _KIND, _DATA, _SLAVE_KIND, _SLAVE_DATA = 1, 2, 4, 5  # IFLA_INFO_*
 _PEER = 1  # VETH_INFO_PEER
-_HAIRPIN, _LEARNING = 4, 8  # IFLA_BRPORT_MODE, IFLA_BRPORT_LEARNING
+_HAIRPIN, _LEARNING, _GROUPS = 4, 8, 31  # IFLA_BRPORT_MODE, IFLA_BRPORT_LEARNING, IFLA_BRPORT_GROUP_FWD_MASK
+ALL_GROUPS = 0xFFFD
+"""Every group of bridges that the kernel can be told to forward to, as a mask: not that of pause frames."""
 _ADDR_GEN_MODE = 8  # IFLA_INET6_ADDR_GEN_MODE
 _NO_ADDRESS = b"\1"  # IN6_ADDR_GEN_MODE_NONE
 _IFA_ADDRESS, _IFA_LOCAL, _NODAD = 1, 2, 0x02
@@ -95,8 +97,9 @@ def without_link_local(index: int) -> Request:
 
 
 def raise_port(index: int, alias: str) -> Request:
-    """Give a port of a bridge its alias and hairpin mode, have it learn nobody's MAC, and set it up."""
-    data = nested(_SLAVE_DATA, attribute(_HAIRPIN, b"\1"), attribute(_LEARNING, b"\0"))
+    """Give a port of a bridge its alias and hairpin mode, have it learn nobody's MAC and forward all, and set it up."""
+    groups = attribute(_GROUPS, struct.pack("=H", ALL_GROUPS))
+    data = nested(_SLAVE_DATA, attribute(_HAIRPIN, b"\1"), attribute(_LEARNING, b"\0"), groups)
     info = nested(_LINKINFO, _text(_SLAVE_KIND, "bridge"), data)
     return Request(_NEWLINK, 0, _link(index, up=True) + attribute(_ALIAS, alias.encode()) + info)
 

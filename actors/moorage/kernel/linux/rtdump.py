@@ -16,7 +16,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple, TypeVar
 
 from moorage.kernel.linux.nfnetlink import DONE, ERROR, message, messages
-from moorage.kernel.linux.rtattributes import ATTRIBUTE, Attributes, attributes, number
+from moorage.kernel.linux.rtattributes import ATTRIBUTE, attributes, number
+from moorage.kernel.linux.rtports import unfit
 from moorage.kernel.linux.rtroutes import ROUTE, Hop, Route, nexthops, parse_route
 
 T = TypeVar("T")
@@ -39,19 +40,6 @@ _NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL, errno.
 _POINTOPOINT, _RUNNING, _NOARP = 0x10, 0x40, 0x80  # IFF_*
 _TUNNELS = frozenset({512, 519, 65534, 65535, 768, 769, 776, 778, 823})
 """ARPHRD_* of linux/if_arp.h: PPP, RAWIP, NONE (TUN, WireGuard), VOID, TUNNEL, TUNNEL6, SIT, IPGRE, IP6GRE."""
-
-_PORT_FLAGS = {
-    "mode": (4, b"\1"),
-    "learning": (8, b"\0"),
-    "unicast_flood": (9, b"\1"),
-    "mcast_flood": (27, b"\1"),
-    "bcast_flood": (30, b"\1"),
-    "neigh_suppress": (32, b"\0"),
-    "isolated": (33, b"\0"),
-    "locked": (39, b"\0"),
-}
-"""The IFLA_BRPORT_* that traffic needs to be so. A container reaches its own published port through the port it
-came in by: `mode` is what users call hairpin. It learns no MAC there: the container's is known."""
 
 
 class Link(NamedTuple):
@@ -263,18 +251,12 @@ def _link(payload: bytes) -> Link:
         arp=not flags & _NOARP,
         stp=number(bridge.get(5)) != 0,  # IFLA_BR_STP_STATE
         snooping=number(bridge.get(23)) != 0,  # IFLA_BR_MCAST_SNOOPING
-        unfit=_unfit(port, running=bool(flags & _RUNNING)),
+        unfit=unfit(port, running=bool(flags & _RUNNING)),
         forwarding=port.get(1) == b"\3",  # IFLA_BRPORT_STATE, BR_STATE_FORWARDING
         nsid=number(found.get(37), -1),
         peer=number(found.get(5)),
         tunnel=is_tunnel(hardware, flags),
     )
-
-
-def _unfit(port: Attributes, *, running: bool) -> dict[str, int]:
-    """What is wrong of what this kernel has; one that runs is disabled only where somebody said so."""
-    flags = {name: value[0] for name, (kind, value) in _PORT_FLAGS.items() if port.get(kind, value) != value}
-    return flags | ({"state": 3} if running and port.get(1) == b"\0" else {})
 
 
 def _entry(payload: bytes) -> tuple[int, str] | None:

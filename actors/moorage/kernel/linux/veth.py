@@ -90,7 +90,11 @@ class Veths:
             change["arp"] = True
         if change:
             self._ip.link("set", index=port.ifindex, **change)
-        flags = {"mode": 1, "learning": 0} if "master" in change else unfit_flags(port, bridge)
+        flags = (
+            {"mode": 1, "learning": 0, "group_fwd_mask": rtbatch.ALL_GROUPS}
+            if "master" in change
+            else unfit_flags(port, bridge)
+        )
         if flags:
             # by its short name, `state` would be the link's
             given = {f"IFLA_BRPORT_{name.upper()}": value for name, value in flags.items()}
