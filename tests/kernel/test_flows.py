@@ -172,15 +172,17 @@ def test_what_ends_with_an_address_is_what_is_meant(
         (False, {"source": HOST, "target": OUTSIDE, "port": 8000, "source_port": 5000}),
         (False, {"translated": True}),
         (False, {"port": 8001}),
-        (False, {"proto": socket.IPPROTO_TCP}),
+        (False, {"proto": socket.IPPROTO_SCTP}),
+        (True, {"proto": socket.IPPROTO_TCP}),
+        (False, {"proto": socket.IPPROTO_TCP, "lives": True}),
         (False, {"target": ELSEWHERE}),
         (False, {"source": "127.0.0.1", "target": "127.0.0.1"}),
         (False, {"family": socket.AF_INET6, "source": OUTSIDE6, "target": HOST6}),
     ],
 )
 def test_what_a_proxy_carries_in_the_place_of_rules(passes: bool, change: dict[str, Any]) -> None:
-    """A conversation with somebody outside, whichever side began it, at an address and port that rules lead from."""
+    """What somebody outside has at a place that rules lead from, whichever side began it, but no TCP that lives."""
     seen = Entry(socket.IPPROTO_UDP, HOST, 8000, HOST, False, socket.AF_INET, b"", OUTSIDE, 5000, False, 5000)
     local = Local(frozenset({HOST, HOST6}))
-    flows = Wanted([Flow("udp", "0.0.0.0", 8000, 8000, (WEB,))])  # noqa: S104 - as a mapping on every address is told
+    flows = Wanted([Flow(proto, "0.0.0.0", 8000, 8000, (WEB,)) for proto in ("tcp", "udp")])  # noqa: S104 - as a mapping on every address is told
     assert passes_by(flows, seen._replace(**change), local) is passes

@@ -82,3 +82,30 @@ def test_a_listener_that_is_closed_is_no_error(lab: Lab) -> None:
     listener.gate.open()
     listener.gate.shut()
     assert listener.gate.is_shut
+
+
+@pytest.mark.parametrize("proto", ["tcp", "udp"])
+@pytest.mark.parametrize("host", SIDES)
+def test_it_knows_whether_it_turned_somebody_away(lab: Lab, host: str, proto: str) -> None:
+    """A gate knows of who came from outside while it was shut, and that the host itself did not have to wait."""
+    listener = Listener(lab, proto)
+    with listener.sock:
+        assert listener.hears("host", SIDES[host])
+        assert not listener.gate.has_turned_away()
+        assert not listener.hears("outside", host)
+        assert listener.gate.has_turned_away()
+
+
+def test_it_does_not_know_of_listeners_that_are_gone(lab: Lab) -> None:
+    """Where a proxy was started again while its gate was shut, the former listener may have turned somebody away."""
+    first, second = Listener(lab, "tcp"), Listener(lab, "tcp")
+    with first.sock, second.sock:
+        gate = Gate(is_shut=True)
+        gate.lead_to([first.sock])
+        gate.lead_to([first.sock, second.sock])
+        assert not gate.has_turned_away()
+        gate.lead_to([second.sock])
+        assert gate.has_turned_away()
+        gate.open()
+        gate.shut()
+        assert not gate.has_turned_away()

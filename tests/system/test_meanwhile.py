@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import threading
@@ -76,6 +77,50 @@ def test_who_connects_is_seen_as_himself(at: Installation, host: str, outside: s
             assert caller.answered.wait(5)
             at.client.unpublish("web", [f"{port}:80"])
         seen |= caller.seen
+    assert seen == {outside}
+
+
+class Persistent:
+    """Connects to one port again and again, and leaves each attempt to the system, which sends lost segments again."""
+
+    def __init__(self, at: Installation, host: str, port: int) -> None:
+        """Begin with nobody."""
+        self._at, self._place = at, (host, port)
+        self._made: list[socket.socket] = []
+
+    def call(self, began: threading.Event, over: threading.Event) -> None:
+        """Go on until it is over."""
+        while not over.is_set():
+            made = socket.socket(socket.AF_INET6 if ":" in self._place[0] else socket.AF_INET)
+            made.setblocking(False)
+            made.connect_ex(self._place)
+            self._made.append(made)
+            began.set()
+            over.wait(0.0005)
+
+    def seen(self) -> set[str]:
+        """As whom it is, once each attempt has come to something, of those that were not refused."""
+        found = set()
+        for made in self._made:
+            with made:
+                assert select.select([], [made], [], 10)[1], "an attempt came to nothing"
+                if not made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                    made.settimeout(5)
+                    found.add(ask(made).peer)
+        return found
+
+
+@SIDES
+def test_who_tries_again_is_seen_as_himself(at: Installation, host: str, outside: str) -> None:
+    """Whose first segment fell into the moment of publishing is led by the rules when it is sent again."""
+    seen = set()
+    for port in range(9700, 9700 + TIMES // 2):
+        for _ in range(2):  # the second time there is a proxy that has just stopped
+            caller = Persistent(at, host, port)
+            with going_on(at, caller.call):
+                at.client.publish("web", [f"{port}:80"])
+            seen |= caller.seen()
+            at.client.unpublish("web", [f"{port}:80"])
     assert seen == {outside}
 
 

@@ -13,8 +13,8 @@ from moorage.control.ip_allocator import Settle as SettleAddresses
 from moorage.control.journal import Append, Opened
 from moorage.control.persist import give_back, persist, recorded
 from moorage.control.port_allocator import Settle as SettlePorts
+from moorage.control.port_mapper import Reclaim, flow_of, settle_interface
 from moorage.control.port_mapper import Settle as SettleRules
-from moorage.control.port_mapper import flow_of, settle_interface
 from moorage.control.proxies import GetOwned, open_all, shut_all, start_all, stop_all, stop_names
 from moorage.control.proxy import Disconnect
 from moorage.control.reservation import give_back_addresses, give_back_ports
@@ -121,7 +121,7 @@ class Change:
         """Make the kernel what the record says. From outside only its rules lead to a container, first and last."""
         await shut_all(self._address("proxies"), self._gone)
         await self._follow_kernel()
-        await open_all(self._address("proxies"), self._new)
+        await _let_in(self._address, self._subject, self._new)
 
     async def _follow_kernel(self) -> None:
         """Links and rules side by side, for either takes 10 ms and more."""
@@ -183,6 +183,16 @@ class Change:
             await give_back_addresses(self._address, subject.id, subject.network, addresses)
 
 
+async def _let_in(
+    address: Callable[[str], Address], interface: Interface, mappings: Sequence[Mapping]
+) -> None:
+    """Open what the rules lead to; whom it has turned away meanwhile is led by them as well when he comes again."""
+    if turned_away := await open_all(address("proxies"), mappings):
+        flows = tuple(flow_of(interface, mapping) for mapping in turned_away if not mapping.proxied)
+        await persist(address("port-mapper"), Reclaim(flows))
+        await open_all(address("proxies"), turned_away, sure=True)
+
+
 def _ports(interface: Interface | None) -> tuple[Mapping, ...]:
     return () if interface is None else interface.ports
 
@@ -218,7 +228,7 @@ async def _complete(address: Callable[[str], Address], record: Interface, networ
     if network is None or network.proxy != NEVER:
         await start_all(address("proxies"), record, record.ports)
     await persist(address("port-mapper"), settle_interface(record))
-    await open_all(address("proxies"), record.ports)
+    await _let_in(address, record, record.ports)
     if record.netns is not None and network is not None:
         with suppress(Refused):  # its namespace may be gone, and will be collected
             await persist(address("links"), links.Attach(record, network))

@@ -37,6 +37,7 @@ from moorage.values import Interface, Network
 
 __all__ = [
     "PortMapper",
+    "Reclaim",
     "Settle",
     "flow_of",
     "host_ports",
@@ -75,6 +76,13 @@ class Reload:
 @dataclass(frozen=True, slots=True)
 class EndStrays:
     """End the connections that a former life, once it had removed their rules, did not come to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reclaim:
+    """Have the rules lead whoever came to these mappings from outside before there were any."""
+
+    flows: tuple[Flow, ...]
 
 
 class PortMapper(ThreadActor):
@@ -125,6 +133,8 @@ class PortMapper(ThreadActor):
             case Reload():
                 with self._again_later():
                     await self._reload()
+            case Reclaim(flows):
+                self.firewall.reclaim(flows)
             case EndStrays():
                 with self._again_later():
                     await self._end_strays()
@@ -176,7 +186,10 @@ class PortMapper(ThreadActor):
             self.firewall.change(new - old, old - new)
 
     def _ended(self, settle: Settle) -> list[Flow]:
-        """The flows that may have connections; TCP to a port that was not published is none that lives on."""
+        """The flows that may have connections; TCP to a port that was not published is none that lives on.
+
+        What of it has begun without a rule is known to the listener that turned it away (`Gate`).
+        """
         new = settle.ports - self._desired.ports.get(settle.owner, frozenset())
         return [
             flow

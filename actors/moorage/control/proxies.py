@@ -40,9 +40,14 @@ class StartProxy:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Have the proxies of these names, as far as they run, hear everybody: the kernel's rules are there."""
+    """Have the proxies of these names, as far as they run, hear everybody: the kernel's rules are there.
+
+    Answered with the names of those that stay shut, since they have turned somebody away, unless it is `sure` that
+    conntrack has forgotten him.
+    """
 
     names: tuple[str, ...]
+    sure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +107,10 @@ class Proxies(LoopSupervisor):
                 if known is not None and known.child.owner != interface.id:
                     raise _held(mapping, known.child.owner)
                 message = Start(self._child(interface, mapping, is_shut=True))
-            case Open(names):
-                for gate in self._found(names):
-                    gate.open()
-                return None
+            case Open(names, sure):
+                return self._open(names, sure=sure)
             case Shut(names):
-                for gate in self._found(names):
+                for gate in self._found(names).values():
                     gate.shut()
                 return None
             case Halt(name):
@@ -124,8 +127,15 @@ class Proxies(LoopSupervisor):
         start = partial(Proxy.start, self._context, self._news, *whose, gate=gate)
         return Child(name, start, owner=interface.id)
 
-    def _found(self, names: Iterable[str]) -> list[Gate]:
-        return [self._gates[name] for name in names if name in self._gates]
+    def _open(self, names: Iterable[str], *, sure: bool) -> frozenset[str]:
+        found = self._found(names)
+        stay = frozenset(name for name, gate in found.items() if not sure and gate.has_turned_away())
+        for name in found.keys() - stay:
+            found[name].open()
+        return stay
+
+    def _found(self, names: Iterable[str]) -> dict[str, Gate]:
+        return {name: self._gates[name] for name in names if name in self._gates}
 
 
 def _held(mapping: Mapping, owner: str) -> PortBusy:
@@ -153,10 +163,11 @@ def _may_run(outcome: object) -> bool:
     return outcome is True or (isinstance(outcome, BaseException) and not isinstance(outcome, Refused))
 
 
-async def open_all(proxies: Address, mappings: Iterable[Mapping]) -> None:
-    """Have these reached from outside, their rules being there."""
-    if names := tuple(f"proxy:{mapping.name}" for mapping in mappings):
-        await persist(proxies, Open(names))
+async def open_all(proxies: Address, mappings: Iterable[Mapping], *, sure: bool = False) -> list[Mapping]:
+    """Have these reached from outside, their rules being there. Gives those that stay shut, as `Open` says."""
+    names = {f"proxy:{mapping.name}": mapping for mapping in mappings}
+    stay: frozenset[str] = await persist(proxies, Open(tuple(names), sure)) if names else frozenset()
+    return [names[name] for name in sorted(stay)]
 
 
 async def shut_all(proxies: Address, mappings: Iterable[Mapping]) -> None:

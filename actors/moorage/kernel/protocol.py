@@ -255,10 +255,10 @@ class Firewall(Protocol):
         """Forget the conntrack entries of these mappings, so that new ones are translated and old ones end."""
 
     def reclaim(self, flows: Collection[Flow]) -> int:
-        """Forget the conntrack entries of datagrams at the host's side of these mappings that no rule translated.
+        """Forget the conntrack entries at the host's side of these mappings that no rule translated.
 
-        So that they are from now on. Those between addresses of the host itself, which a proxy may carry, are left.
-        Returns how many there were.
+        So that they are from now on. Those between addresses of the host itself, which a proxy may carry, are left, and
+        so are connections of TCP that live. Returns how many there were.
         """
 
     def end_flows(self, gone: Collection[str], come: Collection[str]) -> None:

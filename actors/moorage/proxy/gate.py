@@ -16,6 +16,8 @@ from contextlib import suppress
 
 _ATTACH_FILTER, _DETACH_FILTER = 26, 27
 """SO_ATTACH_FILTER and SO_DETACH_FILTER of socket(7), which Python's socket module does not name."""
+_MEMINFO, _DROPS = 55, 8
+"""SO_MEMINFO, and SK_MEMINFO_DROPS of linux/sock_diag.h: which of its numbers says how many packets were dropped."""
 _LINK = 0xFFFFF008
 """SKF_AD_OFF + SKF_AD_IFINDEX of linux/filter.h: the number of the link that a packet came in by."""
 _LO = 1
@@ -42,13 +44,28 @@ def unshut(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, _DETACH_FILTER, 0)
 
 
+def _dropped(sock: socket.socket) -> int:
+    """How many packets that listener dropped, for whatever reason; 1 where that cannot be said."""
+    try:
+        found = sock.getsockopt(socket.SOL_SOCKET, _MEMINFO, 4 * (_DROPS + 1))
+        return int(struct.unpack_from("=I", found, 4 * _DROPS)[0])
+    except (OSError, struct.error):
+        return 1
+
+
 class Gate:
-    """The listeners of one mapping, which are shut together, those that are opened later included."""
+    """The listeners of one mapping, which are shut together, those that are opened later included.
+
+    Whom they turn away comes again, and conntrack has an entry of him by then that no rule is asked about.
+    """
 
     def __init__(self, *, is_shut: bool) -> None:
         """Begin with none."""
         self._is_shut = is_shut
         self._sockets: frozenset[socket.socket] = frozenset()
+        self._left = (
+            False  # whether other listeners were shut, of which nobody knows any more whom they turned away
+        )
 
     @property
     def is_shut(self) -> bool:
@@ -57,7 +74,8 @@ class Gate:
 
     def lead_to(self, sockets: Iterable[socket.socket]) -> None:
         """Be the gate of these, and of no others."""
-        self._sockets = frozenset(sockets)
+        former, self._sockets = self._sockets, frozenset(sockets)
+        self._left |= self._is_shut and not former <= self._sockets
         self._apply()
 
     def shut(self) -> None:
@@ -65,9 +83,13 @@ class Gate:
         self._is_shut = True
         self._apply()
 
+    def has_turned_away(self) -> bool:
+        """Whether somebody may have been kept outside since it was shut."""
+        return self._left or any(map(_dropped, self._sockets))
+
     def open(self) -> None:
         """Let everybody in."""
-        self._is_shut = False
+        self._is_shut = self._left = False
         self._apply()
 
     def _apply(self) -> None:

@@ -62,15 +62,12 @@ class Conntrack:
 
     def reclaim(self, flows: Collection[Flow]) -> int:
         """Delete what goes by the rules of `flows`, and how many that were. Raises Refused (denied)."""
-        if not flows or not _count():
+        entries = _count()
+        if not flows or not entries:
             return 0
         now, wanted = local.read(), Wanted(flows)
-        dumps = [
-            Match(family, socket.IPPROTO_UDP, translated=False, masqueraded=False).packed()
-            for family in (socket.AF_INET, socket.AF_INET6)
-        ]
         with _denied():
-            found = [entry for entry in self._read(dumps) if passes_by(wanted, entry, now)]
+            found = [e for e in self._read(_untranslated(flows, entries)) if passes_by(wanted, e, now)]
             for entry in found:
                 self._delete(entry)
         return len(found)
@@ -232,3 +229,19 @@ def _dumps(flows: Collection[Flow], versions: Collection[int], entries: int) -> 
     if len(protos) * len(versions) <= worth:
         return [Match(family, proto).packed() for proto, family in product(protos, versions)]
     return [generic(*versions) if len(versions) == 1 else generic(socket.AF_UNSPEC)]
+
+
+def _untranslated(flows: Collection[Flow], entries: int) -> list[bytes]:
+    """What to ask for all that no rule translated at the host's side of `flows`, whichever side began it; likewise."""
+    every = Match(0, translated=False, masqueraded=False)
+    sides = sorted({(family, PROTOCOLS[flow.proto]) for flow in flows for family in families(flow)})
+    ports = sum((flow.last - flow.first + 1) * len(families(flow)) for flow in flows)
+    if 2 * ports - len(sides) > entries // _PER_WALK:
+        return [every._replace(family=family, proto=proto).packed() for family, proto in sides]
+    return [
+        match.packed()
+        for flow in flows
+        for family, port in product(sorted(families(flow)), range(flow.first, flow.last + 1))
+        for each in (every._replace(family=family, proto=PROTOCOLS[flow.proto]),)
+        for match in (each._replace(port=port), each._replace(back_port=port))
+    ]

@@ -11,7 +11,8 @@ from moorage.kernel.linux.nfnetlink import address, attribute, attributes, gener
 # linux/netfilter/nfnetlink_conntrack.h
 GET = 1 << 8 | 1
 DELETE = 1 << 8 | 2
-_ORIGINAL, _REPLY, _STATUS, _ID, _ZONE, _FILTER, _STATUS_MASK = 1, 2, 3, 12, 18, 25, 26
+_ORIGINAL, _REPLY, _STATUS, _PROTOINFO, _ID, _ZONE, _FILTER, _STATUS_MASK = 1, 2, 3, 4, 12, 18, 25, 26
+_OF_TCP, _STATE = 1, 1
 _IP, _PROTO = 1, 2
 _NUMBER, _SOURCE_PORT, _TARGET_PORT = 1, 2, 3
 _SOURCES = {socket.AF_INET: 1, socket.AF_INET6: 3}
@@ -20,7 +21,9 @@ _ORIGINAL_FLAGS, _REPLY_FLAGS = 1, 2
 # net/netfilter/nf_internals.h: what of a tuple a filter looks at
 _BY_SOURCE, _BY_TARGET, _BY_PROTO, _BY_TARGET_PORT = 1 << 0, 1 << 1, 1 << 3, 1 << 5
 # linux/netfilter/nf_conntrack_common.h
-_MASQUERADED, _TRANSLATED = 1 << 4, 1 << 5  # IPS_SRC_NAT, IPS_DST_NAT
+_REPLIED, _MASQUERADED, _TRANSLATED = 1 << 1, 1 << 4, 1 << 5  # IPS_SEEN_REPLY, IPS_SRC_NAT, IPS_DST_NAT
+_LIVING = range(3, 7)
+"""From TCP_CONNTRACK_ESTABLISHED to TCP_CONNTRACK_LAST_ACK of linux/netfilter/nf_conntrack_tcp.h."""
 
 
 class Entry(NamedTuple):
@@ -39,6 +42,8 @@ class Entry(NamedTuple):
     """The port that answers go to, which is not its own where it was masqueraded."""
     masqueraded: bool = False
     source_port: int = 0
+    lives: bool = False
+    """Whether it is a connection of TCP with two ends: nothing that has not begun, and nothing that is over."""
 
     @classmethod
     def parsed(cls, body: bytes) -> Self:
@@ -61,6 +66,7 @@ class Entry(NamedTuple):
             back_port=int.from_bytes(back.get(_TARGET_PORT, b""), "big"),
             masqueraded=bool(fields[_STATUS][3] & _MASQUERADED),
             source_port=int.from_bytes(there.get(_SOURCE_PORT, b""), "big"),
+            lives=bool(fields[_STATUS][3] & _REPLIED) and _state(fields.get(_PROTOINFO, b"")) in _LIVING,
         )
 
 
@@ -139,3 +145,9 @@ class Match(NamedTuple):
         if not mask:
             return b""
         return attribute(_STATUS, struct.pack("!I", value)) + attribute(_STATUS_MASK, struct.pack("!I", mask))
+
+
+def _state(protocol: bytes) -> int:
+    """What an entry of TCP is in; 0 for other protocols."""
+    state = dict(attributes(dict(attributes(protocol)).get(_OF_TCP, b""))).get(_STATE)
+    return state[0] if state else 0

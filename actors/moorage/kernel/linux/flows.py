@@ -63,12 +63,13 @@ def ends(flow: Flow, entry: Entry, local: Local) -> bool:
 
 
 def passes_by(wanted: Wanted, entry: Entry, local: Local) -> bool:
-    """Whether `entry`, not translated, is of a proxy's conversation with somebody outside at a port of `wanted`.
+    """Whether `entry`, not translated, would lead somebody outside by the rules to a port of `wanted`.
 
-    As it began, or as the proxy's answer began it once more.
+    As he began it, or as an answer of the proxy's, or a program that had the port, began it once more. A connection of
+    TCP that lives is not his next one.
     """
     ends = ((entry.target, entry.port, entry.source), (entry.source, entry.source_port, entry.target))
-    return not entry.translated and any(
+    return not (entry.translated or entry.lives) and any(
         host in local and other not in local and _is_led_at(wanted, entry, host, port)
         for host, port, other in ends
     )
