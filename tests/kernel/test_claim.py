@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from moorage.errors import Refused
-from moorage.kernel.linux.claim import NAME, LinuxClaim
+from moorage.kernel.linux import holder
+from moorage.kernel.linux.claim import BEHIND, NAME, LinuxClaim
 
 ME = f"pid {os.getpid()} ({Path('/proc/self/comm').read_text().strip()})"
 NOBODY = 65534
@@ -53,6 +54,20 @@ def test_a_stranger_keeps_nobody_out(squatter: socket.socket) -> None:
     os.fchown(squatter.fileno(), os.geteuid(), -1)
     with pytest.raises(Refused, match="another agent"):
         LinuxClaim()
+
+
+@others
+def test_strangers_names_cost_no_search(squatter: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many sockets a stranger has called so, whose they are is looked up of the one that is in the way."""
+    searched = []
+    monkeypatch.setattr(holder, "process", searched.append)
+    with ExitStack() as names:
+        for number in range(20):
+            made = names.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            made.bind(BEHIND + str(number).encode())
+            os.fchown(made.fileno(), NOBODY, -1)
+        LinuxClaim().release()
+    assert searched == [os.fstat(squatter.fileno()).st_ino]
 
 
 @others

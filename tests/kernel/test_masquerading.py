@@ -16,6 +16,7 @@ from firewall_stand import IP, IPV6, NETWORK, Stand, stand
 from lab import HOST, HOST6, OUTSIDE, OUTSIDE6, Lab
 from moorage.kernel.linux import reserved
 from moorage.kernel.linux.firewall import LinuxFirewall
+from moorage.kernel.linux.masquerading import shadowed
 from moorage.model import spread
 from moorage.model.elements import network_elements
 from moorage.values import ANY, Mapping
@@ -245,6 +246,27 @@ def test_what_a_program_listens_at_takes_a_block_away(at: Stand) -> None:
             server.close()
             at.lab.call("host", at.firewall.follow)
             assert block in blocks_of(at)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])
+def test_who_listens_to_the_host_alone_takes_no_block(at: Stand, address: str) -> None:
+    """Nothing from outside comes there, so no container is in the way."""
+    block = max(blocks_of(at))
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    for kind in KINDS.values():
+        with at.lab.socket("host", family, kind) as made:
+            made.bind((address, spread.BLOCKS[block][5]))
+            if kind == socket.SOCK_STREAM:
+                made.listen()
+            assert not at.lab.call("host", at.firewall._masquerading.differ)
+
+
+def test_whose_conversations_end_for_programs_that_come() -> None:
+    """Datagrams at the ports of a few; nobody's where somebody comes to many ports at once, and no TCP connections."""
+    few = frozenset({(17, port) for port in range(2000, 2064)})
+    assert shadowed(few | {(6, 2000)}) == few
+    assert shadowed(few | {(17, 5000)}) == frozenset()
+    assert shadowed(frozenset({(6, 2000)})) == frozenset()
 
 
 def test_reserved_and_automatic_ports_are_left_alone(at: Stand) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
+from threading import BoundedSemaphore
 
 from moorage.kernel.protocol import Kernel
 from moorage.proxy.listeners import PortBusy, open_listeners
@@ -12,6 +13,9 @@ from moorage.values import Mapping
 
 PIECE = 256
 """Ports that are looked at together, each with a descriptor."""
+SEARCHES = 2
+"""Holders that are looked for at a time."""
+_searches = BoundedSemaphore(SEARCHES)
 
 
 async def check_free(mappings: Iterable[Mapping]) -> None:
@@ -32,14 +36,24 @@ async def named(kernel: Kernel, busy: PortBusy) -> PortBusy:
     """The same, saying who holds the port as far as the kernel tells; 15 ms and more, for all of /proc is read."""
     if busy.holders:
         return busy
-    loop, who = asyncio.get_running_loop(), None
-    with suppress(OSError):  # without descriptors nobody can be named
-        who = await loop.run_in_executor(None, kernel.holder, busy.proto, busy.port)
+    who = await _search(kernel, busy)
     busy.text = (
         f"port {busy.port}/{busy.proto} is held by {who or 'another process of the host'}: "
         "stop it, or publish on another host port"
     )
     return busy
+
+
+async def _search(kernel: Kernel, busy: PortBusy) -> str | None:
+    """Whom the kernel names; nobody while so many others are looked for: threads are few, and a search is long."""
+    if not _searches.acquire(blocking=False):
+        return None
+    try:
+        return await asyncio.get_running_loop().run_in_executor(None, kernel.holder, busy.proto, busy.port)
+    except OSError:  # without descriptors nobody can be named
+        return None
+    finally:
+        _searches.release()
 
 
 def _try(mapping: Mapping) -> None:

@@ -84,11 +84,13 @@ class LinuxClaim:
 
 def _concede(other: _Socket) -> None:
     """Raise Refused unless it is a stranger's."""
+    ours = other.uid in {0, os.geteuid()}
+    if not ours and other.name != NAME:
+        return
     who = holder.process(other.inode) or "another process"
-    if other.uid in {0, os.geteuid()}:
+    if ours:
         raise _refusal(who)
-    if other.name == NAME:
-        log.warning("claim_squatted", uid=other.uid, process=who)
+    log.warning("claim_squatted", uid=other.uid, process=who)
 
 
 def _refusal(who: str) -> Refused:

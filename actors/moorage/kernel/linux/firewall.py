@@ -24,7 +24,7 @@ from moorage.kernel.linux.conntrack import Conntrack
 from moorage.kernel.linux.definitions import Listing
 from moorage.kernel.linux.forward import Forwarding
 from moorage.kernel.linux.guard import UNGUARDED, PortGuard, holds
-from moorage.kernel.linux.masquerading import Masquerading, Socket, sockets_of
+from moorage.kernel.linux.masquerading import Masquerading, Socket, shadowed, sockets_of
 from moorage.kernel.linux.nfnetlink import Netlink
 from moorage.kernel.linux.nftables import FORBIDDEN, Nftables, NftablesError, TooLongError
 from moorage.kernel.linux.policy.marking import Marking
@@ -195,7 +195,7 @@ class LinuxFirewall:
         self._follow_addresses()
         self._came = came = self._came | self._masquerading.listen()
         self._respread()
-        self._end_masqueraded(came)
+        self._end_masqueraded(shadowed(came))
         self._came = frozenset()
 
     def _end_masqueraded(self, sockets: frozenset[Socket]) -> None:

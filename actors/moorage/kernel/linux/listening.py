@@ -13,6 +13,8 @@ from moorage.kernel.linux.nfnetlink import SOCK_DIAG, Netlink, attribute
 _BY_FAMILY = 20
 _BYTECODE = 1
 _AT_LEAST, _AT_MOST = 2, 3  # INET_DIAG_BC_S_GE, INET_DIAG_BC_S_LE
+_SOURCE = 8  # idiag_src in struct inet_diag_msg
+_LOOPBACK, _LOOPBACK6, _MAPPED = 127, bytes(15) + b"\1", bytes(10) + b"\xff\xff"
 _LISTENING, _EVERY_STATE = 1 << 10, 0xFFFFFFFF
 _STATES = {socket.IPPROTO_TCP: _LISTENING, socket.IPPROTO_UDP: _EVERY_STATE}
 
@@ -28,7 +30,15 @@ def _sockets(netlink: Netlink, first: int, last: int) -> Iterator[tuple[int, int
     for (proto, states), family in product(_STATES.items(), (socket.AF_INET, socket.AF_INET6)):
         request = struct.pack("=BBBxI", family, proto, 0, states) + bytes(48) + between
         for body in netlink.dump(_BY_FAMILY, request):
-            yield proto, struct.unpack_from("!H", body, 4)[0]
+            if not _is_private(family, body[_SOURCE : _SOURCE + 16]):
+                yield proto, struct.unpack_from("!H", body, 4)[0]
+
+
+def _is_private(family: int, address: bytes) -> bool:
+    """Whether nothing from outside comes there: 127/8, also as written in IPv6, and ::1."""
+    if family == socket.AF_INET:
+        return address[0] == _LOOPBACK
+    return address == _LOOPBACK6 or (address.startswith(_MAPPED) and address[12] == _LOOPBACK)
 
 
 def _condition(code: int, port: int, otherwise: int) -> bytes:

@@ -10,6 +10,9 @@ from moorage.kernel.linux.flows import PROTOCOLS
 from moorage.kernel.protocol import Element
 from moorage.model import spread
 
+_AT_ONCE = 64
+"""Ports that programs come to within a second, each of which is cleared: more than a program that starts has."""
+
 Socket = tuple[int, int]
 """A protocol's number, and a port."""
 
@@ -113,6 +116,16 @@ class Masquerading:
 def _within(number: int, ports: range) -> range:
     block = spread.BLOCKS[number]
     return range(max(block.start, ports.start), min(block.stop, ports.stop))
+
+
+def shadowed(came: frozenset[Socket]) -> frozenset[Socket]:
+    """Those of the programs that have come whose strangers a container could have the datagrams of.
+
+    A stranger's TCP connection comes from a port that the container has not spoken to. And who comes to thousands of
+    ports at once ends nobody's conversations there: any local user may.
+    """
+    datagrams = frozenset(each for each in came if each[0] == PROTOCOLS["udp"])
+    return datagrams if len(datagrams) <= _AT_ONCE else frozenset()
 
 
 def sockets_of(published: Iterable[tuple[str, int]]) -> frozenset[Socket]:
