@@ -11,14 +11,15 @@ import pytest
 import packets
 from agents import until
 from echo_server import ask
-from installation import PEER, Installation, installed
-from lab import HOST, OUTSIDE
+from installation import PEER, PEER6, Installation, installed
+from lab import HOST, HOST6, OUTSIDE, OUTSIDE6
 from packets import Ends
 
 pytestmark = pytest.mark.system
 
 CROWD = 60_000
 """More than walks are done at once for."""
+MOVING = "2001:db8:99::1"
 SOON = 1.0
 """Seconds: each walk through such a crowd takes a tenth of that here, and there would be a dozen."""
 
@@ -53,6 +54,29 @@ def test_nobody_waits_for_the_crowd(at: Installation) -> None:
             until(lambda: is_over(tcp))
             until(lambda: is_over(udp))
         assert timed(lambda: at.client.detach(name)) < SOON
+
+
+def test_nobody_waits_for_addresses_that_move(at: Installation) -> None:
+    """Nor for those of the host that come and go, as a router can have them: they are followed together, by others."""
+    raw = at.lab.call("peer", socket.socket, socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    with raw:
+        for number in range(CROWD):
+            ends = Ends(PEER6, 32768 + number % 20000, OUTSIDE6, 2000 + number // 20000)
+            raw.sendto(packets.udp(ends, b"hello"), (OUTSIDE6, 0))
+    with at.container("mover") as name:
+        for number in range(4):
+            for verb in ("add", "del"):
+                at.lab.run(
+                    "host", ["ip", "address", verb, f"2001:db8:{number}::1/64", "dev", "eth0", "nodad"]
+                )
+            assert timed(lambda: at.client.publish(name, ["80"])) < SOON
+        at.lab.run("host", ["ip", "address", "add", f"{MOVING}/64", "dev", "eth0", "nodad"])
+        at.lab.run("outside", ["ip", "route", "add", MOVING, "via", HOST6])
+        at.client.publish(name, ["8902:80/udp"])
+        with at.lab.open("outside", (MOVING, 8902), "udp") as client:
+            assert ask(client).server == name
+            at.lab.run("host", ["ip", "address", "del", f"{MOVING}/64", "dev", "eth0"])
+            until(lambda: is_over(client))
 
 
 def is_over(client: socket.socket) -> bool:

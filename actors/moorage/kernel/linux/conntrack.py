@@ -154,9 +154,17 @@ class Conntrack:
         whole = any(subnet.version == 4 for subnet in moved.subnets)
         if len(quick) <= _PER_DUMP and not whole and self._filter(quick):
             versions.discard(socket.AF_INET)
-        for entry in self._read([generic(version) for version in sorted(versions)]):
-            if moved.covers(entry):
-                self._delete(entry)
+        for family in sorted(versions):
+            for entry in self._of(family, moved):
+                if moved.covers(entry):
+                    self._delete(entry)
+
+    def _of(self, family: int, moved: Moved) -> Iterator[Entry]:
+        """All that may be covered; only where whole subnets moved are others taken apart as well: 20 µs for each."""
+        if any(family_of(str(subnet)) == family for subnet in moved.subnets):
+            return self._read([generic(family)])
+        parts = {socket.inet_pton(family, a) for a in moved.gone | moved.come if family_of(a) == family}
+        return map(Entry.parsed, self._netlink.dump_with(GET, generic(family), parts))
 
     def _flush(self, flows: Collection[Flow]) -> None:
         now, entries = local.read(), _count()

@@ -29,7 +29,7 @@ from moorage.kernel.linux.nfnetlink import Netlink
 from moorage.kernel.linux.nftables import FORBIDDEN, Nftables, NftablesError, TooLongError
 from moorage.kernel.linux.policy.marking import Marking
 from moorage.kernel.linux.policy.routing import PolicyRouting
-from moorage.kernel.linux.sweeper import Sweeper, Walk
+from moorage.kernel.linux.sweeper import Moves, Sweeper, Walk
 from moorage.kernel.protocol import NOBODY, Element, Flow, Forwarded, Kept, Maker
 from moorage.model.elements import astray, is_published
 from moorage.model.overdrawn import Overdrawn
@@ -70,6 +70,7 @@ class LinuxFirewall:
         self._spread: frozenset[Element] = frozenset()
         self._masquerades6 = False  # whether it ever did, in this life or before
         self._sweeper: Sweeper | None = None
+        self._moves = Moves()
         self._leaving: set[str] = set()
         self._clean: set[str] = set()
         self._used: set[str] = set()
@@ -226,8 +227,11 @@ class LinuxFirewall:
         now, gone, come = local.read(), changes.gone, changes.come
         if changes.missed:
             gone, come = gone | (self._local - now), come | (now - self._local)
-        backends = {str(each.value[0]) for each in self._elements.values() if is_published(each)}
-        self._conntrack.follow(gone, come, backends)
+        backends = frozenset(str(each.value[0]) for each in self._elements.values() if is_published(each))
+        if self._sweeper is None or not self._conntrack.crowded():
+            self._conntrack.follow(gone, come, backends)
+        elif self._moves.join(gone, come, backends):
+            self._sweeper.put(self._moves.end)
         self._local, self._changes = now, local.Changes()
 
     def overdrawn(self) -> Overdrawn:

@@ -5,12 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from queue import SimpleQueue
+from threading import Lock
 
 from moorage.kernel.linux.conntrack import Conntrack
+from moorage.kernel.linux.local import Local
 from moorage.kernel.linux.nfnetlink import Netlink
 from moorage.threads import Helper, Lost
 
 Walk = Callable[[Conntrack], None]
+
+
+class Moves:
+    """What has moved and waits to be followed: all of it by one walk, however often more comes."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._lock = Lock()
+        self._waits: tuple[Local, Local, frozenset[str]] | None = None
+
+    def join(self, gone: Local, come: Local, backends: frozenset[str]) -> bool:
+        """Have this followed as well; whether there is no walk yet that will."""
+        with self._lock:
+            former, self._waits = self._waits, (gone, come, backends)
+            if former is not None:
+                self._waits = (former[0] | gone, former[1] | come, backends)
+            return former is None
+
+    def end(self, conntrack: Conntrack) -> None:
+        """The walk. What comes while it is under way waits for the next."""
+        with self._lock:
+            taken, self._waits = self._waits, None
+        if taken is not None:
+            conntrack.follow(*taken)
 
 
 class Sweeper:
