@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from host_links import NETWORK, NETWORK4, HostLinks, cookie_at
 from moorage.errors import Code, Refused
 from moorage.kernel.linux.names import bridge_mac, port_name
+from moorage.kernel.linux.veth import Veths
 
 pytestmark = pytest.mark.system
 
@@ -54,6 +56,24 @@ def test_the_mac_of_the_bridge_is_refused(links: HostLinks) -> None:
         links.attach(web, NETWORK)
     assert refused.value.code == Code.ADDRESS_IN_USE
     assert ports(links) == []
+
+
+def test_a_link_that_is_gone_at_once_is_a_refusal(links: HostLinks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a container removes as soon as it comes is refused, for this container, and nothing is left of it."""
+    web = links.interface("web", 2)
+    create = Veths._create
+
+    def create_in_vain(self: Veths, *args: Any) -> None:
+        create(self, *args)
+        links.ip("link", "del", "eth0", inside="web")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Veths, "_create", create_in_vain)
+        with pytest.raises(Refused, match="as soon as it was made") as refused:
+            links.attach(web, NETWORK)
+    assert refused.value.code == Code.UNAVAILABLE
+    assert ports(links) == []
+    links.attach(web, NETWORK)
 
 
 def test_attaching_again_changes_nothing(links: HostLinks) -> None:

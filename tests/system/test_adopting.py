@@ -12,6 +12,7 @@ import pytest
 from agents import AgentProcess, until
 from lab import HOST, HOST6, OUTSIDE, OUTSIDE6, Lab
 from moorage import Refused
+from moorage.model.port_names import port_name
 from users import EVE, User, open_directory
 
 pytestmark = pytest.mark.system
@@ -160,3 +161,25 @@ def test_only_root_adopts_a_bridge_or_takes_public_addresses(lab: Lab, directory
         assert create() is None
         for asked in denied:
             assert create_as_root(**asked) is None
+
+
+def test_what_the_agent_makes_at_its_start_is_nobody_elses(lab: Lab, directory: Path) -> None:
+    """A client can neither remove the default network, nor one that he could not make again, nor take its bridge."""
+    with User() as user, AgentProcess(lab, directory, allow_uids=[EVE], subnet="10.0.42.1/24") as agent:
+
+        def ask(method: str, **params: Any) -> Any:
+            return user.ask(agent.socket, method, **params)
+
+        agent.client.create_network("public", subnet="8.8.8.0/24")
+        for name in ("default", "public"):
+            told = ask("remove_network", name=name)
+            assert told.startswith("denied: "), told
+            assert f"uid {EVE}" in told
+        agent.client.remove_network("default")
+        for name, bridge in (("default", "mg-other"), ("eve", "moorage0")):
+            assert ask("create_network", name=name, bridge=bridge).startswith("denied: ")
+        assert ask("create_network", name="eve", bridge=port_name("web")).startswith("invalid: ")
+        assert ask("create_network", name="eve")["name"] == "eve"
+        assert ask("remove_network", name="eve") == {"removed": True}
+        agent.replace()
+        assert sorted(each.name for each in agent.client.networks()) == ["default", "public"]

@@ -18,9 +18,17 @@ from moorage.control.requests import key_of
 from moorage.errors import Code, MoorageError, Refused
 from moorage.kernel.protocol import Bridge, Occupied, WayOut
 from moorage.log import Log
-from moorage.model.adopting import check_adopter, check_bridge, check_subnet, check_taker
+from moorage.model.adopting import (
+    check_adopter,
+    check_bridge,
+    check_maker,
+    check_remover,
+    check_subnet,
+    check_taker,
+)
 from moorage.model.caller import Caller
 from moorage.model.link_names import LONGEST
+from moorage.model.port_names import is_port_name
 from moorage.model.subnets import CANDIDATES, check_free, choose, parse_subnet
 from moorage.rpc.answers import Packed, remembered
 from moorage.rpc.checks import MTU6_MIN, MTU_MAX, MTU_MIN
@@ -115,6 +123,8 @@ class Networks:
     async def _remove(self, params: Mapping[str, Any]) -> Any:
         key, name = key_of("remove_network", params), params["name"]
         network = await self._address("journal").ask(GetNetwork(name))
+        if network is not None:
+            check_remover(ASKING.get(None), network)
         reply = {"removed": network is not None}
         outcome = await self._append(DropNetwork(name), key, reply)
         if isinstance(outcome, Already):
@@ -180,6 +190,8 @@ class Networks:
         if found is not None and found.ours:
             found = None  # left by another state, or by what was cut short: `links` begins it anew
         _check_caller(ASKING.get(), params, bridge, found)
+        if self._context.config.default_network:
+            check_maker(ASKING.get(), name, bridge, self._context.config.bridge)
         ways: list[WayOut] = await self._address("links").ask(links.GetWaysOut())
         check_bridge(bridge, ways)
         occupied: list[Occupied] = await self._address("links").ask(links.GetOccupied())
@@ -278,6 +290,9 @@ def _check_caller(
 
 
 def _check_names(name: str, bridge: str, others: list[Network]) -> None:
+    if is_port_name(bridge):
+        text = f"a bridge {bridge} may be in the way of a container: links of containers are called so"
+        raise Refused(Code.INVALID, f"{text}; name another, or none")
     for other in others:
         if other.name == name:
             raise Refused(Code.EXISTS, f"the network {name} exists: remove it first, or take another name")

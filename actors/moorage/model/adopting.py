@@ -32,6 +32,37 @@ def check_taker(caller: Caller | None, subnet: str) -> None:
         )
 
 
+def check_maker(caller: Caller | None, name: str, bridge: str, own: str) -> None:
+    """Raise Refused (denied) for the network and the bridge (`own`) that the agent makes at its start.
+
+    Else whoever takes one of them keeps the next agent from starting.
+    """
+    if caller is not None and (name == "default" or bridge == own):
+        raise Refused(
+            Code.DENIED,
+            f"the network default and its bridge {own} are the agent's own, and uid {caller.uid} may not "
+            "take either: root and the agent's own user may; choose another name and bridge",
+        )
+
+
+def check_remover(caller: Caller | None, network: Network) -> None:
+    """Raise Refused (denied) for a network that the caller could not make again."""
+    if caller is None:
+        return
+    if network.name == "default":
+        why = "is made by the agent at its start"
+    elif network.adopted:
+        why = f"is of the bridge {network.bridge}, which was there before"
+    elif any(is_public(each) for each in (network.subnet, network.subnet6) if each):
+        why = "has addresses of the world's"
+    else:
+        return
+    raise Refused(
+        Code.DENIED,
+        f"the network {network.name} {why}, and uid {caller.uid} may not remove it: root and the agent's own user may",
+    )
+
+
 def check_bridge(bridge: str, ways: Iterable[WayOut]) -> None:
     """Raise Refused (address_in_use), naming the route, for a bridge that is the host's own way out."""
     for way in ways:

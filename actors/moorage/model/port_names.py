@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from ipaddress import IPv6Address
 
 from moorage.model.link_names import LONGEST
+
+_PORT = re.compile(r"mg[a-z2-7]{13}", re.ASCII)
 
 
 def port_name(interface_id: str) -> str:
     """The name of the host's end of an interface's veth pair: `mg` and 65 bits of a hash."""
     digest = hashlib.blake2b(interface_id.encode(), digest_size=10).digest()
     return "mg" + base64.b32encode(digest).decode().lower()[: LONGEST - 2]
+
+
+def is_port_name(name: str) -> bool:
+    """Whether some container's port may be called so: no other link of ours is."""
+    return _PORT.fullmatch(name) is not None
 
 
 def link_local(mac: str) -> str:

@@ -117,7 +117,11 @@ class Veths:
         self._create(interface, network, bridge, fd)
         try:
             port = self._reader.link(names.port_name(interface.id))
-            assert port is not None  # noqa: S101 - made above
+            if port is None:
+                text = (
+                    f"the link of {interface.id} was removed as soon as it was made, from {interface.netns}"
+                )
+                raise Refused(Code.UNAVAILABLE, f"{text}: find who does that in there, and try again")
             stale = self._raise(interface, bridge, port)
             with Container(fd, fresh=interface) as container:
                 if container.configure(interface, port.peer):
