@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.control.ports import Published, mapping_of, missing, unpublished, wanted
+from moorage.control.ports import (
+    AT_ONCE,
+    Published,
+    check_amount,
+    mapping_of,
+    missing,
+    parse_all,
+    unpublished,
+    wanted,
+)
 from moorage.errors import Code, Refused
+from moorage.model.caller import Caller
 from moorage.model.port_spec import PortSpec
 from moorage.values import Mapping
 
@@ -95,3 +107,27 @@ def test_a_part_of_a_range_is_not_unpublished(spec: PortSpec, near: str) -> None
     with pytest.raises(Refused) as refused:
         unpublished([spec], [range_], "web")
     assert refused.value.text == f"web has no mapping {spec}{near}: nothing was unpublished"
+
+
+def test_others_are_answered_while_many_specs_are_read() -> None:
+    """Reading the specs of a request leaves the loop to others after every few of them."""
+
+    async def read() -> int:
+        reading = asyncio.ensure_future(parse_all([f"{port}:80" for port in range(1, 10 * AT_ONCE)]))
+        turns = 0
+        while not reading.done():
+            turns += 1
+            await asyncio.sleep(0)
+        return turns
+
+    assert asyncio.run(read()) >= 9
+
+
+def test_more_ports_than_a_uid_may_have_are_not_begun() -> None:
+    """A client is refused such a request before any port is taken; whom the agent trusts is not."""
+    specs = [PortSpec("tcp", f"10.0.0.{last}", 1, 1, 60_000) for last in (1, 2)]
+    with pytest.raises(Refused) as caught:
+        check_amount(specs, Caller(4001, 4001))
+    assert caught.value.code is Code.LIMIT
+    assert "120000 ports are asked for at once, and uid 4001 may have 16384 in all" in caught.value.text
+    check_amount(specs, None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
+import sys
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -36,13 +38,18 @@ def sockets(ports: HostPorts) -> set[tuple[str, int]]:
     return set(itertools.product(addresses_of(ports.key_ip), range(ports.port, ports.last + 1)))
 
 
-@given(st.lists(host_ports(), max_size=8))
+@given(st.lists(host_ports() | st.builds(HostPorts, st.sampled_from(KEY_IPS), st.just(0)), max_size=8))
 def test_first_collision(asked: list[HostPorts]) -> None:
-    """The collision found is a real one, and there is none before its second member."""
+    """A collision is found exactly when there is one; it is a real one, of two in the order of the list."""
     pair = first_collision(asked)
-    end = len(asked) if pair is None else pair[1]
-    assert not any(sockets(a) & sockets(b) for a, b in itertools.combinations(asked[:end], 2))
-    assert pair is None or (pair[0] < pair[1] and sockets(asked[pair[0]]) & sockets(asked[pair[1]]))
+    fixed = [each for each in asked if each.port]
+    assert (pair is not None) == any(sockets(a) & sockets(b) for a, b in itertools.combinations(fixed, 2))
+    if pair is not None:
+        a, b = (asked[place] for place in pair)
+        assert pair[0] < pair[1]
+        assert a.port
+        assert b.port
+        assert sockets(a) & sockets(b)
 
 
 @given(st.lists(host_ports(), max_size=12), host_ports(), st.randoms(use_true_random=False))
@@ -88,3 +95,47 @@ def test_only_a_whole_lease_is_removed(ports: HostPorts) -> None:
 def test_written(ports: HostPorts, text: str) -> None:
     """Ports are written as in a spec."""
     assert str(ports) == text
+
+
+def calls(work: Callable[[], object]) -> int:
+    """How many functions are called for it."""
+    number = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal number
+        number += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return number
+
+
+def on_distinct_addresses(number: int) -> list[HostPorts]:
+    return [HostPorts(f"10.0.{at >> 8}.{at & 255}", 80) for at in range(number)]
+
+
+def a_table(number: int) -> PortTable[int]:
+    table: PortTable[int] = PortTable()
+    for place, ports in enumerate(on_distinct_addresses(number)):
+        table.add(Lease(ports, place))
+    return table
+
+
+@pytest.mark.parametrize("collides", [False, True])
+def test_many_addresses_are_compared_once_each(collides: bool) -> None:
+    """Twice as many addresses take about twice the work, whether two collide or none: no pair is looked at."""
+    last = [HostPorts(ANY, 80)] if collides else []
+    few, many = (calls(lambda n=n: first_collision([*on_distinct_addresses(n), *last])) for n in (500, 1000))
+    assert many < 2.5 * few
+
+
+@pytest.mark.parametrize("key_ip", ["", ANY, "10.0.0.1", "192.0.2.1"])
+def test_addresses_in_use_cost_nobody_time(key_ip: str) -> None:
+    """What a table is asked of takes the same work with ten addresses in use as with a thousand."""
+    few, many = a_table(10), a_table(1000)
+    wanted = HostPorts(key_ip, 80)
+    assert calls(lambda: few.conflict(wanted)) == calls(lambda: many.conflict(wanted))
+    assert calls(lambda: few.blocked(key_ip)) == calls(lambda: many.blocked(key_ip))

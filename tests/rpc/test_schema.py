@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moorage.errors import Code, Refused
+from moorage.rpc.checks import SPECS_MAX
 from moorage.rpc.codec import BadMap
 from moorage.rpc.schema import METHODS, check
 
@@ -262,3 +263,14 @@ def test_a_source_that_is_not_there_is_not_offered() -> None:
     """Who asks for a wrong `source` is told those that work, and not one that is refused as well."""
     with pytest.raises(Refused, match=r"must be one of gateway, proxy-v2$"):
         check("publish", [{"id": "web", "ports": ["80"], "source": "proxy"}])
+
+
+@pytest.mark.parametrize("method", ["allocate", "publish", "unpublish"])
+def test_port_specs_are_counted_before_they_are_read(method: str) -> None:
+    """More specs than a uid may have ports are refused as a limit, with what to do; so many pass."""
+    most = ["80"] * SPECS_MAX
+    assert check(method, with_one(method, "ports", most))["ports"] == most
+
+    refused = refusal(method, with_one(method, "ports", [*most, 7]))
+    assert refused.code is Code.LIMIT
+    assert "ports has 16385 port specs, and 16384 are the most of one request" in refused.text

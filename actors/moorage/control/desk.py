@@ -17,7 +17,7 @@ from moorage.control.interfaces import interface_child
 from moorage.control.journal import Count, GetInterfaces, GetNetwork, GetNetworks, Open, Opened
 from moorage.control.links import Collect
 from moorage.control.networks import Networks
-from moorage.control.ports import parse_all
+from moorage.control.ports import check_amount, parse_all
 from moorage.control.requests import key_of
 from moorage.descriptors import check_left
 from moorage.errors import Code, Fault, MoorageError, Refused
@@ -119,7 +119,8 @@ class Desk:
 
     async def _allocate(self, params: Params) -> Any:
         source = params.get("source", GATEWAY)
-        specs = tuple(parse_all(params.get("ports", ()), source))
+        specs = tuple(await parse_all(params.get("ports", ()), source))
+        check_amount(specs, ASKING.get())
         rest = {name: params.get(name) for name in ("ip", "ipv6", "mac", "netns", "ifname", "labels")}
         network = params.get("network", "default")
         key = key_of("allocate", params)
@@ -137,12 +138,13 @@ class Desk:
 
     async def _publish(self, params: Params) -> Any:
         source = params.get("source", GATEWAY)
-        specs = tuple(parse_all(params["ports"], source))
+        specs = tuple(await parse_all(params["ports"], source))
+        check_amount(specs, ASKING.get())
         message = messages.Publish(specs, source, key_of("publish", params), ASKING.get())
         return await self._ask_interface(params["id"], message)
 
     async def _unpublish(self, params: Params) -> Any:
-        specs = tuple(parse_all(params["ports"])) if "ports" in params else None
+        specs = tuple(await parse_all(params["ports"])) if "ports" in params else None
         return await self._ask_interface(params["id"], messages.Unpublish(specs, key_of("unpublish", params)))
 
     async def _release(self, params: Params) -> Any:

@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from moorage.errors import Code, Refused
+from moorage.model.caller import Caller
 from moorage.model.elements import mapping_elements
 from moorage.model.port_spec import PortSpec, format_ports, overlapping, parse_port_spec
 from moorage.model.port_table import HostPorts, ips_collide
+from moorage.model.shares import PORTS
 from moorage.values import ANY, GATEWAY, PROXY_V2, TRANSPARENT, Mapping, Network
 
+AT_ONCE = 64
+"""Specs that are parsed before others are answered again: a millisecond."""
 
-def parse_all(specs: Iterable[str], source: str = GATEWAY) -> list[PortSpec]:
-    """Parse the specs of one request.
+
+async def parse_all(specs: Iterable[str], source: str = GATEWAY) -> list[PortSpec]:
+    """Parse the specs of one request, on the loop, a few at a time.
 
     Raises Refused: invalid for a bad one, for two that collide, and for a protocol that `source` is not for,
     unsupported for a `source` that this version has not.
     """
-    parsed = [parse_port_spec(spec) for spec in specs]
+    parsed: list[PortSpec] = []
+    for spec in specs:
+        parsed.append(parse_port_spec(spec))
+        if len(parsed) % AT_ONCE == 0:
+            await asyncio.sleep(0)
     _check_source(parsed, source)
     if (pair := overlapping(parsed)) is not None:
         raise Refused(Code.INVALID, f"{pair[0]} and {pair[1]} of one request ask for the same host port")
     return parsed
+
+
+def check_amount(specs: Iterable[PortSpec], caller: Caller | None) -> None:
+    """Raise Refused (limit) for more ports than all that `caller` may have, before any of them is taken."""
+    number = sum(spec.count for spec in specs)
+    if caller is not None and number > PORTS:
+        raise Refused(
+            Code.LIMIT,
+            f"{number} ports are asked for at once, and uid {caller.uid} may have {PORTS} in all: ask for fewer, or "
+            "let root do it",
+        )
 
 
 def _check_source(specs: Iterable[PortSpec], source: str) -> None:

@@ -99,9 +99,9 @@ def format_ports(ports: Sequence[Mapping]) -> str:
 
 
 def overlapping(specs: Sequence[PortSpec]) -> tuple[PortSpec, PortSpec] | None:
-    """The first two of a list that ask for the same fixed host port, or None.
+    """Two of a list that ask for the same fixed host port, in its order, or None.
 
-    Protocols are looked at in the order of `PROTOCOLS`.
+    Protocols are looked at in the order of `PROTOCOLS`, and ports from the lowest on.
     """
     for proto in PROTOCOLS:
         group = [spec for spec in specs if spec.proto == proto]

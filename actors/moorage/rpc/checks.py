@@ -21,6 +21,8 @@ LABEL_VALUE_MAX: Final = 4096
 LABELS_SIZE: Final = 1 << 14
 """Bytes of all keys and values; that of a key and a value are the two above."""
 REQUEST_MAX: Final = 256
+SPECS_MAX: Final = 1 << 14
+"""As many ports as a uid may have, each asked for by a spec of its own."""
 PATH_MAX: Final = 4096
 """Linux's PATH_MAX, in bytes."""
 MTU_MIN: Final = 68
@@ -133,6 +135,17 @@ def texts(key: str, value: Any) -> list[str]:
     if not isinstance(value, list | tuple):
         invalid(key, value, "an array of strings")
     return [text(f"{key}[{index}]", each) for index, each in enumerate(value)]
+
+
+def port_specs(key: str, value: Any) -> list[str]:
+    """An array of port specs, which are not read yet: of so many alone as can be, for reading them takes time."""
+    if isinstance(value, list | tuple) and len(value) > SPECS_MAX:
+        raise Refused(
+            Code.LIMIT,
+            f"{key} has {len(value)} port specs, and {SPECS_MAX} are the most of one request: ask for ranges such as "
+            "8000-8009:9000-9009, or in several requests",
+        )
+    return texts(key, value)
 
 
 def one_of(known: Collection[str], *, unsaid: Collection[str] = ()) -> Check:
