@@ -16,6 +16,9 @@ _HEADER_INCLUDED6 = 36  # IPV6_HDRINCL
 PADDING = struct.pack("!BBB4s", 0, 1, 4, bytes(4))
 """Options of IPv6 that say nothing, without the byte that says what follows."""
 
+SIGNATURE = bytes([19, 18, *bytes(16), 1, 1])
+"""An option of TCP (RFC 2385): a host drops a segment with one without a word, unless its program asked for it."""
+
 
 class Ends(NamedTuple):
     """Where a packet comes from and where it goes."""
@@ -64,10 +67,13 @@ def ip(ends: Ends, proto: int, payload: bytes) -> bytes:
     return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + payload
 
 
-def tcp(ends: Ends, flags: int, seq: int = 0, ack: int = 0, payload: bytes = b"") -> bytes:
-    """A TCP segment without options, in an IP packet."""
-    numbers = (ends.sport, ends.dport, seq % (1 << 32), ack % (1 << 32), 5 << 4, flags, 65535, 0, 0)
-    return ip(ends, TCP, summed(ends, TCP, struct.pack("!HHIIBBHHH", *numbers) + payload, 16))
+def tcp(
+    ends: Ends, flags: int, seq: int = 0, ack: int = 0, payload: bytes = b"", *, options: bytes = b""
+) -> bytes:
+    """A TCP segment in an IP packet; `options` fill whole words of four bytes."""
+    words = 5 + len(options) // 4
+    numbers = (ends.sport, ends.dport, seq % (1 << 32), ack % (1 << 32), words << 4, flags, 65535, 0, 0)
+    return ip(ends, TCP, summed(ends, TCP, struct.pack("!HHIIBBHHH", *numbers) + options + payload, 16))
 
 
 def udp(ends: Ends, payload: bytes, *, padding: int = 0, spoil: int = 0) -> bytes:

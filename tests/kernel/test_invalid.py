@@ -14,12 +14,13 @@ from echo_server import ask
 from firewall_stand import NETWORK, Stand, stand
 from lab import HOST, HOST6, OUTSIDE, OUTSIDE6, Lab
 from moorage.kernel.linux import definitions
+from moorage.kernel.linux.ctnetlink import DELETE
 from moorage.kernel.linux.firewall import LinuxFirewall
-from moorage.kernel.linux.nfnetlink import Netlink
+from moorage.kernel.linux.nfnetlink import Netlink, generic
 from moorage.kernel.linux.nftables import Nftables, NftablesError
 from moorage.model.elements import network_elements
 from moorage.values import ANY, Mapping
-from packets import ACK, FIN, RST, Ends
+from packets import ACK, FIN, RST, SYN, Ends
 
 pytestmark = pytest.mark.system
 
@@ -120,6 +121,42 @@ def test_what_was_forgotten_is_answered_with_a_reset(at: Stand, to: str) -> None
     at.flush(EVERYWHERE[0])
     with pytest.raises(ConnectionResetError):
         ask(client)
+
+
+@pytest.mark.parametrize("mapping", EVERYWHERE, ids=lambda each: each.name)
+def test_a_segment_that_nobody_answers_leaves_nothing(at: Stand, mapping: Mapping) -> None:
+    """Who connects from where such a one came is led to the container, and not to the host's listener."""
+    at.lab.echo_server("web", "tcp", 80)
+    at.lab.echo_server("host", "tcp", mapping.host_port)
+    at.publish(mapping)
+    for name, to in reaches(at, mapping):
+        if name != "outside":
+            continue
+        outside = OUTSIDE6 if ":" in to else OUTSIDE
+        for flags in (ACK, FIN | ACK, SYN | ACK, RST | ACK):
+            ends = Ends(outside, 5000 + flags, to, mapping.host_port)
+            packets.send(at.lab, "outside", packets.tcp(ends, flags, 1000, 1000, options=packets.SIGNATURE))
+            with at.lab.socket("outside", ends.family) as client:
+                client.bind((outside, ends.sport))
+                client.connect((to, mapping.host_port))
+                assert (ask(client).server, flags) == ("web", flags)
+
+
+def test_a_connection_of_the_hosts_own_goes_on_when_it_is_forgotten(at: Stand) -> None:
+    """At a port that is not published conntrack takes it up again, and no rule of ours is in the way."""
+    at.publish(EVERYWHERE[0])
+    at.lab.echo_server("host", "tcp", 40022)
+    for to in (HOST, HOST6):
+        client = at.lab.open("outside", (to, 40022))
+        assert ask(client).server == "host"
+        at.lab.call("host", forget_all)
+        assert ask(client).server == "host"
+
+
+def forget_all() -> None:
+    """Empty conntrack's table."""
+    with Netlink() as netlink:
+        netlink.ask(DELETE, generic(0))
 
 
 @pytest.mark.parametrize("flags", [FIN | RST, 0, FIN | 0x20 | 0x08])

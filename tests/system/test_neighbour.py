@@ -57,6 +57,7 @@ FORGED6 = {
     "a container": WEB6,
     "a gateway": GATEWAY[WEB6],
     "an address of nobody": "fd43::99",
+    "all routers": "fd77::",
     "the host": HOST6,
     "the host's second address": SECOND6,
     "the host's link": OWN_LINK,
@@ -81,6 +82,7 @@ TO6 = {
     "asked at the link": ("web", OWN_LINK, 8080),
     "asked by a group": ("web", "ff02::1", 8080),
     "the host's": ("host", HOST6, 9000),
+    "the host's, asked by a group": ("host", "ff02::1", 9000),
     "beyond": ("outside", BEYOND6, 9000),
 }
 CASES = [
@@ -182,6 +184,18 @@ def test_nothing_from_outside_is_from_inside(
     own = OUTSIDE6 if ":" in source else OUTSIDE
     own = "fe80::2" if target == OWN_LINK else own
     forged = datagram(source, target, port, OURS)
+    assert not at.takes(host_listener, where, forged, datagram(own, target, port, LAST)), name
+
+
+@pytest.mark.parametrize(("name", "to", "source"), CASES)
+def test_nothing_malformed_from_outside_is_from_inside(
+    at: Neighbourhood, host_listener: socket.socket, name: str, to: str, source: str
+) -> None:
+    """Nor does a datagram that is shorter than its packet, which conntrack cannot place."""
+    where, target, port = (TO6 if ":" in source else TO4)[to]
+    own = OUTSIDE6 if ":" in source else OUTSIDE
+    own = "fe80::2" if target == OWN_LINK else own
+    forged = packets.udp(Ends(source, 4000, target, port), OURS, padding=4)
     assert not at.takes(host_listener, where, forged, datagram(own, target, port, LAST)), name
 
 
