@@ -12,6 +12,7 @@ import pytest
 
 from agreement import StartAgent, assert_agreement
 from moorage import Agent, Refused
+from moorage.control import desk
 from moorage.store import requests
 from uids import connections, must_be_root, public_directory
 
@@ -92,6 +93,24 @@ def test_a_uid_at_its_bound_is_refused(shared: Agent, monkeypatch: pytest.Monkey
         assert ask(bob, "allocate", id="b0", request="r0")["id"] == "b0"
         assert shared.allocate("root", request="r0").id == "root"
         assert_agreement(shared)
+
+
+def test_nobody_knows_the_id_of_anothers_request(
+    start_agent: StartAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An id that nobody asked for is another one in each process, and what was done for a string is found in all."""
+    agent = start_agent()
+    first = agent.allocate(request="job")
+    assert agent.allocate(request="job") == first
+    agent.stop()
+    monkeypatch.setattr(desk, "_SECRET", b"another process")
+    again = start_agent()
+    assert again.allocate(request="job") == first
+    assert [each.id for each in again.list()] == [first.id]
+    known = again.allocate(request="more").id
+    monkeypatch.setattr(desk, "_SECRET", b"a third one")
+    again.release(known, request="gone")
+    assert again.allocate(request="more again").id not in {first.id, known}
 
 
 def test_a_string_is_its_users(shared: Agent) -> None:

@@ -46,6 +46,9 @@ CHANGING = frozenset(
 
 Params = Mapping[str, Any]
 
+_SECRET = secrets.token_bytes(32)
+"""Of this process: what ids that nobody asked for follow from, beside the request."""
+
 
 class Desk:
     """Takes requests to the actors they concern. Its coroutines run on the loop, and hold no state between them."""
@@ -228,8 +231,12 @@ def _actor_to_wire(entry: Entry) -> dict[str, Any]:
 
 
 def _new_id(key: RequestKey | None) -> str:
-    """An id nobody asked for: the same one when a request is repeated, so that one actor sees both."""
+    """An id nobody asked for: the same one when a request is repeated, so that one actor sees both.
+
+    No other client can know it before, and take it. In another life of the process it is another one: what was done
+    for the request is found by its string, and what was not has no id yet.
+    """
     if key is None:
         return f"i{secrets.token_hex(8)}"
     whose = b"" if key.uid == TRUSTED else key.uid.to_bytes(4, "big")
-    return f"i{hashlib.blake2b(key.request.encode(), digest_size=8, salt=whose).hexdigest()}"
+    return f"i{hashlib.blake2b(key.request.encode(), digest_size=8, key=_SECRET, salt=whose).hexdigest()}"
