@@ -27,6 +27,7 @@ __all__ = [
 
 VALUE: Final = 128
 """Bytes that a value takes once it is read: most are small strings, or maps that hold them."""
+_KEYED: Final = (str, bytes)
 MSGID_MAX: Final = 0xFFFF_FFFF
 """The MessagePack-RPC specification: "a 32-bit unsigned integer number"."""
 
@@ -59,7 +60,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class BadMap:
-    """Stands in for a map that no dict can hold, so that the request can be answered and not only cut off."""
+    """Stands in for a map with a key twice, or one that is no string: for an answer, and not only a cut."""
 
     reason: str
 
@@ -181,10 +182,16 @@ def _unpack(frame: bytearray, exts: Iterable[int]) -> Any:
 
 
 def _map(pairs: list[tuple[Any, Any]]) -> dict[Any, Any] | BadMap:
-    try:
-        made = dict(pairs)
-    except TypeError:
+    """A dict whose keys are text or bytes, which are hashed with a secret of the process.
+
+    Other keys are never hashed: whoever sends them chooses what they hash to, and 65,000 that collide take seconds.
+    """
+    odd = next((key for key, _ in pairs if type(key) not in _KEYED), "")
+    if isinstance(odd, list | dict | BadMap):
         return BadMap("a map has an array or a map as a key")
+    if odd != "":
+        return BadMap(f"a map has the key {odd!r}, which is no string")
+    made = dict(pairs)
     return made if len(made) == len(pairs) else BadMap("a map has a key twice")
 
 
