@@ -9,10 +9,11 @@ import pytest
 
 from agents import until
 from echo_server import ask
-from installation import PEER, PEER6, WEB, Installation, installed
-from lab import HOST, OUTSIDE, OUTSIDE6
+from installation import PEER, PEER6, WEB, WEB6, Installation, installed
+from lab import HOST, HOST6, OUTSIDE, OUTSIDE6
 from moorage.kernel.linux.ctnetlink import DELETE, GET, Entry
 from moorage.kernel.linux.nfnetlink import Netlink, generic
+from moorage.kernel.linux.nftables import Nftables
 
 pytestmark = pytest.mark.system
 
@@ -60,6 +61,23 @@ def test_who_begins_without_end_has_his_share(at: Installation) -> None:
     at.client.unpublish("peer", ["8878:80"])
 
 
+@pytest.mark.parametrize("priority", [-101, -100])
+@pytest.mark.parametrize(("family", "host", "other"), [("ip", HOST, OUTSIDE), ("ip6", HOST6, OUTSIDE6)])
+def test_what_others_translate_counts(
+    at: Installation, family: str, host: str, other: str, priority: int
+) -> None:
+    """Connections that rules of somebody else's translate, ahead of ours or at the same time, count as all do."""
+    chain = f"type nat hook prerouting priority {priority}; {family} daddr {host} udp dport 10000-11000 dnat to {other}"
+    at.lab.call("host", lambda: Nftables().run(f"table {family} theirs {{ chain pre {{ {chain}; }}; }}\n"))
+    at.lab.call("host", forget_all)
+    flood(at, "web", host, 3 * FLOWS)
+    began_so_many = at.lab.call("host", began, WEB, WEB6)
+    at.lab.call("host", lambda: Nftables().run(f"delete table {family} theirs\n"))
+    at.lab.call("host", forget_all)
+    until(lambda: not any("web has begun" in text for text in at.client.status().warnings))
+    assert FLOWS * 0.9 <= began_so_many <= FLOWS + 2
+
+
 def test_it_is_told_once_and_ends(at: Installation) -> None:
     """The log names him once, however often it is so, and he begins again when his connections have ended."""
     for _ in range(2):
@@ -68,7 +86,7 @@ def test_it_is_told_once_and_ends(at: Installation) -> None:
         at.lab.call("host", forget_all)
         until(lambda: not any("peer has begun" in text for text in at.client.status().warnings))
         assert at.lab.connect("peer", (OUTSIDE, 80)).server == "outside"
-    assert [(each["id"], each["flows"]) for each in at.agent.log("flows_bounded")] == [("peer", FLOWS)]
+    assert [each["flows"] for each in at.agent.log("flows_bounded") if each["id"] == "peer"] == [FLOWS]
 
 
 def test_a_share_holds_while_no_agent_runs(at: Installation) -> None:
