@@ -15,6 +15,7 @@ from moorage.kernel.linux import (
     generation,
     local,
     lookups,
+    paths,
     reserved,
     ruleset,
 )
@@ -159,6 +160,8 @@ class LinuxFirewall:
         self._clean.difference_update(come)
         self._used.update(come)
         self._conntrack.end_flows(dirty)
+        with suppress(OSError):  # a host whose sysctls are not ours to write forgets in ten minutes
+            paths.forget(come)
 
     def _may_have_flows(self, address: str) -> bool:
         if address in self._leaving:
