@@ -179,7 +179,9 @@ def read_elements() -> set[Element]:
     netlink = firewall._open()
     try:
         return {
-            each for each in elements.read(netlink) if each.container not in {"maker", "share", *SPREADING}
+            each
+            for each in elements.read(netlink)
+            if each.container not in {"maker", "share", "agent", *SPREADING}
         }
     finally:
         netlink.close()

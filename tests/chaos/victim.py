@@ -222,7 +222,7 @@ def _check_rules(victim: Victim, journal: Recorded) -> None:
     victim.rules = victim.rules or listing
     require(listing == victim.rules, f"the rules were {victim.rules} and are {listing}")
     lent = {element for element in present if element.container == "lent"}
-    present = {element for element in present if element.container not in {"share", *SPREADING}}
+    present = {element for element in present if element.container not in {"share", "agent", *SPREADING}}
     assert_same("table", present, journal.elements() | signature(journal.state))
     assert_same("guard", guarded, journal.guarded())
     taken = journal.ports().union(port for _, port in listening.read(1, 65535))

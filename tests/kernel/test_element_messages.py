@@ -36,6 +36,7 @@ EXAMPLES = {
     "lent": (("1024-2047",), ("2048-4095",), ("63488-65535",)),
     "spread": (("1-255", "block0"), ("256-511", "block1"), ("65408-65535", "block0")),
     "share": ((32768,),),
+    "agent": ((0,), (1000,)),
     "ports": tuple((link,) for link in LINKS),
     "macs": tuple((link, MAC) for link in LINKS),
     "said6": tuple((link, MAC) for link in LINKS),

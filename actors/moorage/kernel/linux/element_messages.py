@@ -143,7 +143,7 @@ def _bounds(kind: str, part: str | int) -> tuple[bytes, bytes]:
 
 def _packed(kind: str, part: str | int) -> bytes:
     if isinstance(part, int) or kind == "inet_service":
-        return int(part).to_bytes(SIZES[kind], "little" if kind == "mark" and _LITTLE else "big")
+        return int(part).to_bytes(SIZES[kind], "little" if kind in _NATIVE and _LITTLE else "big")
     return _ENCODE[kind](part)
 
 
@@ -159,6 +159,8 @@ def _ipv6(text: str) -> bytes:
     return socket.inet_pton(socket.AF_INET6, text)
 
 
+_NATIVE = frozenset({"mark", "uid"})
+"""What the kernel keeps as this machine writes numbers."""
 _LITTLE = struct.pack("=H", 1) == b"\1\0"
 _NUMBERS = {name: bytes([number]) for number, name in (*FAMILIES.items(), *PROTOCOLS.items())}
 _NAMES = frozenset({"ifname", "ether_addr", ruleset.SAID, "inet_proto", "nf_proto"})

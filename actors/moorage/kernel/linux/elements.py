@@ -175,6 +175,7 @@ def _mark(data: bytes) -> int:
 
 SIZES = {
     "mark": 4,
+    "uid": 4,
     "ifname": 16,
     "ipv4_addr": 4,
     "ipv6_addr": 16,
@@ -188,6 +189,7 @@ SIZES = {
 }
 _DECODE: dict[str, Callable[[bytes], str | int]] = {
     "mark": _mark,
+    "uid": _mark,
     "ifname": _ifname,
     "ipv4_addr": lambda data: socket.inet_ntop(socket.AF_INET, data),
     "ipv6_addr": lambda data: socket.inet_ntop(socket.AF_INET6, data),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -42,6 +43,8 @@ Elements = Collection[Element]
 
 _SHARE = "share"
 """The set whose element says for how many connections of each interface what is there was counted."""
+_AGENT = "agent"
+"""The set whose element says whose sockets may begin something from a published port."""
 _LOOPBACK = Element("proxied4", ("127.0.0.0/8",))
 
 
@@ -57,7 +60,7 @@ class LinuxFirewall:
         """Open sockets in the calling thread. Raises Refused (unsupported, denied)."""
         self._looks_up = True  # until the kernel has refused to say whether a map has a key
         self._own = frozenset({_LOOPBACK} if loopback == "proxy" else ()) | elements.signature(maker.id)
-        self._own |= {Element(_SHARE, (flows,))}
+        self._own |= {Element(_SHARE, (flows,)), Element(_AGENT, (os.geteuid(),))}
         self._share = Share.of(flows)
         self._overdrawn = Overdrawn()
         self._nftables = Nftables()
