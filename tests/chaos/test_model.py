@@ -44,9 +44,9 @@ def test_a_killed_agent_does_what_its_model_does() -> None:
 
 @pytest.mark.parametrize("plant", MUTANTS, ids=lambda plant: plant.__name__)
 def test_the_model_finds_a_fault(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A planted fault breaks the agreement in some history."""
+    """A planted fault breaks the agreement in some history, or in several, each in a way of its own."""
     plant(monkeypatch)
     monkeypatch.setattr(agreeing, "SETTLED", 0.5)
     machine = Machine if plant in OF_NETWORKS else OneNetwork
-    with pytest.raises(AssertionError):
+    with pytest.raises((AssertionError, ExceptionGroup)):
         run_state_machine_as_test(machine, settings=SEARCH)  # type: ignore[no-untyped-call]  # of hypothesis
