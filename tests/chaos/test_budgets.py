@@ -94,7 +94,7 @@ def test_an_honest_request_among_unfinished_ones(agent: AgentProcess) -> None:
 def test_requests_of_many_values(agent: AgentProcess) -> None:
     """Of requests that are large once they are read a uid has a few under way, and hears `limit` for others."""
     must_be_root()
-    frame = request("publish", {"id": "great", "ports": ["1:1"] * 100_000})
+    frame = request("publish", {"id": "great", "ports": [], "source": ["1:1"] * 100_000})
     with ExitStack() as stack, bounded(agent):
         crowd = [stack.enter_context(each) for each in connections(agent.socket, ALICE, 12)]
         for client in crowd:

@@ -315,6 +315,25 @@ def test_one_uid_has_so_many_done_at_a_time() -> None:
     run(test)
 
 
+def test_what_a_crowd_sends_is_looked_at_a_little_in_a_turn() -> None:
+    """Frames of many small values on many connections of one uid: root is answered before one is whole."""
+
+    async def test() -> None:
+        budgets = Budgets(frozenset({0}))
+        async with AsyncExitStack() as stack:
+            crowd = [await stack.enter_async_context(connected(uid=4001, budgets=budgets)) for _ in range(20)]
+            root = await stack.enter_async_context(connected(budgets=budgets))
+            for each in crowd:
+                each.send(Request(1, "hello", [[None] * 40_000]))
+            root.send(Request(1, "hello", []))
+            assert await root.receive() == Response(1, None, "hello")
+            assert [each.asked for each in crowd if each.asked] == []
+            for each in crowd:
+                assert await each.receive() == Response(1, None, "hello")
+
+    run(test)
+
+
 def test_great_answers_of_one_uid_are_begun_a_few_at_a_time() -> None:
     """Answers without a bound are begun four at a time for a uid, and what has one waits for none of them."""
 

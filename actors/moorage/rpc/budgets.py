@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from moorage.rpc.pace import EACH, Pace, Reader
 from moorage.rpc.turns import LARGE, Turns
 
 MIB: Final = 1 << 20
@@ -26,6 +27,10 @@ class Holder(Protocol):
 
     def drop(self, what: str) -> None:
         """End it; `what` says why."""
+
+
+class Session(Holder, Reader, Protocol):
+    """A client's connection, which also reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +116,25 @@ class Budgets:
     """Whose requests are done at a time."""
     large: Turns = field(init=False)
     """Of those whose answers have no bound."""
+    pace: Pace = field(init=False)
+    """How much of what they send is looked at in a turn of the loop."""
     buffer: bytearray = field(default_factory=lambda: bytearray(CHUNK), repr=False)
     """Where all read to, in turn: what is in it is taken before the next one reads."""
+
+    def buffer_of(self, uid: int) -> memoryview:
+        """Where a client of this uid reads to: no more than may be looked at in a turn, unless it is trusted."""
+        return memoryview(self.buffer)[: CHUNK if uid in self.trusted else EACH]
+
+    def forget(self, session: Session) -> None:
+        """It is gone, and holds and waits for nothing any more."""
+        self.pace.forget(session)
+        self.reading.note(session, 0)
+        self.waiting.note(session, 0)
 
     def __post_init__(self) -> None:
         """Begin with nothing held."""
         self.turns, self.large = Turns(self.trusted), Turns(self.trusted, LARGE, 4 * LARGE)
+        self.pace = Pace(self.trusted)
         self.reading = Budget(READING, self.trusted)
         self.working = Budget(WORKING, self.trusted)
         self.waiting = Budget(WAITING, self.trusted)

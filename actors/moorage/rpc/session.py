@@ -66,14 +66,14 @@ class Session(asyncio.BufferedProtocol):
         self._budgets = budgets or Budgets()
         self._decoder = Decoder()
         self._deadline: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
         self._working = 0
         self._refusal: Refused | None = None
         self._reading = True
         self._stalled = False
+        self._paced = False
         self._ending = False
         self._outgoing = Outgoing(self._note_waiting)
-        self._finishing: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
         self.uid = 0
         """Whose it is; set by `refusal`."""
@@ -86,8 +86,6 @@ class Session(asyncio.BufferedProtocol):
         self.events: frozenset[str] | None = None
         """What it subscribed to; None for nothing."""
 
-    # -- asyncio's side
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is there."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream socket has one
@@ -95,18 +93,24 @@ class Session(asyncio.BufferedProtocol):
         self._outgoing.open(transport)
         self._refusal = self._refusal_of(self)
 
-    def get_buffer(self, _sizehint: int) -> bytearray:
+    def get_buffer(self, _sizehint: int) -> memoryview:
         """Where to read to."""
-        return self._budgets.buffer
+        return self._budgets.buffer_of(self.uid)
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Bytes came: do what they ask."""
+        """Bytes came: do what they ask, in this turn of the loop or a later one."""
         self._decoder.feed(memoryview(self._budgets.buffer)[:nbytes])
+        self._paced = not self._budgets.pace.take(self, nbytes)
+        self._pump()
+
+    def go_on(self) -> None:
+        """It has its turn: do what the bytes ask that came before."""
+        self._paced = False
         self._pump()
 
     def eof_received(self) -> bool:
         """The client sends no more: answer what is under way, and close then."""
-        self._finishing = self._loop.create_task(self.finish())
+        self._finishing = self._loop.create_task(self.finish())  # the loop alone does not keep it
         return True
 
     def pause_writing(self) -> None:
@@ -126,11 +130,8 @@ class Session(asyncio.BufferedProtocol):
         self._expect_frame(expected=False)
         self._outgoing.resume()
         self._decoder = Decoder()
-        for budget in (self._budgets.reading, self._budgets.waiting):
-            budget.note(self, 0)
+        self._budgets.forget(self)
         self._closed(self)
-
-    # -- ours
 
     @property
     def is_silent(self) -> bool:
@@ -194,11 +195,12 @@ class Session(asyncio.BufferedProtocol):
         self._expect_frame(expected=False)
         self.moved = self._loop.time()
         self.heard = (True, self.moved)
+        work: Coroutine[Any, Any, object]
         match message:
             case Request(msgid, method, params):
                 work = self._respond(msgid, method, params) if fits else self._refuse(msgid, weight)
             case Notification(method, params):
-                work = self._heed(method, params) if fits else _ignore()
+                work = self._ask(method, params) if fits else _ignore()
             case _:
                 raise ProtocolError("a response was sent to the agent, which asked nothing")
         self._spawn(work, TASK + weight if fits else 0)
@@ -211,13 +213,13 @@ class Session(asyncio.BufferedProtocol):
             self._deadline.cancel()
             self._deadline = None
 
-    def _spawn(self, work: Coroutine[Any, Any, None], weight: int) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, object], weight: int) -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         self._hold_working(weight)
         task.add_done_callback(lambda done: self._done(done, weight))
 
-    def _done(self, task: asyncio.Task[None], weight: int) -> None:
+    def _done(self, task: asyncio.Task[object], weight: int) -> None:
         self._tasks.discard(task)
         self._hold_working(-weight)
         if not self._reading and not self._ending:
@@ -244,9 +246,6 @@ class Session(asyncio.BufferedProtocol):
     async def _refuse(self, msgid: int, weight: int) -> None:
         text = f"uid {self.uid} has requests under way that leave no room for {weight} bytes: wait for their answers"
         await self._outgoing.answer(Response(msgid, error_to_wire(Refused(Code.LIMIT, text)), None))
-
-    async def _heed(self, method: str, params: list[Any]) -> None:
-        await self._ask(method, params)
 
     async def _ask(self, method: str, params: list[Any]) -> tuple[Any, MoorageError | None]:
         if self._refusal is not None:
@@ -278,7 +277,8 @@ class Session(asyncio.BufferedProtocol):
 
     def _has_room(self) -> bool:
         return (
-            len(self._tasks) < OUTSTANDING
+            not self._paced
+            and len(self._tasks) < OUTSTANDING
             and self._outgoing.writable
             and not self._ending
             and not self.transport.is_closing()
