@@ -11,6 +11,7 @@ from firewall_stand import IP, IPV6, Stand, stand
 from lab import HOST, HOST6, OUTSIDE, OUTSIDE6, Lab
 from moorage.kernel.linux.ctnetlink import GET, Entry
 from moorage.kernel.linux.nfnetlink import Netlink, generic
+from moorage.kernel.protocol import Flow
 from moorage.values import ANY, Mapping
 from strangers import stranger
 
@@ -125,3 +126,18 @@ def test_nobody_is_a_client_to_a_container(at: Stand, to: str, source: str) -> N
         with pytest.raises(PermissionError):
             send(at, source, to, port)
     send(at, source, to, OTHER)
+
+
+@pytest.mark.parametrize("filters", [True, False], ids=["filters", "an older kernel"])
+@pytest.mark.parametrize(("source", "to"), IN_CLIENTS)
+def test_what_began_before_ends(at: Stand, source: str, to: str, filters: bool) -> None:
+    """What was begun from ports before they are published ends then, but for established connections of TCP."""
+    at.firewall._conntrack.filters = filters
+    kept = at.lab.socket("host", socket.AF_INET6 if ":" in source else socket.AF_INET)
+    kept.bind((source, OTHER + 2))
+    kept.connect((to, 5060))
+    stranger(at.lab, BEGIN.replace("5060", "5070"), source, f"{OTHER},{OTHER + 1},{OTHER + 5}", to)
+    flows = [Flow(proto, ANY, OTHER, OTHER + 3, (IP, IPV6)) for proto in ("tcp", "udp")]
+    at.lab.call("host", at.firewall.end_begun, flows)
+    udp = (socket.IPPROTO_UDP, OTHER + 5)
+    assert begun(at, source, to) == {(socket.IPPROTO_TCP, OTHER + 2), udp}

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from lab import HOST, HOST6, Lab
+from lab import HOST, HOST6, OUTSIDE6, Lab
 from moorage.proxy.gate import Gate
 from moorage.proxy.listeners import open_listeners
 from moorage.values import ANY
@@ -63,6 +63,20 @@ def test_who_is_outside_is_kept_there(lab: Lab, host: str, proto: str) -> None:
         ):
             act()
             assert (listener.hears("outside", host), listener.hears("host", host)) == (heard, True)
+
+
+def test_nobody_is_heard_in_anothers_name(lab: Lab) -> None:
+    """What a program of the host sends from an address that is not the host's is not heard while it is shut."""
+    listener = Listener(lab, "udp")
+    with listener.sock, lab.socket("host", socket.AF_INET6, socket.SOCK_DGRAM) as caller:
+        port = listener.sock.getsockname()[1]
+        caller.setsockopt(socket.IPPROTO_IPV6, 78, 1)  # IPV6_FREEBIND
+        caller.bind((OUTSIDE6, 5060))
+        caller.sendto(b"in another's name", (HOST6, port))
+        assert listener.hears("host", HOST6)  # else that would be read first
+        listener.gate.open()
+        caller.sendto(b"in another's name", (HOST6, port))
+        assert listener.sock.recv(100) == b"in another's name"
 
 
 def test_later_listeners_are_as_the_gate(lab: Lab) -> None:

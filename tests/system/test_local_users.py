@@ -9,7 +9,7 @@ import pytest
 
 from agents import AgentProcess
 from echo_server import ask
-from lab import HOST, OUTSIDE, Lab
+from lab import HOST, HOST6, OUTSIDE, OUTSIDE6, Lab
 from moorage.errors import Refused
 from moorage.kernel.linux.nftables import Nftables
 from strangers import stranger, tell
@@ -90,3 +90,26 @@ def test_a_clients_datagrams_are_the_containers(lab: Lab, tmp_path: Path) -> Non
         client.bind((OUTSIDE, 5061))
         client.connect((HOST, 8080))
         assert ask(client).server == "web"
+
+
+@pytest.mark.parametrize("proxy", ["always", "never"])
+@pytest.mark.parametrize(("host", "outside"), [(HOST, OUTSIDE), (HOST6, OUTSIDE6)], ids=["IPv4", "IPv6"])
+def test_who_was_sent_something_before_is_seen_as_itself(
+    lab: Lab, tmp_path: Path, host: str, outside: str, proxy: str
+) -> None:
+    """A client that a program of the host spoke to from a port, before it was published, is seen as itself."""
+    with AgentProcess(lab, tmp_path, default_network=False) as agent:
+        agent.client.create_network("dual", subnet="10.0.43.0/24", subnet6="fd43::/64", proxy=proxy)
+        netns = lab.container("web")
+        lab.echo_server("web", "udp", 80)
+        agent.client.allocate("web", network="dual", netns=netns)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        client = lab.socket("outside", family, socket.SOCK_DGRAM)
+        client.bind((outside, 5060))
+        with lab.socket("host", family, socket.SOCK_DGRAM) as former:
+            former.bind((host, 8080))
+            former.sendto(b"x", (outside, 5060))
+        assert client.recv(10) == b"x"
+        agent.client.publish("web", ["8080:80/udp"])
+        client.connect((host, 8080))
+        assert ask(client)[:3:2] == (outside, "web")

@@ -147,6 +147,7 @@ class PortMapper(ThreadActor):
         before = {each.owner: self._desired.elements.get(each.owner, frozenset()) for each in messages}
         bridges, ports = self._desired.bridges() if _of_network(messages) else None, self._ports(messages)
         flows = [flow for settle in messages for flow in self._ended(settle)]
+        come = [flow for settle in messages for flow in settle.flows if flow.first in settle.ports]
         for settle in messages:
             _put(self._desired, settle)
         try:
@@ -158,6 +159,7 @@ class PortMapper(ThreadActor):
                 await self._reload()
             raise
         self.firewall.flush_flows(flows)
+        self.firewall.end_begun(come)
         self.firewall.end_flows(*succession(messages, before))
         if bridges is not None:
             self._keep()

@@ -320,6 +320,9 @@ class MemoryFirewall(_Watching):
         """See `Firewall.flush_flows`; remembered in `MemoryKernel.flushed`."""
         self._kernel.flushed.extend(flows)
 
+    def end_begun(self, flows: Collection[Flow]) -> None:
+        """See `Firewall.end_begun`; a dict tracks no connections."""
+
     def reclaim(self, flows: Collection[Flow]) -> int:  # noqa: ARG002 - a dict tracks no connections
         """See `Firewall.reclaim`."""
         return 0

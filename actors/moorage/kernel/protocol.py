@@ -254,6 +254,12 @@ class Firewall(Protocol):
     def flush_flows(self, flows: Collection[Flow]) -> None:
         """Forget the conntrack entries of these mappings, so that new ones are translated and old ones end."""
 
+    def end_begun(self, flows: Collection[Flow]) -> None:
+        """Forget what the host has begun from these ports before they were published: its answers may be a client's.
+
+        Connections of TCP that were established are left.
+        """
+
     def reclaim(self, flows: Collection[Flow]) -> int:
         """Forget the conntrack entries at the host's side of these mappings that no rule translated.
 

@@ -4,6 +4,10 @@ From outside a mapping is reached by the kernel's rules. While these are not the
 answer as well, and would show the container the gateway's address; and whom it answers by datagrams stays with it,
 since conntrack takes the answer for the begin of a flow of the host's. So it is shut at that time: by a program of the
 socket, which drops what came by another link than `lo`. To one who connects that is a lost segment, to be sent again.
+
+By `lo` every program of the host may send IPv6 in the name of somebody outside, who would get the answer. What is
+heard of IPv6 is therefore from the address that it is for, as what the host sends to itself is, unless its sender
+binds another.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 _ATTACH_FILTER, _DETACH_FILTER = 26, 27
@@ -22,14 +26,34 @@ _LINK = 0xFFFFF008
 """SKF_AD_OFF + SKF_AD_IFINDEX of linux/filter.h: the number of the link that a packet came in by."""
 _LO = 1
 """The number of `lo`, in every network namespace."""
-_FILTER = ctypes.create_string_buffer(
-    struct.pack("HBBI", 0x20, 0, 0, _LINK)  # BPF_LD | BPF_W | BPF_ABS
-    + struct.pack("HBBI", 0x15, 0, 1, _LO)  # BPF_JMP | BPF_JEQ | BPF_K: else skip one
-    + struct.pack("HBBI", 0x06, 0, 0, 0xFFFFFFFF)  # BPF_RET | BPF_K: all of the packet
-    + struct.pack("HBBI", 0x06, 0, 0, 0)
-)
+_HEADER = 0xFFF00000
+"""SKF_NET_OFF of linux/filter.h: where the header of IP begins."""
+_WORD, _BYTE, _MASK, _KEEP, _RETURN = 0x20, 0x30, 0x54, 0x07, 0x06
+"""Codes of linux/bpf_common.h: load a word or a byte, BPF_ALU | BPF_AND, BPF_MISC | BPF_TAX, BPF_RET."""
+_IS, _IS_KEPT = 0x15, 0x1D
+"""BPF_JMP | BPF_JEQ with BPF_K or BPF_X, which say how many steps to skip if it is so, and if not."""
+
+
+def _steps() -> Iterator[tuple[int, int, int, int]]:
+    """What the program does: for each step its code, what it skips, and its number."""
+    yield _WORD, 0, 0, _LINK
+    yield _IS, 0, 20, _LO
+    yield _BYTE, 0, 0, _HEADER
+    yield _MASK, 0, 0, 0xF0
+    yield _IS, 0, 16, 6 << 4
+    for word in range(4):
+        yield _WORD, 0, 0, _HEADER + 8 + 4 * word  # of the source
+        yield _KEEP, 0, 0, 0
+        yield _WORD, 0, 0, _HEADER + 24 + 4 * word  # of whom it is for
+        yield _IS_KEPT, 0, 13 - 4 * word, 0
+    yield _RETURN, 0, 0, 0xFFFFFFFF  # all of the packet
+    yield _RETURN, 0, 0, 0
+
+
+_FILTER = b"".join(struct.pack("HBBI", *step) for step in _steps())
 """struct sock_filter."""
-_PROGRAM = struct.pack("@HP", 4, ctypes.addressof(_FILTER))
+_KEPT = ctypes.create_string_buffer(_FILTER)
+_PROGRAM = struct.pack("@HP", len(_FILTER) // 8, ctypes.addressof(_KEPT))
 """struct sock_fprog."""
 
 

@@ -17,6 +17,7 @@ from moorage.kernel.linux.flows import (
     PROTOCOLS,
     Moved,
     Wanted,
+    begun_from,
     ends,
     families,
     family_of,
@@ -71,6 +72,20 @@ class Conntrack:
             for entry in found:
                 self._delete(entry)
         return len(found)
+
+    def end_begun(self, flows: Collection[Flow]) -> None:
+        """Delete what began from the ports of `flows`. Raises Refused (denied)."""
+        if not flows or not (entries := _count()):
+            return
+        found = list(begun_from(flows))
+        sides = {each._replace(back_port=None) for each in found}
+        with _denied():
+            if len(found) <= len(sides) * (1 if entries > _CROWD else _PER_DUMP) and self._filter(found):
+                return
+            ports = {(each.family, each.proto, each.back_port) for each in found}
+            for entry in self._read(sorted(each.packed() for each in sides)):
+                if (entry.family, entry.proto, entry.source_port) in ports:
+                    self._delete(entry)
 
     def crowded(self) -> bool:
         """Whether there are so many entries that a walk is to wait until nobody waits for it."""

@@ -21,7 +21,8 @@ _ORIGINAL_FLAGS, _REPLY_FLAGS = 1, 2
 # net/netfilter/nf_internals.h: what of a tuple a filter looks at
 _BY_SOURCE, _BY_TARGET, _BY_PROTO, _BY_TARGET_PORT = 1 << 0, 1 << 1, 1 << 3, 1 << 5
 # linux/netfilter/nf_conntrack_common.h
-_REPLIED, _MASQUERADED, _TRANSLATED = 1 << 1, 1 << 4, 1 << 5  # IPS_SEEN_REPLY, IPS_SRC_NAT, IPS_DST_NAT
+_REPLIED, _ASSURED = 1 << 1, 1 << 2  # IPS_SEEN_REPLY, IPS_ASSURED
+_MASQUERADED, _TRANSLATED = 1 << 4, 1 << 5  # IPS_SRC_NAT, IPS_DST_NAT
 _LIVING = range(3, 7)
 """From TCP_CONNTRACK_ESTABLISHED to TCP_CONNTRACK_LAST_ACK of linux/netfilter/nf_conntrack_tcp.h."""
 
@@ -44,6 +45,8 @@ class Entry(NamedTuple):
     source_port: int = 0
     lives: bool = False
     """Whether it is a connection of TCP with two ends: nothing that has not begun, and nothing that is over."""
+    assured: bool = False
+    """Whether both sides have said so much that it stays, of TCP that it was established."""
 
     @classmethod
     def parsed(cls, body: bytes) -> Self:
@@ -67,6 +70,7 @@ class Entry(NamedTuple):
             masqueraded=bool(fields[_STATUS][3] & _MASQUERADED),
             source_port=int.from_bytes(there.get(_SOURCE_PORT, b""), "big"),
             lives=bool(fields[_STATUS][3] & _REPLIED) and _state(fields.get(_PROTOINFO, b"")) in _LIVING,
+            assured=bool(fields[_STATUS][3] & _ASSURED),
         )
 
 
@@ -85,6 +89,7 @@ class Match(NamedTuple):
     back_port: int | None = None
     translated: bool | None = None
     masqueraded: bool | None = None
+    assured: bool | None = None
 
     def covers(self, entry: Entry) -> bool:
         """Whether `entry` is one of them."""
@@ -100,6 +105,7 @@ class Match(NamedTuple):
                 (self.back_port, entry.back_port),
                 (self.translated, entry.translated),
                 (self.masqueraded, entry.masqueraded),
+                (self.assured, entry.assured),
             )
         )
 
@@ -139,7 +145,11 @@ class Match(NamedTuple):
         return attribute(kinds[family], socket.inet_pton(family, text))
 
     def _status(self) -> bytes:
-        bits = ((_TRANSLATED, self.translated), (_MASQUERADED, self.masqueraded))
+        bits = (
+            (_TRANSLATED, self.translated),
+            (_MASQUERADED, self.masqueraded),
+            (_ASSURED, self.assured),
+        )
         mask = sum(bit for bit, wanted in bits if wanted is not None)
         value = sum(bit for bit, wanted in bits if wanted)
         if not mask:

@@ -149,6 +149,11 @@ class LinuxFirewall:
         if self._hook:
             self._hook.end(flows)
 
+    def end_begun(self, flows: Collection[Flow]) -> None:
+        """See `Firewall.end_begun`. Raises Refused (denied)."""
+        if flows:
+            self._walk(lambda conntrack: conntrack.end_begun(flows))
+
     def reclaim(self, flows: Collection[Flow]) -> int:
         """See `Firewall.reclaim`. Raises Refused (denied)."""
         return self._conntrack.reclaim(flows)

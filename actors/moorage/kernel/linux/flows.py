@@ -80,6 +80,19 @@ def _is_led_at(wanted: Wanted, entry: Entry, host: str, port: int) -> bool:
     return any(flow.host_ip in {*_ANY, host} and entry.family in families(flow) for flow in found)
 
 
+def begun_from(flows: Collection[Flow]) -> Iterator[Match]:
+    """All that began from these ports, but for what was translated and for connections of TCP.
+
+    From whatever address: what others begin from one that is not published, or through the host, begins anew.
+    """
+    for flow in flows:
+        proto = PROTOCOLS[flow.proto]
+        unsure = False if proto == socket.IPPROTO_TCP else None
+        every = Match(0, proto, translated=False, masqueraded=False, assured=unsure)
+        for family, port in product(sorted(families(flow)), range(flow.first, flow.last + 1)):
+            yield every._replace(family=family, back_port=port)
+
+
 def is_stray(
     entry: Entry,
     flows: Iterable[Flow],
