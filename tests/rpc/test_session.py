@@ -374,12 +374,13 @@ def test_a_notification_past_the_bound_is_not_done() -> None:
     run(test)
 
 
-def test_lists_are_answered_one_at_a_time() -> None:
-    """Of requests whose answer has no bound one is under way, others of the same client beside it."""
+@pytest.mark.parametrize("method", ["list", "networks", "status", "tree"])
+def test_lists_are_answered_one_at_a_time(method: str) -> None:
+    """Of requests that look at everything there is one is under way, others of the same client beside it."""
 
     async def test() -> None:
         async with connected(held=True) as peer:
-            peer.send(*[Request(number, "list", []) for number in range(50)], Request(50, "hello", []))
+            peer.send(*[Request(number, method, []) for number in range(50)], Request(50, "hello", []))
             while len(peer.asked) < 2:
                 await asyncio.sleep(0)
             for _ in range(20):

@@ -216,3 +216,16 @@ def test_quarantine_is_kept_until_taken(store: Store) -> None:
     assert store.quarantined("net") == [("fd00::2", later)]
     do(store, DropInterface("c"), DropNetwork("net"))
     assert store.quarantined("net") == []
+
+
+def test_many_are_read_by_few_queries(store: Store) -> None:
+    """Of 1,000 ids those that there are come back, each once, from a query for some hundreds of them."""
+    put = [interface(f"i{last}", last) for last in range(2, 12)]
+    do(store, *map(PutInterface, put))
+    asked = [each.id for each in put] * 2 + [f"none{number}" for number in range(1000)]
+    queries: list[str] = []
+    store._connection.set_trace_callback(queries.append)
+    found = store.some(asked)
+    store._connection.set_trace_callback(None)
+    assert sorted(found, key=lambda each: each.id) == sorted(put, key=lambda each: each.id)
+    assert len(queries) == 2

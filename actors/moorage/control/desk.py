@@ -12,7 +12,7 @@ from typing import Any
 
 from moorage.control import operation as messages
 from moorage.control.context import ASKING, Context
-from moorage.control.gone import collect_gone
+from moorage.control.gone import Collector
 from moorage.control.interfaces import interface_child
 from moorage.control.journal import Count, GetInterfaces, GetNetwork, GetNetworks, Open, Opened
 from moorage.control.links import Collect
@@ -58,6 +58,7 @@ class Desk:
         self._context = context
         self._address = address
         self._networks = Networks(context, address)
+        self._collector = Collector(address, self._ask_interface)
         self._patient = True
         self._methods: dict[str, Callable[[Params], Awaitable[Any]]] = {
             "hello": self._hello,
@@ -96,7 +97,7 @@ class Desk:
             try:
                 return await work()
             except Refused as refusal:
-                if not await collect_gone(self._address, self._ask_interface, refusal.holders):
+                if not await self._collector.collect(refusal.holders):
                     raise
 
     async def _patiently(self, handler: Callable[[Params], Awaitable[Any]], checked: Params) -> Any:

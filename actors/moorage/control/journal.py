@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -129,19 +130,10 @@ class GetMaker:
     """The `Maker` that what is made is marked with."""
 
 
-Query = (
-    Recall,
-    Open,
-    GetInterfaces,
-    Count,
-    GetNetworks,
-    GetNetwork,
-    GetLeases,
-    GetPorts,
-    GetReserved,
-    GetSysctls,
-    GetMaker,
-)
+READ_ONCE = (GetInterfaces, Count)
+"""What looks at everything, and is read once for all who ask in one batch."""
+_OF_THE_HOST = (GetReserved, GetSysctls, GetMaker)
+Query = (Recall, Open, *READ_ONCE, GetNetworks, GetNetwork, GetLeases, GetPorts, *_OF_THE_HOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +227,10 @@ class Journal(ThreadActor):
             raise StateDamaged(f"{error}: the agent ends, and at its next start saves what it can") from error
 
     def _answer(self, messages: list[Any]) -> list[Any]:
-        answers: list[Any] = [None if isinstance(each, Append) else self._query(each) for each in messages]
+        known: dict[Any, Any] = {}
+        answers: list[Any] = [
+            None if isinstance(each, Append) else self._query(each, known) for each in messages
+        ]
         appends = [index for index, each in enumerate(messages) if isinstance(each, Append)]
         valid = [index for index in appends if not self.directory.is_fenced(messages[index].author)]
         for index in set(appends).difference(valid):
@@ -256,8 +251,11 @@ class Journal(ThreadActor):
                 raise outcome
         return outcomes
 
-    def _query(self, query: Any) -> Any:
+    def _query(self, query: Any, known: dict[Any, Any]) -> Any:
+        """Answer it; what reads everything once in a batch, however many ask: `known` has those answers."""
         try:
+            if isinstance(query, READ_ONCE):
+                return copy(known.get(query) or known.setdefault(query, _read(self._keeper.reader, query)))
             if isinstance(query, GetMaker):
                 return maker_of(self._keeper.store, self._context.config)
             return _read(self._keeper.reader, query)

@@ -27,8 +27,8 @@ BACKLOG = 1 << 20
 FRAME = 60.0
 """Seconds for a frame to arrive whole, from its first byte on: any honest client sends one at once."""
 
-LARGE = frozenset({"list", "networks", "tree"})
-"""Methods whose answers have no bound: one at a time."""
+LARGE = frozenset({"list", "networks", "status", "tree"})
+"""Methods that look at everything there is: one at a time."""
 
 NOBODY = Caller(0xFFFF_FFFE, 0xFFFF_FFFE)
 """A client before it is known: of ids that nobody has."""
