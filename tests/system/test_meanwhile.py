@@ -13,10 +13,12 @@ from functools import partial
 
 import pytest
 
+import packets
 from echo_server import ask
 from installation import Installation, installed
 from lab import HOST, HOST6, OUTSIDE, OUTSIDE6
 from moorage.kernel.linux.nftables import Nftables
+from packets import ACK, Ends
 
 pytestmark = pytest.mark.system
 
@@ -103,7 +105,9 @@ class Persistent:
         found = set()
         for made in self._made:
             with made:
-                assert select.select([], [made], [], 10)[1], "an attempt came to nothing"
+                waiting = select.poll()  # which takes any number of descriptors
+                waiting.register(made, select.POLLOUT)
+                assert waiting.poll(10_000), "an attempt came to nothing"
                 if not made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                     made.settimeout(5)
                     found.add(ask(made).peer)
@@ -122,6 +126,22 @@ def test_who_tries_again_is_seen_as_himself(at: Installation, host: str, outside
             seen |= caller.seen()
             at.client.unpublish("web", [f"{port}:80"])
     assert seen == {outside}
+
+
+@SIDES
+@pytest.mark.parametrize("port", [950, 9950, 40950], ids=["low", "masqueraded", "high"])
+def test_what_nobody_answers_leads_nobody_past_the_rules(
+    at: Installation, host: str, outside: str, port: int
+) -> None:
+    """Who sent a segment that the host drops without a word, before a port was published, is seen as himself."""
+    ends = Ends(outside, port + 1, host, port)
+    packets.send(at.lab, "outside", packets.tcp(ends, ACK, 1, 1, options=packets.SIGNATURE))
+    at.client.publish("web", [f"{port}:80"])
+    with at.lab.socket("outside", ends.family) as client:
+        client.bind((outside, port + 1))
+        client.connect((host, port))
+        assert ask(client).peer == outside
+    at.client.unpublish("web", [f"{port}:80"])
 
 
 @SIDES

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from moorage.kernel.linux import ruleset
 from moorage.kernel.linux.nfnetlink import Netlink, attribute, generic, nested
 
-_LINE = re.compile(r"^\t\t(?P<key>[\w .]+) @(?P<map>(?:pub|run)\w+) goto (?P<chain>\w+)\n", re.MULTILINE)
+_LINE = re.compile(r"^\t\t(?P<key>[\w .]+) @(?P<map>(?:pub|run)\w+) (?P<then>[\w ]+)\n", re.MULTILINE)
 _CHAIN = re.compile(r"^\tchain (\w+) \{\n(.*?)^\t\}", re.MULTILINE | re.DOTALL)
 
 # linux/netfilter/nf_tables.h
@@ -28,7 +28,8 @@ _META_DREG, _META_KEY, _L4PROTO = 1, 2, 16
 _PAYLOAD_DREG, _PAYLOAD_BASE, _PAYLOAD_OFFSET, _PAYLOAD_LENGTH = 1, 2, 3, 4
 _NETWORK, _TRANSPORT = 1, 2
 _LOOKUP_SET, _LOOKUP_SREG, _LOOKUP_DREG = 1, 2, 3
-_IMMEDIATE_DREG, _IMMEDIATE_DATA, _VERDICT, _CODE, _CHAIN_NAME, _GOTO = 1, 2, 2, 1, 2, -4
+_IMMEDIATE_DREG, _IMMEDIATE_DATA, _VERDICT, _CODE, _CHAIN_NAME = 1, 2, 2, 1, 2
+_DROP, _GOTO = 0, -4
 _PAYLOADS = {
     "ip saddr": (_NETWORK, 12, 4),
     "ip daddr": (_NETWORK, 16, 4),
@@ -53,7 +54,7 @@ def _rules() -> Iterator[bytes]:
     table = ruleset.TABLE.partition(" ")[2].encode() + b"\0"
     for chain, lines in _CHAIN.findall(ruleset.rules()):
         for line in _LINE.finditer(lines):
-            expressions = [*_look_up(line["key"].split(" . "), line["map"]), _goto(line["chain"])]
+            expressions = [*_look_up(line["key"].split(" . "), line["map"]), *_then(line["then"])]
             yield (
                 generic(_INET)
                 + attribute(_TABLE, table)
@@ -77,10 +78,20 @@ def _look_up(key: list[str], name: str) -> Iterator[bytes]:
     yield _expression("lookup", (_LOOKUP_SREG, _FIRST), (_LOOKUP_DREG, _VALUE), plain=found)
 
 
-def _goto(chain: str) -> bytes:
-    code = attribute(_CODE, struct.pack("!i", _GOTO))
-    verdict = nested(_IMMEDIATE_DATA, nested(_VERDICT, code, attribute(_CHAIN_NAME, chain.encode() + b"\0")))
-    return _expression("immediate", (_IMMEDIATE_DREG, 0), plain=verdict)
+def _then(statement: str) -> Iterator[bytes]:
+    """What `counter drop` is, or `goto CHAIN`."""
+    *counters, verb, last = statement.split()
+    if verb == "goto":
+        yield _verdict(_GOTO, attribute(_CHAIN_NAME, last.encode() + b"\0"))
+        return
+    yield from map(_expression, (*counters, verb))
+    assert last == "drop"  # noqa: S101 - these rules have no other
+    yield _verdict(_DROP)
+
+
+def _verdict(code: int, *more: bytes) -> bytes:
+    said = nested(_VERDICT, attribute(_CODE, struct.pack("!i", code)), *more)
+    return _expression("immediate", (_IMMEDIATE_DREG, 0), plain=nested(_IMMEDIATE_DATA, said))
 
 
 def _expression(name: str, *numbers: tuple[int, int], plain: bytes = b"") -> bytes:
