@@ -22,6 +22,8 @@ def test_an_interface_is_known_by_its_bridge_and_its_mac() -> None:
     told = Overdrawn(frozenset({("mg-n", "02:42:0a:00:2a:02"), ("mg-x", "02:42:0a:00:2a:03")}))
     assert told.met([WEB, PEER], [NETWORK]) == ["web"]
     assert Overdrawn().met([WEB, PEER], [NETWORK]) == []
+    fast = Overdrawn(hurried=told.interfaces)
+    assert (fast.met([WEB, PEER], [NETWORK]), fast.hurrying([WEB, PEER], [NETWORK])) == ([], ["web"])
 
 
 def test_a_place_is_told_of_whose_address_begins_connections_to_it() -> None:

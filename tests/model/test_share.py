@@ -9,7 +9,7 @@ from moorage.model.share import FLOWS, Share
 )
 def test_what_is_counted(flows: int, share: tuple[int, int]) -> None:
     """All of few, and of many a sample, whose bound is that of all less what chance may take from it."""
-    assert Share.of(flows) == share
+    assert Share.of(flows) == (*share, flows)
 
 
 @pytest.mark.parametrize("flows", [2048, 5000, 32767, 1 << 20, 1 << 24])

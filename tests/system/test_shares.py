@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import select
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from agents import until
 from echo_server import ask
-from installation import PEER, PEER6, WEB, WEB6, Installation, installed
+from installation import GATEWAY, PEER, PEER6, WEB, WEB6, Installation, installed
 from lab import HOST, HOST6, OUTSIDE, OUTSIDE6
 from moorage.kernel.linux.ctnetlink import DELETE, GET, Entry
 from moorage.kernel.linux.nfnetlink import Netlink, generic
@@ -61,6 +63,12 @@ def test_who_begins_without_end_has_his_share(at: Installation) -> None:
     at.client.unpublish("peer", ["8878:80"])
 
 
+def fills(at: Installation, to: str) -> bool:
+    """Whether a flood of that container's takes its share."""
+    flood(at, "web", to, 3 * FLOWS)
+    return bool(at.lab.call("host", began, WEB, WEB6) >= FLOWS * 0.9)
+
+
 @pytest.mark.parametrize("priority", [-101, -100])
 @pytest.mark.parametrize(("family", "host", "other"), [("ip", HOST, OUTSIDE), ("ip6", HOST6, OUTSIDE6)])
 def test_what_others_translate_counts(
@@ -70,12 +78,44 @@ def test_what_others_translate_counts(
     chain = f"type nat hook prerouting priority {priority}; {family} daddr {host} udp dport 10000-11000 dnat to {other}"
     at.lab.call("host", lambda: Nftables().run(f"table {family} theirs {{ chain pre {{ {chain}; }}; }}\n"))
     at.lab.call("host", forget_all)
-    flood(at, "web", host, 3 * FLOWS)
+    until(lambda: fills(at, host))  # a count of what is gone goes down by a few with each that begins
     began_so_many = at.lab.call("host", began, WEB, WEB6)
     at.lab.call("host", lambda: Nftables().run(f"delete table {family} theirs\n"))
     at.lab.call("host", forget_all)
     until(lambda: not any("web has begun" in text for text in at.client.status().warnings))
-    assert FLOWS * 0.9 <= began_so_many <= FLOWS + 2
+    assert began_so_many <= FLOWS + 2
+
+
+def close_at_once(at: Installation, to: tuple[str, int], count: int) -> int:
+    """So many connections of a container, each ended as soon as it is made; how many were."""
+    tried = []
+    for _ in range(count):
+        made = at.lab.socket("web", socket.AF_INET6 if ":" in to[0] else socket.AF_INET)
+        made.setblocking(False)
+        made.connect_ex(to)
+        tried.append(made)
+        if select.select([], [made], [], 0.02)[1]:
+            made.close()
+    done = sum(each.fileno() < 0 for each in tried)
+    for each in tried:
+        each.close()
+    return done
+
+
+@pytest.mark.parametrize("to", [(OUTSIDE, 80), (OUTSIDE6, 80), (HOST, 8081), (GATEWAY[WEB], 8081)])
+def test_what_has_ended_is_bounded(at: Installation, to: tuple[str, int]) -> None:
+    """TCP connections that a container has ended are kept for minutes: so many begin at once, and as many a minute."""
+    at.lab.call("host", forget_all)
+    at.lab.call("host", lambda: Nftables().run("flush set inet moorage opened\n"))
+    before = time.monotonic()
+    done = close_at_once(at, to, 3 * FLOWS)
+    began_so_many, seconds = at.lab.call("host", began, WEB, WEB6), time.monotonic() - before
+    assert FLOWS * 0.9 <= done <= began_so_many <= FLOWS * (1 + seconds / 60) + 2
+    until(lambda: any("web begins more TCP" in text for text in at.client.status().warnings))
+    at.lab.call("host", forget_all)
+    at.lab.call("host", lambda: Nftables().run("flush set inet moorage opened\n"))
+    until(lambda: not any("web begins more TCP" in text for text in at.client.status().warnings))
+    assert [each["flows"] for each in at.agent.log("rate_bounded") if each["id"] == "web"] == [FLOWS]
 
 
 def test_it_is_told_once_and_ends(at: Installation) -> None:

@@ -53,6 +53,17 @@ class Keeping:
         )
         for name in self._first("flows", met, here):
             self._log.warning("flows_bounded", id=name, flows=flows)
+        hurrying = self._overdrawn.hurrying(interfaces, networks)
+        self._context.warnings.say(
+            f"{self._owner} rate",
+            [
+                f"{name} begins more TCP connections than an interface may (flows = {flows}, and as many a minute), of "
+                "which the kernel's table has those that have ended for two minutes: what is beyond is dropped"
+                for name in hurrying
+            ],
+        )
+        for name in self._first("rate", hurrying, here):
+            self._log.warning("rate_bounded", id=name, flows=flows)
         crowding = self._overdrawn.crowding(interfaces)
         self._context.warnings.say(
             f"{self._owner} places", [_crowds(name, places) for name, places in crowding.items()]

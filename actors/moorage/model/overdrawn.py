@@ -22,17 +22,22 @@ class Place(NamedTuple):
 
 
 class Overdrawn(NamedTuple):
-    """Interfaces, each by its bridge and its MAC, that have their share of all; and sources that have it of a place."""
+    """Interfaces, each by its bridge and its MAC, that have their share of all; sources that have it of a place.
+
+    And interfaces that begin TCP connections faster than may be.
+    """
 
     interfaces: frozenset[tuple[str, str]] = frozenset()
     places: frozenset[Place] = frozenset()
+    hurried: frozenset[tuple[str, str]] = frozenset()
 
     def met(self, interfaces: Iterable[Interface], networks: Iterable[Network]) -> list[str]:
         """The ids of those that have their share of all."""
-        bridges = {each.name: each.bridge for each in networks}
-        return [
-            each.id for each in interfaces if (bridges.get(each.network), each.mac.lower()) in self.interfaces
-        ]
+        return _of(self.interfaces, interfaces, networks)
+
+    def hurrying(self, interfaces: Iterable[Interface], networks: Iterable[Network]) -> list[str]:
+        """The ids of those that begin TCP connections faster than may be."""
+        return _of(self.hurried, interfaces, networks)
 
     def crowding(self, interfaces: Iterable[Interface]) -> dict[str, list[Place]]:
         """The places that each id has its share of, in order."""
@@ -42,3 +47,10 @@ class Overdrawn(NamedTuple):
             if place.source in owners:
                 found.setdefault(owners[place.source], []).append(place)
         return found
+
+
+def _of(
+    links: frozenset[tuple[str, str]], interfaces: Iterable[Interface], networks: Iterable[Network]
+) -> list[str]:
+    bridges = {each.name: each.bridge for each in networks}
+    return [each.id for each in interfaces if (bridges.get(each.network), each.mac.lower()) in links]

@@ -15,14 +15,18 @@ _SAMPLE = 1024
 
 
 class Share(NamedTuple):
-    """One connection in `every` is counted, and no more begin where more than `over` of these are there."""
+    """One connection in `every` is counted, and no more begin where more than `over` of these are there.
+
+    Of TCP, `flows` begin at once and `flows` a minute: one that has ended is not counted, and stays for two minutes.
+    """
 
     every: int
     over: int
+    flows: int
 
     @classmethod
     def of(cls, flows: int) -> Share:
         """For so many. Up to 2,047 all are counted; a sample's bound is two standard deviations below its share."""
         every = max(1, flows // _SAMPLE)
         share = flows // every
-        return cls(every, share if every == 1 else share - 2 * isqrt(share))
+        return cls(every, share if every == 1 else share - 2 * isqrt(share), flows)

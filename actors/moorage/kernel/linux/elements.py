@@ -57,7 +57,10 @@ def signed(elements: Iterable[Element]) -> str:
 
 def read_overdrawn(netlink: Netlink) -> Overdrawn:
     """Who has begun too many connections. Raises OSError."""
-    interfaces = (map(str, key) for key in _keys(netlink, "overdrawn", "ifname", "ether_addr"))
+    interfaces, hurried = (
+        frozenset((str(bridge), str(mac)) for bridge, mac in _keys(netlink, name, "ifname", "ether_addr"))
+        for name in ("overdrawn", "hurried")
+    )
     places = (
         Place(str(source), str(target), str(proto), int(port))
         for name, address in (("crowded4", "ipv4_addr"), ("crowded6", "ipv6_addr"))
@@ -65,7 +68,7 @@ def read_overdrawn(netlink: Netlink) -> Overdrawn:
             netlink, name, address, address, "inet_proto", "inet_service"
         )
     )
-    return Overdrawn(frozenset((bridge, mac) for bridge, mac in interfaces), frozenset(places))
+    return Overdrawn(interfaces, frozenset(places), hurried)
 
 
 def _keys(netlink: Netlink, name: str, *kinds: str) -> Iterator[tuple[str | int, ...]]:

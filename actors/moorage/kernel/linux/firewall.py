@@ -105,9 +105,8 @@ class LinuxFirewall:
         wanted = (given - guarding) | self._spread
         self._repair(before, wanted, present)
         if any(element.container == _SHARE and element not in wanted for element in present):
-            self._run(
-                [f"flush set {ruleset.TABLE} began\n"]
-            )  # who is counted there goes on with the former number
+            # who is counted there goes on with the former number
+            self._run([f"flush set {ruleset.TABLE} {each}\n" for each in ("began", "opened")])
         self.flush_flows(astray(present, wanted))
         after = before if before is not None and before == self._reference else self._look()[0]
         self._reference = after

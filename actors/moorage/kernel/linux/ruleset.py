@@ -43,6 +43,13 @@ _NAMED_OTHERWISE = {
 _BLOCKS = "\t# The chains of the blocks follow.\n"
 _SPREAD_PROTOCOLS = ("tcp", "udp", "sctp")
 _NAME = re.compile(r"^\t(set|map|chain) +(\w+) +\{", re.MULTILINE)
+_SHARED = {
+    "random mod {} 0 goto sampled": "every",
+    "ct count over {} }} update @overdrawn": "over",
+    "rate over {}/minute": "flows",
+    "burst {} packets }} update @hurried": "flows",
+}
+"""What rules say of a share, and which number of it."""
 _REMEMBERED = {"net4if": "senders4", "net6if": "senders6", "any4": "found4", "any6": "found6"}
 """Where packets themselves write down what they found in a set."""
 _REMEMBERS = {memory: name for name, memory in _REMEMBERED.items()}
@@ -68,7 +75,7 @@ def rules(table: str = TABLE) -> str:
 def shared(text: str, share: Share) -> str:
     """The rules of `text` with the numbers of a share, where they have those of the default one."""
     usual = Share.of(FLOWS)
-    for said, number in (("random mod {}", "every"), ("ct count over {}", "over")):
+    for said, number in _SHARED.items():
         text = text.replace(said.format(getattr(usual, number)), said.format(getattr(share, number)))
     return text
 
