@@ -63,6 +63,7 @@ def said(kind: int, *options: bytes, source: str = WEB6) -> tuple[int, bytes]:
 
 
 NONCE = b"\x0e\x01" + b"nonce!"
+PROVIDER = 0x88A8  # IEEE 802.1ad
 TO_ALL6 = {"to": ALL_NODES}
 OTHERS: dict[str, tuple[int, bytes]] = {
     "answers for the gateway": (ARP, arp(2, MAC, GATEWAY, PEER)),
@@ -84,6 +85,15 @@ OTHERS: dict[str, tuple[int, bytes]] = {
     "takes a neighbour's address, IPv6": (IP6, nd("::", 135, PEER6)),
     "gives an address": (IP, ip4(WEB, "255.255.255.255", 17, udp(67, 68))),
     "gives an address, IPv6": (IP6, ip6(OWN_LINK, GROUP, 17, udp(547, 546))),
+    "gives an address from elsewhere": (IP, ip4(WEB, "255.255.255.255", 17, udp(1067, 68))),
+    "gives an address from elsewhere, IPv6": (IP6, ip6(OWN_LINK, GROUP, 17, udp(1547, 546))),
+    "gives an address as a client": (IP, ip4(WEB, "255.255.255.255", 17, udp(68, 68))),
+    "gives an address as a client, IPv6": (IP6, ip6(WEB6, GROUP, 17, udp(546, 546))),
+    "gives an address behind options": (
+        IP6,
+        frames.behind_options(ip6(OWN_LINK, GROUP, 17, udp(1547, 546))),
+    ),
+    "leads a client's question on": (IP, ip4(WEB, "255.255.255.255", 17, udp(67, 67))),
     "speaks of its own kind": (0x88B5, b"experimental"),
     "speaks in a VLAN": tagged(7, ARP, arp(2, MAC, GATEWAY, PEER)),
 }
@@ -113,17 +123,43 @@ NEVER: dict[str, tuple[int, bytes]] = {
     "redirects, IPv6": (IP6, redirect6(OWN_LINK)),
     "redirects": (IP, ip4(WEB, PEER, 1, icmp(5))),
     "advertises a router, IPv4": (IP, ip4(WEB, PEER, 1, icmp(9))),
+    **{
+        f"{what}, tagged {how}": wrap(*said)
+        for how, wrap in {
+            "with a VLAN": lambda *said: tagged(7, *said),
+            "with none": lambda *said: tagged(0, *said),
+            "by a provider": lambda *said: (PROVIDER, tagged(7, *said)[1]),
+            "twice": lambda *said: (PROVIDER, tagged(7, *tagged(8, *said))[1]),
+            "twice with none": lambda *said: tagged(0, *tagged(0, *said)),
+        }.items()
+        for what, said in {
+            "sends": (IP, ip4(WEB, "255.255.255.255", 17, udp(9, 9))),
+            "calls": (IP, packets.tcp(Ends(WEB, 9, PEER, 9), SYN)),
+            "asks": (ARP, arp(1, MAC, WEB, GATEWAY)),
+            "sends, IPv6": (IP6, ip6(WEB6, GROUP, 17, udp(9, 9))),
+            "asks, IPv6": (IP6, nd(WEB6, 135, PEER6)),
+            "speaks of its own kind": (0x88B5, b"experimental"),
+        }.items()
+    },
     "sends from elsewhere": (IP, ip4("10.0.42.2", "255.255.255.255", 17, udp(9, 9))),
     "answers for elsewhere": (ARP, arp(2, MAC, OUTSIDE, PEER)),
     "sends from elsewhere, IPv6": (IP6, ip6("fd99::2", GROUP, 17, udp(9, 9))),
 }
 """What no container may send at all."""
+HELD = (
+    *("gives an address", "gives an address from elsewhere", "gives an address from elsewhere, IPv6"),
+    *("sends, tagged with a VLAN", "sends, IPv6, tagged with none", "calls, tagged by a provider"),
+)
+"""What of it is tried again where no agent runs."""
 OWN: dict[str, tuple[int, bytes]] = {
     "asks": (ARP, arp(1, MAC, WEB, GATEWAY)),
     "answers": (ARP, arp(2, MAC, WEB, PEER)),
     "announces itself": (ARP, arp(1, MAC, WEB, WEB)),
     "takes its own address": (ARP, arp(1, MAC, "0.0.0.0", WEB)),  # noqa: S104 - as a probe has it
     "asks for an address": (IP, ip4("0.0.0.0", "255.255.255.255", 17, udp(68, 67))),  # noqa: S104 - DHCP
+    "asks for its address again": (IP, ip4(WEB, "255.255.255.255", 17, udp(68, 67))),
+    "asks for an address, IPv6": (IP6, ip6(OWN_LINK, "ff02::1:2", 17, udp(546, 547))),
+    "calls from a client's port": (IP, packets.tcp(Ends(WEB, 68, PEER, 68), SYN)),
     "sends": (IP, ip4(WEB, "255.255.255.255", 17, udp(9, 9))),
     "sends by another protocol": (IP, ip4(WEB, "255.255.255.255", 89, bytes(24))),
     "pings": (IP, ip4(WEB, PEER, 1, icmp(8))),
@@ -306,9 +342,13 @@ def test_it_holds_while_nobody_runs(tmp_path: Path) -> None:
     with Lab() as lab, AgentProcess(lab, tmp_path) as agent:
         it = inside(lab, agent)
         forged, own = OTHERS["answers for the gateway"], OWN["asks"]
+        held = [(OTHERS | NEVER)[what] for what in HELD]
         agent.kill()
+        assert not any(it.passes(*each) for each in held)
         assert (it.passes(*forged), it.passes(*own)) == (False, True)
         agent.start()
+        agent.replace()
+        assert not any(it.passes(*each) for each in held)
         assert (it.passes(*forged), it.passes(*own)) == (False, True)
         run = lab.call("host", Nftables).run
         for command in ("delete table {}", "flush set {} own4", "flush chain {} sent"):
