@@ -7,7 +7,7 @@ import pytest
 
 import tunnels
 from host_links import NETWORK, HostLinks
-from moorage.kernel.linux.rtdump import is_tunnel
+from moorage.kernel.linux.rtlinks import is_tunnel
 from moorage.kernel.protocol import Occupied
 
 pytestmark = pytest.mark.system

@@ -10,7 +10,7 @@ import pytest
 from host_links import HostLinks
 from moorage.kernel.linux import marks
 from moorage.kernel.linux.marks import LONGEST, Facts, bridge_alias, facts, port_alias
-from moorage.kernel.linux.rtdump import Link
+from moorage.kernel.linux.rtlinks import Link
 from moorage.kernel.protocol import Made, Maker, hashed_folder
 from moorage.store.identity import new_id
 from moorage.values import Interface

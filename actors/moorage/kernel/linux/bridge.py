@@ -14,7 +14,7 @@ from moorage.kernel.linux.names import LINK_LOCAL, bridge_mac, link_local
 from moorage.kernel.linux.readiness import await_addresses
 from moorage.kernel.linux.repairs import Repairs
 from moorage.kernel.linux.router import Router
-from moorage.kernel.linux.rtdump import Link
+from moorage.kernel.linux.rtlinks import Link
 from moorage.kernel.linux.rtnetlink import IFA_F_NODAD, OURS, Rtnetlink, ignoring, refusing
 from moorage.kernel.linux.sysctl import Sysctls
 from moorage.kernel.protocol import Maker

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 from collections.abc import Collection, Iterator
 from ipaddress import ip_address, ip_network
 from socket import AF_INET, AF_INET6
@@ -13,8 +14,9 @@ from moorage.errors import Code, Refused
 from moorage.kernel.linux import netns, rtbatch
 from moorage.kernel.linux.containment import needing
 from moorage.kernel.linux.policy import ways
-from moorage.kernel.linux.readiness import await_addresses, await_sending
-from moorage.kernel.linux.rtdump import Link, Reader
+from moorage.kernel.linux.readiness import await_own, await_sending
+from moorage.kernel.linux.rtdump import Reader
+from moorage.kernel.linux.rtlinks import Link
 from moorage.kernel.linux.rtnetlink import open_iproute
 from moorage.kernel.linux.sysctl import settle
 from moorage.values import Interface, Network
@@ -23,6 +25,10 @@ _MAIN = 254  # RT_TABLE_MAIN
 _KERNEL, _STATIC = 2, 4  # RTPROT_*
 _NOT_NEAR = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL}
 """What the kernel says of a gateway without a route to its subnet."""
+_ALONE = 2
+"""Links of a container with one beside `lo`."""
+_BOUND = 1 << 19
+"""Bytes that are read of what is inside a container in one look: some 9,000 routes, or 30 ms."""
 _LOOPBACK = 1  # the index of lo in every namespace
 _SECOND_CHOICE = 4096
 """The metric of our default route where the container has one: theirs goes on to be used, ours takes over
@@ -63,8 +69,8 @@ class Container:
             if fresh is not None:
                 _settle_sysctls(fresh)
                 settle(*_TIMESTAMPS)
-            self._reads = netns.route_socket()
-        self._reader = Reader(self._reads)
+            self._socket = netns.route_socket()
+        self._asked = Reader(self._socket, _BOUND)
         self._requests: Any = None
         self.links = 0
 
@@ -76,7 +82,21 @@ class Container:
     ) -> None:
         if self._requests is not None:
             self._requests.close()
-        self._reads.close()
+        self._socket.close()
+
+    @property
+    def _reader(self) -> Reader:
+        """Over another socket where a question was left unfinished, and with what is left of the bound."""
+        if self._asked.unfinished:
+            self._socket.close()
+            self._socket = netns.open_socket(self._fd)
+            self._asked = Reader(self._socket, self._asked.left)
+        return self._asked
+
+    @property
+    def _reads(self) -> socket.socket:
+        assert self._reader  # noqa: S101 - it is a fresh one now
+        return self._socket
 
     def holds(self, interface: Interface, port: Link) -> bool:
         """Whether the other end of `port` is here and called as `interface` says."""
@@ -100,28 +120,27 @@ class Container:
         if done:
             await_sending(self._reader, index)
         if done and interface.ipv6:
-            await_addresses(self._reader, index)
+            await_own(self._reader, interface.ipv6)
         return done
 
     def settle(self, interface: Interface, network: Network) -> list[str]:
         """Make link, addresses and routes what `interface` says; returns a sentence for each change."""
-        links = {link.name: link for link in self._reader.links()}
-        link, self.links = links.get(interface.ifname or ""), len(links)
+        link, self.links = self._reader.link(interface.ifname or ""), self.count_links()
         if link is None:
             raise Refused(
                 Code.NOT_FOUND, f"{interface.ifname} of {interface.id} is gone from {interface.netns}"
             )
-        done = self._settle_link(interface, network, link, links.get("lo"))
+        done = self._settle_link(interface, network, link, self._reader.link_at(_LOOPBACK))
         for place in _places(interface):
             done += self._add_address(link, place)
             done += self._add_route(link, place)
-        if done:
-            await_addresses(self._reader, link.ifindex)
+        if done and interface.ipv6:
+            await_own(self._reader, interface.ipv6)
         return [f"{interface.id}: {sentence}" for sentence in done]
 
     def count_links(self) -> int:
-        """How many there are, `lo` included."""
-        return len(self._reader.links())
+        """How many there are, `lo` included; of many, that they are more than a few."""
+        return self._reader.count_links()
 
     def settle_ways(self, interfaces: Collection[Interface]) -> ways.Settled:
         """Have these, all of ours that are here, answer by the link that they are asked by, if there is another."""
@@ -131,7 +150,8 @@ class Container:
             if (link := self._reader.link(interface.ifname or "")) is not None
             for place in _places(interface)
         ]
-        return ways.settle(self._reader, self._reads, found)
+        alone = self.count_links() <= _ALONE
+        return ways.settle(self._reader, self._reads, found, alone=alone)
 
     def way_out(self, interface: Interface) -> None:
         """Give the link of an interface its default routes again, where what stood in the way is gone."""
@@ -168,7 +188,7 @@ class Container:
 
     def _add_address(self, link: Link, place: _Place) -> list[str]:
         wanted = ip_address(place.address)
-        same = [held for held in self._reader.addresses(link.ifindex) if held.local == wanted]
+        same = self._reader.held(link.ifindex, place.address)
         if (wanted, place.prefix) in [(held.remote, held.prefix) for held in same]:
             return []
         with needing(f"the address {place.address}/{place.prefix}"):
@@ -188,7 +208,7 @@ class Container:
         return [f"{link.name}: address {place.address}/{place.prefix} added"]
 
     def _add_route(self, link: Link, place: _Place) -> list[str]:
-        if place.gateway in self._gateways(link, place):
+        if place.gateway in self._reader.default_gateways(place.family, link.ifindex):
             return []
         with needing(f"a default route via {place.gateway}"):
             outcome = self._add_default(link, place)
@@ -213,13 +233,6 @@ class Container:
     def _do(self, request: rtbatch.Request) -> int:
         """Gives the errno."""
         return rtbatch.run(self._reads, request)[0]
-
-    def _gateways(self, link: Link, place: _Place) -> list[str]:
-        return [
-            route.gateway
-            for route in self._reader.routes(place.family, link.ifindex)
-            if route.table == _MAIN and route.subnet.endswith("/0")
-        ]
 
 
 def _settle_sysctls(interface: Interface) -> None:

@@ -11,6 +11,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from moorage.errors import Code, Fault, Refused
 from moorage.kernel.linux.bounds import limit
 from moorage.kernel.linux.netns import Stranded
+from moorage.kernel.linux.rtdump import Crowded
 from moorage.kernel.linux.rtnetlink import GONE, refusing
 from moorage.log import Log
 from moorage.values import Interface
@@ -32,6 +33,12 @@ def contained(what: str, interface: Interface) -> Iterator[None]:
     except (Refused, Stranded):
         raise
     except Fault as fault:
+        if isinstance(fault.__cause__, Crowded):
+            raise Refused(
+                Code.LIMIT,
+                f"it is not known whether {interface.id} is as it should be: of the links, addresses, routes and rules "
+                f"inside {interface.netns} {fault.__cause__.strerror}; fewer of them let it be put right",
+            ) from fault
         raise _refused(what, interface, fault.__cause__ or fault) from fault
     except Exception as error:
         log.error("container_not_understood", id=interface.id, netns=interface.netns, exc_info=error)

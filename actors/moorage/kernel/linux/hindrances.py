@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from moorage.kernel.linux.rtdump import Address, Link
+from moorage.kernel.linux.rtlinks import Address, Link
 from moorage.kernel.linux.sysctl import read
 from moorage.model.forwarding import SWITCHES
 

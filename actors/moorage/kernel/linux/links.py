@@ -14,7 +14,7 @@ from moorage.kernel.linux.netns import find as find_namespace
 from moorage.kernel.linux.reconciliation import Audit, has_vanished
 from moorage.kernel.linux.repairs import Repairs
 from moorage.kernel.linux.router import Router
-from moorage.kernel.linux.rtdump import Link
+from moorage.kernel.linux.rtlinks import Link
 from moorage.kernel.linux.rtnetlink import Rtnetlink, refusing
 from moorage.kernel.linux.sysctl import Sysctls
 from moorage.kernel.linux.veth import Veths

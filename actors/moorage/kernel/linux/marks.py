@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-from moorage.kernel.linux.rtdump import Link
+from moorage.kernel.linux.rtlinks import Link
 from moorage.kernel.protocol import NOBODY, Made, Maker, hashed_folder
 from moorage.values import Interface
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from socket import AF_INET6
 
-from moorage.kernel.linux.rtdump import Link, Reader
+from moorage.kernel.linux.rtdump import Reader
+from moorage.kernel.linux.rtlinks import Link
 
 _LOCAL_TABLE = 255  # RT_TABLE_LOCAL
 _PATIENCE = 0.2
@@ -41,6 +42,11 @@ def await_addresses(reader: Reader, ifindex: int) -> None:
     """
     given = {f"{held.local}/128" for held in reader.addresses(ifindex) if held.nodad}
     _until(lambda: not given or given <= _local(reader, ifindex))
+
+
+def await_own(reader: Reader, address: str) -> None:
+    """The same for one address, whatever else there is. Where rules or routes hide that, patience ends."""
+    _until(lambda: reader.is_local(address))
 
 
 def _local(reader: Reader, ifindex: int) -> set[str]:

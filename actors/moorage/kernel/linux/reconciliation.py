@@ -10,7 +10,8 @@ from moorage.kernel.linux.bridge import Bridges, fitted
 from moorage.kernel.linux.hindrances import hindrances
 from moorage.kernel.linux.repairs import Repairs
 from moorage.kernel.linux.routes import ways_out
-from moorage.kernel.linux.rtdump import Link, Reader
+from moorage.kernel.linux.rtdump import Reader
+from moorage.kernel.linux.rtlinks import Link
 from moorage.kernel.linux.veth import Veths, namespace_of, unfit_flags
 from moorage.kernel.protocol import Reconciled
 from moorage.model.adopting import cut_off

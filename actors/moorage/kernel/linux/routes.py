@@ -7,7 +7,8 @@ from ipaddress import ip_interface, ip_network
 from socket import AF_INET, AF_INET6
 
 from moorage.kernel.linux.nameservers import nameservers
-from moorage.kernel.linux.rtdump import Address, Link, Reader
+from moorage.kernel.linux.rtdump import Reader
+from moorage.kernel.linux.rtlinks import Address, Link
 from moorage.kernel.linux.rtroutes import Hop, Route
 from moorage.kernel.protocol import Occupied, WayOut
 

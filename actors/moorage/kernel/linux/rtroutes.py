@@ -72,6 +72,11 @@ def parse_route(payload: bytes) -> Route:
     )
 
 
+def begins_with_nothing(payload: bytes) -> bool:
+    """Whether the subnet of a route begins at 0.0.0.0 or ::, as that of every default route does."""
+    return not any(attributes(payload, 12).get(1, b""))
+
+
 def _nexthop(found: Attributes) -> Hop:
     return Hop(number(found.get(5)), str(ip_address(found[6])) if 6 in found else "", wrapped=7 in found)
 

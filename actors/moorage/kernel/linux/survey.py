@@ -17,7 +17,8 @@ from moorage.errors import Refused
 from moorage.kernel.linux import elements, marks, names, netns
 from moorage.kernel.linux.marks import Facts
 from moorage.kernel.linux.nfnetlink import Netlink
-from moorage.kernel.linux.rtdump import Address, Link, Reader
+from moorage.kernel.linux.rtdump import Reader
+from moorage.kernel.linux.rtlinks import Address, Link
 from moorage.kernel.linux.rtnetlink import Rtnetlink, refusing
 from moorage.kernel.linux.ruleset import GUARD
 from moorage.kernel.protocol import TABLE, Element, Made, Maker, Survey
@@ -30,6 +31,8 @@ _NAMED = Path("/run/netns")
 _PROCESSES = Path("/proc")
 
 
+_BOUND = 1 << 20
+"""Bytes that are read inside one namespace: what has more there shows nothing."""
 _UNKNOWN = "/proc/unknown/ns/net"
 """The path of a namespace to which none was found: its container is kept while its link is there."""
 
@@ -233,7 +236,7 @@ def _ends(ip: Any) -> dict[tuple[int, int], _End]:
 def _links(path: str, fd: int) -> Iterator[_End]:
     cookie = netns.cookie_of(fd)
     with netns.open_socket(fd) as sock:
-        reader = Reader(sock)
+        reader = Reader(sock, _BOUND)
         held = reader.addresses()
         for link in reader.links():
             if link.kind == "veth":

@@ -12,7 +12,7 @@ from moorage.kernel.linux.containment import contained
 from moorage.kernel.linux.inside import Inside
 from moorage.kernel.linux.readiness import await_addresses, await_forwarding
 from moorage.kernel.linux.remover import Remover
-from moorage.kernel.linux.rtdump import Link
+from moorage.kernel.linux.rtlinks import Link
 from moorage.kernel.linux.rtnetlink import Rtnetlink, refusing
 from moorage.kernel.protocol import Maker, Namespace
 from moorage.values import Interface, Network

@@ -34,6 +34,8 @@ _LOOPBACK = 1
 _UNICAST = 1
 _NEIGHBOURS = IPv6Network("fe80::/10")
 """Every link has a route to these."""
+_AT_ONCE = 64
+"""Requests in one message: the answers to some hundred find room in the socket."""
 _WITHOUT_RULES = {errno.EAFNOSUPPORT, errno.EOPNOTSUPP}
 
 
@@ -52,12 +54,13 @@ class Settled(NamedTuple):
     ruled: bool
 
 
-def settle(reader: Reader, sock: socket.socket, ways: Collection[Way]) -> Settled:
+def settle(reader: Reader, sock: socket.socket, ways: Collection[Way], *, alone: bool) -> Settled:
     """Make rules and tables what `ways` need, all of ours that are known to be there.
 
-    What is ours of another address goes when that is gone; what is somebody else's stays. Raises OSError.
+    What is ours of another address goes when that is gone; what is somebody else's stays. With a link `alone` there
+    are no others to leave by, and its routes are not read. Raises OSError.
     """
-    families = [_Family(reader, sock, family) for family in (AF_INET, AF_INET6)]
+    families = [_Family(reader, sock, family, alone=alone) for family in (AF_INET, AF_INET6)]
     settled = [each.settle([way for way in ways if _family(way.address) == each.family]) for each in families]
     return Settled([line for each in settled for line in each.done], any(each.ruled for each in settled))
 
@@ -65,13 +68,14 @@ def settle(reader: Reader, sock: socket.socket, ways: Collection[Way]) -> Settle
 class _Family:
     """Rules and tables of one family in one namespace."""
 
-    def __init__(self, reader: Reader, sock: socket.socket, family: int) -> None:
+    def __init__(self, reader: Reader, sock: socket.socket, family: int, *, alone: bool) -> None:
         self.family = family
+        self._alone = alone
         self._reader = reader
         self._socket = sock
 
     def settle(self, ways: Collection[Way]) -> Settled:
-        main = [route for route in self._routes(_MAIN) if _is_way(route)] if ways else []
+        main = [route for route in self._routes(_MAIN) if _is_way(route)] if ways and not self._alone else []
         several = len({route.ifindex for route in main}) > 1
         present = self._ours(several=several)
         if not several and not present:
@@ -134,8 +138,9 @@ class _Family:
 
     def _run(self, harmless: int, requests: Iterable[rtbatch.Request]) -> None:
         batch = list(requests)
-        for outcome in rtbatch.run(self._socket, *batch) if batch else ():
-            rtbatch.check(outcome, harmless)
+        for first in range(0, len(batch), _AT_ONCE):
+            for outcome in rtbatch.run(self._socket, *batch[first : first + _AT_ONCE]):
+                rtbatch.check(outcome, harmless)
 
 
 def _rule(family: int, way: Way) -> Rule:
