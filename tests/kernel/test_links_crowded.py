@@ -1,13 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import pytest
 
 from host_links import NETWORK, HostLinks
+from lab import Lab
 from moorage.kernel.linux import rtdump
+from moorage.kernel.linux.container import Container
 from moorage.kernel.linux.names import port_name
-from moorage.values import Interface
+from moorage.kernel.linux.watch import Watch
+from moorage.values import Interface, Network
 
 pytestmark = pytest.mark.system
 
@@ -84,6 +87,45 @@ def test_a_crowded_container_holds_up_nobody(links: HostLinks, crowd: str, read:
     links.attach(links.interface("third", 4), NETWORK)
     assert len(read) < 500
     links.detach("web")
+
+
+def test_one_that_changes_too_fast_has_not_all_looked_into(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where more changes than can be heard, all are looked into, and again only after a rest; none is forgotten."""
+    times = [0.0]
+    links = HostLinks(lab, lambda: times[0])
+    looked: list[str] = []
+    settle = Container.settle
+
+    def counted(self: Container, interface: Interface, network: Network) -> list[str]:
+        looked.append(interface.id)
+        return settle(self, interface, network)
+
+    monkeypatch.setattr(Container, "settle", counted)
+    said = [True]
+    changed = Watch.changed
+
+    def overrun(self: Watch, *, perhaps_any: bool = True) -> Collection[int] | None:
+        self._overrun = self._overrun or bool(said and said.pop())
+        return changed(self, perhaps_any=perhaps_any) if self._overrun else set()
+
+    monkeypatch.setattr(Watch, "changed", overrun)
+    try:
+        links.ensure_network(NETWORK)
+        both = [links.attached("web", 2), links.attached("peer", 3)]
+        links.watch(lambda: None, print)
+        for _ in range(5):
+            links.reconcile([NETWORK], both)
+        looked.clear()
+        for _ in range(5):
+            said.append(True)
+            found = links.reconcile([NETWORK], both)
+        assert looked == []
+        assert found.rest is not None
+        times[0] += 60
+        links.reconcile([NETWORK], both)
+        assert sorted(looked) == ["peer", "web"]
+    finally:
+        links.stop()
 
 
 @pytest.mark.parametrize("crowd", ["routes", "addresses"])

@@ -25,6 +25,8 @@ from moorage.model.link_names import WANTED, is_link_name
 from moorage.threads import Lost
 from moorage.values import Interface, Network
 
+_SHARE = 0.05
+"""Of one processor, that looks into all containers may take for long where one of them says more than can be heard."""
 _FEW = 16
 """Links that are asked for one by one, 60 µs each; more are found in a dump."""
 
@@ -48,6 +50,8 @@ class LinuxLinks:
         others: Collection[str] = (),
     ) -> None:
         repairs = Repairs(clock)
+        self._clock = clock
+        self._all_after = clock()
         self._netlink = Rtnetlink()
         self._sysctls = Sysctls(former, repairs)
         self._router = Router(self._netlink.reader, self._sysctls)
@@ -133,10 +137,19 @@ class LinuxLinks:
         """Put right links, addresses, routes and sysctls of these, and remove veths of ours that none names.
 
         Costs two dumps when nothing is wrong. A container is looked into when it is new to us and when it
-        changed; every time while nobody watches.
+        changed; every time while nobody watches. Where more changed than could be heard, into all, but not
+        often: one of them may do that.
         """
-        changed = self._watch.changed() if self._watch else None
-        return self._audit.run(networks, interfaces, changed)
+        due = self._all_after - self._clock()
+        changed = self._watch.changed(perhaps_any=due <= 0) if self._watch else None
+        began = time.thread_time()
+        found = self._audit.run(networks, interfaces, changed)
+        if changed is None:
+            self._all_after = self._clock() + (time.thread_time() - began) / _SHARE
+        elif self._watch is not None and self._watch.missed_some():
+            rest = due if found.rest is None else min(due, found.rest)
+            found = found._replace(rest=max(rest, 0.0))
+        return found
 
     def changed_unheard(self) -> bool:
         """Whether a sysctl is other than it was left: those send no event. 6 µs for each, up to eight to a bridge."""

@@ -19,6 +19,9 @@ _GROUPS = (1, 5, 7, 8, 9, 11, 19, 24, 25)
 """RTNLGRP_* of linux/rtnetlink.h: link, and of IPv4 and IPv6 addresses, routes, rules and netconf."""
 _NEIGHBOURS = 3  # RTNLGRP_NEIGH
 _BUFFER = 1 << 20
+_BURST, _REST = 2_000, 100
+"""Messages that are taken in at once, and milliseconds until the next after so many: somebody in a container may have
+the kernel say 40,000 in a second. What finds no room meanwhile is dropped by the kernel, which says as much."""
 
 _ATTACH_FILTER = 26  # SO_ATTACH_FILTER
 _HALF, _BYTE, _EQUAL, _HAS, _RETURN = 0x28, 0x30, 0x15, 0x45, 0x06  # BPF_*: ldh, ldb, jeq, jset, ret
@@ -56,12 +59,21 @@ class Watch:
         self._thread = Helper("moorage-links-watch", self._run, lost)
         self._thread.start()
 
-    def changed(self) -> Collection[int] | None:
-        """The namespaces, by nsid, that changed since the last call; None for perhaps any."""
+    def changed(self, *, perhaps_any: bool = True) -> Collection[int] | None:
+        """The namespaces, by nsid, that changed since the last call; None for perhaps any.
+
+        Without `perhaps_any` what was not heard is kept for a later call, and None is not given for it.
+        """
         with self._lock:
+            overrun = self._overrun and perhaps_any
             dirty, self._dirty = self._dirty, set()
-            overrun, self._overrun = self._overrun, False
+            self._overrun = self._overrun and not overrun
         return None if overrun or not self.hears_containers else dirty
+
+    def missed_some(self) -> bool:
+        """Whether something was not heard, and the last calls of `changed` were not to say so."""
+        with self._lock:
+            return self._overrun
 
     def close(self) -> None:
         """End the thread and close the socket."""
@@ -86,26 +98,31 @@ class Watch:
         poll = select.poll()
         for heard in (self._socket, self._macs, self._stop):
             poll.register(heard, select.POLLIN)
+        rest = select.poll()
+        rest.register(self._stop, select.POLLIN)
         while self._stop not in [fd for fd, _ in poll.poll()]:
-            self._hear()
+            crowded = self._hear()
             self._wake()
+            if crowded:
+                rest.poll(_REST)
 
-    def _hear(self) -> None:
-        """Take in all that waits, so that a burst wakes once."""
+    def _hear(self) -> bool:
+        """Take in all that waits, so that a burst wakes once; True where it was a great deal, and there may be more."""
         with suppress(OSError):  # nothing more, or more than there was room for, which says as much
             while self._macs.recv(1, socket.MSG_DONTWAIT | socket.MSG_TRUNC):
                 pass
-        while True:
+        for _ in range(_BURST):
             try:
                 _, ancillary, _, _ = self._socket.recvmsg(0, 64, socket.MSG_DONTWAIT | socket.MSG_TRUNC)
             except BlockingIOError:
-                return
+                return False
             except OSError:  # ENOBUFS: more was said than there is room for
                 with self._lock:
                     self._overrun = True
                 continue
             with self._lock:
                 self._dirty.update(_nsids(ancillary))
+        return True
 
 
 def _macs_taken_away() -> socket.socket:
