@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -14,6 +15,7 @@ from echo_server import ask
 from installation import PEER, PEER6, Installation, installed
 from lab import HOST, HOST6, OUTSIDE, OUTSIDE6
 from packets import Ends
+from system.test_meanwhile import Persistent, going_on, said, send
 
 pytestmark = pytest.mark.system
 
@@ -54,6 +56,24 @@ def test_nobody_waits_for_the_crowd(at: Installation) -> None:
             until(lambda: is_over(tcp))
             until(lambda: is_over(udp))
         assert timed(lambda: at.client.detach(name)) < SOON
+
+
+@pytest.mark.parametrize(("host", "outside"), [(HOST, OUTSIDE), (HOST6, OUTSIDE6)], ids=["v4", "v6"])
+def test_who_comes_meanwhile_is_seen_as_himself(at: Installation, host: str, outside: str) -> None:
+    """Who sends or connects from before a port is published, however long former connections take to end."""
+    seen = set()
+    with at.container("late") as name:
+        for port in range(8910, 8914):
+            sender = at.lab.socket(
+                "outside", socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM
+            )
+            caller = Persistent(at, host, port)
+            with sender:
+                with going_on(at, partial(send, sender, (host, port))), going_on(at, caller.call):
+                    at.client.publish(name, [f"{port}:80", f"{port}:80/udp"])
+                seen |= {said(sender, (host, port))} | caller.seen()
+            at.client.unpublish(name)
+    assert seen == {outside}
 
 
 def test_nobody_waits_for_addresses_that_move(at: Installation) -> None:

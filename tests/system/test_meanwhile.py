@@ -7,22 +7,29 @@ import os
 import select
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 import packets
+from agents import AgentProcess, until
 from echo_server import ask
 from installation import Installation, installed
-from lab import HOST, HOST6, OUTSIDE, OUTSIDE6
+from lab import HOST, HOST6, OUTSIDE, OUTSIDE6, Lab
+from moorage.errors import MoorageError
 from moorage.kernel.linux.nftables import Nftables
 from packets import ACK, Ends
 
 pytestmark = pytest.mark.system
 
+LAUNCHER = Path(__file__).parents[1] / "chaos" / "launch.py"
 SIDES = pytest.mark.parametrize(("host", "outside"), [(HOST, OUTSIDE), (HOST6, OUTSIDE6)], ids=["v4", "v6"])
+MOST = 500
+"""Connections that are begun at once."""
 TIMES = 6
 """How often a port is published: the moments were met in half of these at least."""
 
@@ -92,7 +99,7 @@ class Persistent:
 
     def call(self, began: threading.Event, over: threading.Event) -> None:
         """Go on until it is over."""
-        while not over.is_set():
+        while not over.is_set() and len(self._made) < MOST:
             made = socket.socket(socket.AF_INET6 if ":" in self._place[0] else socket.AF_INET)
             made.setblocking(False)
             made.connect_ex(self._place)
@@ -161,10 +168,10 @@ def test_who_sends_while_rules_are_gone(at: Installation) -> None:
         nftables.run("flush chain inet moorage publish")
         with contextlib.ExitStack() as sending:
             for host, sender in senders.items():
-                sending.enter_context(going_on(at, partial(_send, stack.enter_context(sender), (host, 8080))))
+                sending.enter_context(going_on(at, partial(send, stack.enter_context(sender), (host, 8080))))
             os.kill(at.agent.pid, signal.SIGCONT)
             events.named("repaired")
-        assert [_said(sender, (host, 8080)) for host, sender in senders.items()] == [OUTSIDE, OUTSIDE6]
+        assert [said(sender, (host, 8080)) for host, sender in senders.items()] == [OUTSIDE, OUTSIDE6]
     nftables.close()
 
 
@@ -174,14 +181,14 @@ def _sender(at: Installation, host: str) -> socket.socket:
 
 def _as_whom_is_seen(at: Installation, host: str, port: int) -> str:
     with _sender(at, host) as sender:
-        with going_on(at, partial(_send, sender, (host, port))):
+        with going_on(at, partial(send, sender, (host, port))):
             at.client.publish("web", [f"{port}:80/udp"])
-        answer = _said(sender, (host, port))
+        answer = said(sender, (host, port))
         at.client.unpublish("web", [f"{port}:80/udp"])
     return answer
 
 
-def _send(sender: socket.socket, to: tuple[str, int], began: threading.Event, over: threading.Event) -> None:
+def send(sender: socket.socket, to: tuple[str, int], began: threading.Event, over: threading.Event) -> None:
     while not over.is_set():
         with contextlib.suppress(ConnectionRefusedError):
             sender.sendto(b"early\n", to)
@@ -189,7 +196,7 @@ def _send(sender: socket.socket, to: tuple[str, int], began: threading.Event, ov
         over.wait(0.002)
 
 
-def _said(sender: socket.socket, to: tuple[str, int]) -> str:
+def said(sender: socket.socket, to: tuple[str, int]) -> str:
     """Who the container says that it saw, when it is asked now."""
     answer = b""
     sender.settimeout(0.5)
@@ -199,3 +206,32 @@ def _said(sender: socket.socket, to: tuple[str, int]) -> str:
             while not answer.endswith(b"late\n"):
                 answer = sender.recv(100)
     return answer.split()[0].decode()
+
+
+class Killed(AgentProcess):
+    """One that can be told to be killed at a point of `chaos/crash_points.py`."""
+
+    def _argv(self) -> list[str]:
+        return [sys.executable, str(LAUNCHER), str(self.directory / "order"), "-", *super()._argv()[3:]]
+
+    def order(self, point: str) -> None:
+        """Have it killed there, the first time that it comes by; it has heard of it when this returns."""
+        order = self.directory / "order"
+        order.write_text(f"{point} 1 kill")
+        os.kill(self.pid, signal.SIGUSR2)
+        until(lambda: not order.exists())
+
+
+@SIDES
+def test_who_sends_while_the_agent_is_killed(tmp_path: Path, host: str, outside: str) -> None:
+    """Killed between the rules and the end of former connections, it has left nobody with the proxy when it is back."""
+    with Lab() as lab, Killed(lab, tmp_path, subnet="10.0.42.1/24") as agent:
+        at = Installation(lab, agent)
+        with _sender(at, host) as sender:
+            with going_on(at, partial(send, sender, (host, 9600))):
+                agent.order("control.port_mapper:PortMapper._apply/after")
+                with contextlib.suppress(OSError, MoorageError):
+                    at.client.publish("web", ["9600:80/udp"])
+                assert agent.ended() == -signal.SIGKILL
+                agent.start()
+            until(lambda: said(sender, (host, 9600)) == outside)

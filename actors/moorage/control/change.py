@@ -15,7 +15,7 @@ from moorage.control.persist import give_back, persist, recorded
 from moorage.control.port_allocator import Settle as SettlePorts
 from moorage.control.port_mapper import Reclaim, flow_of, settle_interface
 from moorage.control.port_mapper import Settle as SettleRules
-from moorage.control.proxies import GetOwned, open_all, shut_all, start_all, stop_all, stop_names
+from moorage.control.proxies import GetOwned, open_after, open_all, shut_all, start_all, stop_all, stop_names
 from moorage.control.proxy import Disconnect
 from moorage.control.reservation import give_back_addresses, give_back_ports
 from moorage.errors import MoorageError, Refused
@@ -70,6 +70,7 @@ class Change:
         self._subject: Interface = after or before  # type: ignore[assignment]  # one of them is there
         old, new = _ports(before), _ports(after)
         self._gone, self._new = without(old, new), without(new, old)
+        self._later = False  # whether former connections end later
 
     async def make(self, key: RequestKey | None, reply: Any, resting: float = 0.0) -> tuple[Any, bool]:
         """Do it, and give the answer, and whether it was done now: a request may have been done before.
@@ -121,7 +122,7 @@ class Change:
         """Make the kernel what the record says. From outside only its rules lead to a container, first and last."""
         await shut_all(self._address("proxies"), self._gone)
         await self._follow_kernel()
-        await _let_in(self._address, self._subject, self._new)
+        await _let_in(self._address, self._subject, self._new, later=self._later)
 
     async def _follow_kernel(self) -> None:
         """Links and rules side by side, for either takes 10 ms and more."""
@@ -147,7 +148,7 @@ class Change:
 
     async def _settle_rules(self, flows: Sequence[Mapping]) -> None:
         if flows:
-            await persist(self._address("port-mapper"), self._rules(flows))
+            self._later = await persist(self._address("port-mapper"), self._rules(flows))
 
     async def _end_connections(self, mappings: Sequence[Mapping]) -> None:
         """End those through mappings that stay, once no packet can begin them again."""
@@ -184,13 +185,21 @@ class Change:
 
 
 async def _let_in(
-    address: Callable[[str], Address], interface: Interface, mappings: Sequence[Mapping]
+    address: Callable[[str], Address],
+    interface: Interface,
+    mappings: Sequence[Mapping],
+    *,
+    later: bool = False,
 ) -> None:
-    """Open what the rules lead to; whom it has turned away meanwhile is led by them as well when he comes again."""
-    if turned_away := await open_all(address("proxies"), mappings):
-        flows = tuple(flow_of(interface, mapping) for mapping in turned_away if not mapping.proxied)
-        await persist(address("port-mapper"), Reclaim(flows))
-        await open_all(address("proxies"), turned_away, sure=True)
+    """Open what the rules lead to; whom it has turned away meanwhile is led by them as well when he comes again.
+
+    In a crowd of connections, in which former ones end `later`, nobody waits: it is opened when they have.
+    """
+    waiting = [mapping for mapping in mappings if later and not mapping.proxied]
+    waiting += await open_all(address("proxies"), [each for each in mappings if each not in waiting])
+    if waiting:
+        flows = tuple(flow_of(interface, mapping) for mapping in waiting if not mapping.proxied)
+        await open_after(address("proxies"), waiting, await persist(address("port-mapper"), Reclaim(flows)))
 
 
 def _ports(interface: Interface | None) -> tuple[Mapping, ...]:

@@ -29,7 +29,7 @@ from moorage.control.settling import (
 from moorage.control.successions import succession
 from moorage.errors import MoorageError
 from moorage.kernel.protocol import Element, Firewall, Flow
-from moorage.model.elements import datagrams
+from moorage.model.elements import published
 from moorage.model.port_spec import PROTOCOLS
 from moorage.store.operations import Commit, Remember, Reserve, Unreserve
 from moorage.supervision.actor import ThreadActor
@@ -49,10 +49,6 @@ __all__ = [
 
 _MASQUERADING = ":masquerading"
 """The owner of ports that are reserved for it; no interface can be called so."""
-
-
-_ROUNDS = 5
-"""How often datagrams are looked for that a proxy carries in the place of rules; the second look found none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +71,15 @@ class Reload:
 
 @dataclass(frozen=True, slots=True)
 class EndStrays:
-    """End the connections that a former life, once it had removed their rules, did not come to end."""
+    """End the connections that a former life did not come to end, once it had removed their rules, or made others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reclaim:
-    """Have the rules lead whoever came to these mappings from outside before there were any."""
+    """Have the rules lead whoever came to these mappings from outside before there were any.
+
+    Answered with what will be done with it in a crowd of connections, else when it is done, by None.
+    """
 
     flows: tuple[Flow, ...]
 
@@ -134,7 +133,7 @@ class PortMapper(ThreadActor):
                 with self._again_later():
                     await self._reload()
             case Reclaim(flows):
-                self.firewall.reclaim(flows)
+                return self.firewall.reclaim(flows)
             case EndStrays():
                 with self._again_later():
                     await self._end_strays()
@@ -158,12 +157,12 @@ class PortMapper(ThreadActor):
             with self._again_later():
                 await self._reload()
             raise
-        self.firewall.flush_flows(flows)
-        self.firewall.end_begun(come)
+        later = self.firewall.flush_flows(flows)
+        later |= self.firewall.end_begun(come)
         self.firewall.end_flows(*succession(messages, before))
         if bridges is not None:
             self._keep()
-        return [None] * len(messages)
+        return [later] * len(messages)
 
     @property
     def firewall(self) -> Firewall:
@@ -253,18 +252,20 @@ class PortMapper(ThreadActor):
 
         An answer of the proxy's may begin a flow once more until there are neither its clients nor entries.
         """
-        wrong = self.firewall.install(elements := self._desired.all_elements())
-        flows = datagrams(elements) if wrong else []
+        wrong = self.firewall.install(self._desired.all_elements())
+        if wrong:
+            self._reclaim(wait=True)
+        return wrong
+
+    def _reclaim(self, *, wait: bool) -> None:
+        flows = published(self._desired.all_elements())
         ports = frozenset(
             (6 if ":" in flow.backends[0] else 4, port)
             for flow in flows
+            if flow.proto == "udp"
             for port in range(flow.first, flow.last + 1)
         )
-        for _ in range(_ROUNDS if flows else 0):
-            self._context.plane.yield_datagrams(ports)
-            if not self.firewall.reclaim(flows):
-                break
-        return wrong
+        self.firewall.reclaim(flows, lambda: self._context.plane.yield_datagrams(ports), wait=wait)
 
     async def _follow(self) -> None:
         self.firewall.follow()
@@ -281,6 +282,7 @@ class PortMapper(ThreadActor):
         mapped = [flow_of(each, m) for each in interfaces for m in each.ports if not m.proxied]
         subnets = [subnet for each in networks for subnet in (each.subnet, each.subnet6) if subnet]
         self.firewall.end_strays(mapped, subnets)
+        self._reclaim(wait=False)
         self._strays = False
 
     async def _reload_reserved(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -43,11 +44,12 @@ class Open:
     """Have the proxies of these names, as far as they run, hear everybody: the kernel's rules are there.
 
     Answered with the names of those that stay shut, since they have turned somebody away, unless it is `sure` that
-    conntrack has forgotten him.
+    conntrack has forgotten him, or will have when `after` is done.
     """
 
     names: tuple[str, ...]
     sure: bool = False
+    after: Future[None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,8 @@ class Proxies(LoopSupervisor):
                 if known is not None and known.child.owner != interface.id:
                     raise _held(mapping, known.child.owner)
                 message = Start(self._child(interface, mapping, is_shut=True))
-            case Open(names, sure):
-                return self._open(names, sure=sure)
+            case Open():
+                return self._open(message)
             case Shut(names):
                 for gate in self._found(names).values():
                     gate.shut()
@@ -127,11 +129,14 @@ class Proxies(LoopSupervisor):
         start = partial(Proxy.start, self._context, self._news, *whose, gate=gate)
         return Child(name, start, owner=interface.id)
 
-    def _open(self, names: Iterable[str], *, sure: bool) -> frozenset[str]:
-        found = self._found(names)
-        stay = frozenset(name for name, gate in found.items() if not sure and gate.has_turned_away())
+    def _open(self, asked: Open) -> frozenset[str]:
+        found = self._found(asked.names)
+        stay = frozenset(name for name, gate in found.items() if not asked.sure and gate.has_turned_away())
         for name in found.keys() - stay:
-            found[name].open()
+            if asked.after is None:
+                found[name].open()
+            else:
+                found[name].open_after(asked.after, self._context.events.loop)
         return stay
 
     def _found(self, names: Iterable[str]) -> dict[str, Gate]:
@@ -163,11 +168,18 @@ def _may_run(outcome: object) -> bool:
     return outcome is True or (isinstance(outcome, BaseException) and not isinstance(outcome, Refused))
 
 
-async def open_all(proxies: Address, mappings: Iterable[Mapping], *, sure: bool = False) -> list[Mapping]:
-    """Have these reached from outside, their rules being there. Gives those that stay shut, as `Open` says."""
+async def open_all(proxies: Address, mappings: Iterable[Mapping]) -> list[Mapping]:
+    """Have these reached from outside, their rules being there. Gives those that have turned somebody away."""
     names = {f"proxy:{mapping.name}": mapping for mapping in mappings}
-    stay: frozenset[str] = await persist(proxies, Open(tuple(names), sure)) if names else frozenset()
+    stay: frozenset[str] = await persist(proxies, Open(tuple(names))) if names else frozenset()
     return [names[name] for name in sorted(stay)]
+
+
+async def open_after(proxies: Address, mappings: Iterable[Mapping], done: Future[None] | None) -> None:
+    """Have these reached from outside when conntrack has forgotten whom they turned away: now, if not said."""
+    await persist(
+        proxies, Open(tuple(f"proxy:{mapping.name}" for mapping in mappings), sure=True, after=done)
+    )
 
 
 async def shut_all(proxies: Address, mappings: Iterable[Mapping]) -> None:

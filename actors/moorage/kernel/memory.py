@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import NoReturn
 
@@ -50,8 +51,9 @@ class MemoryKernel:
     """`moorage.kernel.protocol.Kernel` that keeps what it is told.
 
     One object outlives the agents that use it, as a real kernel does. For tests: `elements` and `bridges` are
-    what it holds, `flushed` the flows that were ended, `cleared` the ports that masquerading was told to leave,
-    `ended` addresses of which all were, `overdrawn` who has a share of connections,
+    what it holds, `flushed` the flows that were ended, `reclaimed` those whose former clients were to be led,
+    `cleared` the ports that masquerading was told to leave, `ended` addresses of which all were, `crowded` what will be
+    done when former connections have ended, `overdrawn` who has a share of connections,
     `warnings` what its FORWARD chains are said to drop, `sysctls` may have the switches of forwarding, which a
     network turns on; `disturb` does what `nft flush ruleset` would.
     """
@@ -77,6 +79,8 @@ class MemoryKernel:
         self.forwarding: frozenset[Forwarded] = frozenset()
         self.answering: frozenset[tuple[str, str]] = frozenset()
         self.flushed: list[Flow] = []
+        self.reclaimed: list[Flow] = []
+        self.crowded: Future[None] | None = None
         self.cleared: list[tuple[str, int]] = []
         self.ended: list[str] = []
         self.overdrawn = Overdrawn()
@@ -316,16 +320,26 @@ class MemoryFirewall(_Watching):
         before, self._generation = self._generation, self._kernel.generation
         return before != self._generation
 
-    def flush_flows(self, flows: Collection[Flow]) -> None:
+    def flush_flows(self, flows: Collection[Flow]) -> bool:
         """See `Firewall.flush_flows`; remembered in `MemoryKernel.flushed`."""
         self._kernel.flushed.extend(flows)
+        return self._kernel.crowded is not None
 
-    def end_begun(self, flows: Collection[Flow]) -> None:
+    def end_begun(self, flows: Collection[Flow]) -> bool:
         """See `Firewall.end_begun`; a dict tracks no connections."""
+        return bool(flows) and self._kernel.crowded is not None
 
-    def reclaim(self, flows: Collection[Flow]) -> int:  # noqa: ARG002 - a dict tracks no connections
-        """See `Firewall.reclaim`."""
-        return 0
+    def reclaim(
+        self,
+        flows: Collection[Flow],
+        forget: Callable[[], object] | None = None,  # noqa: ARG002 - a dict tracks no connections
+        *,
+        wait: bool = True,
+    ) -> Future[None] | None:
+        """See `Firewall.reclaim`; remembered in `MemoryKernel.reclaimed` where somebody waits."""
+        if wait:
+            self._kernel.reclaimed.extend(flows)
+        return self._kernel.crowded
 
     def end_flows(self, gone: Collection[str], come: Collection[str]) -> None:
         """See `Firewall.end_flows`; remembered in `MemoryKernel.ended`."""

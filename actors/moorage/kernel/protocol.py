@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
+from concurrent.futures import Future
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
@@ -251,20 +252,29 @@ class Firewall(Protocol):
         call. Cheap.
         """
 
-    def flush_flows(self, flows: Collection[Flow]) -> None:
-        """Forget the conntrack entries of these mappings, so that new ones are translated and old ones end."""
+    def flush_flows(self, flows: Collection[Flow]) -> bool:
+        """Forget the conntrack entries of these mappings, so that new ones are translated and old ones end.
 
-    def end_begun(self, flows: Collection[Flow]) -> None:
-        """Forget what the host has begun from these ports before they were published: its answers may be a client's.
-
-        Connections of TCP that were established are left.
+        Returns whether that is left for soon after, in a crowd of them.
         """
 
-    def reclaim(self, flows: Collection[Flow]) -> int:
+    def end_begun(self, flows: Collection[Flow]) -> bool:
+        """Forget what the host has begun from these ports before they were published: its answers may be a client's.
+
+        Connections of TCP that were established are left. Returns what `flush_flows` does.
+        """
+
+    def reclaim(
+        self, flows: Collection[Flow], forget: Callable[[], object] | None = None, *, wait: bool = True
+    ) -> Future[None] | None:
         """Forget the conntrack entries at the host's side of these mappings that no rule translated.
 
         So that they are from now on. Those between addresses of the host itself, which a proxy may carry, are left, and
-        so are connections of TCP that live. Returns how many there were.
+        so are connections of TCP that live. Where somebody may begin them anew, he is told to `forget`, from any
+        thread, and they are forgotten again, until there are none, or it has been tried a few times.
+
+        Returns None when that is done, and what will be done with it where it is left for soon after: in a crowd of
+        entries, and where nobody is to `wait`. It is done as well where that never will be: this firewall was closed.
         """
 
     def end_flows(self, gone: Collection[str], come: Collection[str]) -> None:

@@ -78,13 +78,11 @@ def astray(present: Iterable[Element], wanted: Iterable[Element]) -> list[Flow]:
     ]
 
 
-def datagrams(elements: Iterable[Element]) -> list[Flow]:
-    """The published ports of UDP among `elements`, in one family each."""
+def published(elements: Iterable[Element]) -> list[Flow]:
+    """The published ports among `elements`, in one family each."""
     return [
-        Flow(proto, host, ports_of(element)[0], ports_of(element)[-1], (str(element.value[0]),))
+        Flow(*front(element), ports_of(element)[0], ports_of(element)[-1], (str(element.value[0]),))
         for element in filter(is_published, elements)
-        for proto, host in [front(element)]
-        if proto == "udp"
     ]
 
 

@@ -12,11 +12,14 @@ binds another.
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import socket
 import struct
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 
 _ATTACH_FILTER, _DETACH_FILTER = 26, 27
 """SO_ATTACH_FILTER and SO_DETACH_FILTER of socket(7), which Python's socket module does not name."""
@@ -87,9 +90,8 @@ class Gate:
         """Begin with none."""
         self._is_shut = is_shut
         self._sockets: frozenset[socket.socket] = frozenset()
-        self._left = (
-            False  # whether other listeners were shut, of which nobody knows any more whom they turned away
-        )
+        self._awaits: Future[None] | None = None
+        self._left = False  # whether others were shut, of which nobody knows any more whom they turned away
 
     @property
     def is_shut(self) -> bool:
@@ -102,9 +104,22 @@ class Gate:
         self._left |= self._is_shut and not former <= self._sockets
         self._apply()
 
+    def open_after(self, done: Future[None], loop: asyncio.AbstractEventLoop) -> None:
+        """Let everybody in, in `loop`, once this is done, unless it is shut or opened before."""
+        self._awaits = done
+        done.add_done_callback(partial(self._call_open, loop))
+
+    def _call_open(self, loop: asyncio.AbstractEventLoop, done: Future[None]) -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(self._open_awaited, done)
+
+    def _open_awaited(self, done: Future[None]) -> None:
+        if self._awaits is done:
+            self.open()
+
     def shut(self) -> None:
         """Keep everybody outside."""
-        self._is_shut = True
+        self._is_shut, self._awaits = True, None
         self._apply()
 
     def has_turned_away(self) -> bool:
@@ -113,7 +128,7 @@ class Gate:
 
     def open(self) -> None:
         """Let everybody in."""
-        self._is_shut = self._left = False
+        self._is_shut, self._awaits, self._left = False, None, False
         self._apply()
 
     def _apply(self) -> None:

@@ -157,6 +157,11 @@ class Match(NamedTuple):
         return attribute(_STATUS, struct.pack("!I", value)) + attribute(_STATUS_MASK, struct.pack("!I", mask))
 
 
+def at_port(port: int) -> bytes:
+    """What is in the message of an entry one of whose directions goes to that port."""
+    return attribute(_TARGET_PORT, struct.pack("!H", port))[:6]
+
+
 def _state(protocol: bytes) -> int:
     """What an entry of TCP is in; 0 for other protocols."""
     state = dict(attributes(dict(attributes(protocol)).get(_OF_TCP, b""))).get(_STATE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from functools import partial
 
@@ -45,6 +46,8 @@ _SHARE = "share"
 """The set whose element says for how many connections of each interface what is there was counted."""
 _AGENT = "agent"
 """The set whose element says whose sockets may begin something from a published port."""
+_ROUNDS = 5
+"""How often datagrams are looked for that a proxy carries in the place of rules; the second look found none."""
 _LOOPBACK = Element("proxied4", ("127.0.0.0/8",))
 
 
@@ -141,21 +144,32 @@ class LinuxFirewall:
         differs = (known, listed) != (self._generation, self._reserved)
         return self._forwarding.legacy_changed() or differs or self._routing.changed() or self._detached()
 
-    def flush_flows(self, flows: Collection[Flow]) -> None:
+    def flush_flows(self, flows: Collection[Flow]) -> bool:
         """See `Firewall.flush_flows`. Raises Refused (denied)."""
-        if flows:
-            self._walk(lambda conntrack: conntrack.flush(flows))
+        later = self._walk(lambda conntrack: conntrack.flush(flows)) if flows else None
         if self._hook:
             self._hook.end(flows)
+        return later is not None
 
-    def end_begun(self, flows: Collection[Flow]) -> None:
+    def end_begun(self, flows: Collection[Flow]) -> bool:
         """See `Firewall.end_begun`. Raises Refused (denied)."""
-        if flows:
-            self._walk(lambda conntrack: conntrack.end_begun(flows))
+        return bool(flows) and self._walk(lambda conntrack: conntrack.end_begun(flows)) is not None
 
-    def reclaim(self, flows: Collection[Flow]) -> int:
+    def reclaim(
+        self, flows: Collection[Flow], forget: Callable[[], object] | None = None, *, wait: bool = True
+    ) -> Future[None] | None:
         """See `Firewall.reclaim`. Raises Refused (denied)."""
-        return self._conntrack.reclaim(flows)
+
+        def walk(conntrack: Conntrack) -> None:
+            for _ in range(_ROUNDS if forget else 1):
+                if forget:
+                    forget()
+                if not conntrack.reclaim(flows) or conntrack.stopped:
+                    break
+
+        if not flows:
+            return None
+        return self._walk(walk) if wait or self._sweeper is None else self._sweeper.put(walk)
 
     def end_flows(self, gone: Collection[str], come: Collection[str]) -> None:
         """See `Firewall.end_flows`. Raises Refused (denied)."""
@@ -214,12 +228,12 @@ class LinuxFirewall:
             ipv6 = self._masquerades6
             self._walk(lambda conntrack: conntrack.end_masqueraded(sockets, ipv6=ipv6))
 
-    def _walk(self, walk: Walk) -> None:
-        """Look through the table of connections; a crowded one is left to the sweeper."""
+    def _walk(self, walk: Walk) -> Future[None] | None:
+        """Look through the table of connections; a crowded one is left to the sweeper, who says when it is done."""
         if self._sweeper is not None and self._conntrack.crowded():
-            self._sweeper.put(walk)
-        else:
-            walk(self._conntrack)
+            return self._sweeper.put(walk)
+        walk(self._conntrack)
+        return None
 
     def _respread(self) -> None:
         before, self._spread = self._spread, self._masquerading.elements()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import closing
 from queue import SimpleQueue
 from threading import Lock
@@ -46,23 +47,30 @@ class Sweeper:
         """Start it; `lost` is called, from it, with whatever it dies of. Raises OSError."""
         self._netlink = Netlink()
         self._conntrack = Conntrack(self._netlink)
-        self._walks: SimpleQueue[Walk | None] = SimpleQueue()
+        self._walks: SimpleQueue[tuple[Walk, Future[None]] | None] = SimpleQueue()
         self._thread = Helper("conntrack-sweeper", self._run, lost)
         self._thread.start()
 
-    def put(self, walk: Walk) -> None:
-        """Do this when all before it is done."""
-        self._walks.put(walk)
+    def put(self, walk: Walk) -> Future[None]:
+        """Do this when all before it is done; the future is done with it, and also when it never will be."""
+        done: Future[None] = Future()
+        self._walks.put((walk, done))
+        return done
 
     def close(self) -> None:
         """End the thread, and with it the walk that it is at: what is left is a stray at the next start."""
         self._conntrack.stopped = True
         while not self._walks.empty():
-            self._walks.get()
+            if dropped := self._walks.get():
+                dropped[1].cancel()
         self._walks.put(None)
         self._thread.join()
 
     def _run(self) -> None:
         with closing(self._netlink):
-            while (walk := self._walks.get()) is not None:
-                walk(self._conntrack)
+            while (each := self._walks.get()) is not None:
+                walk, done = each
+                try:
+                    walk(self._conntrack)
+                finally:
+                    done.set_result(None)
