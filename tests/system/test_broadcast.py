@@ -11,7 +11,7 @@ import pytest
 
 from agents import until
 from installation import GATEWAY, LONE, WEB, Installation, installed
-from lab import HOST, OUTSIDE, Lab, Socket
+from lab import HOST, HOST6, OUTSIDE, OUTSIDE6, Lab, Socket
 from moorage.proxy.pace import BUSY
 from system.test_link_local import link_locals, plug
 
@@ -104,6 +104,29 @@ def test_a_busy_client(at: Installation, to: str) -> None:
         way = f"sport = :8081 and dport = :{made.getsockname()[1]}"
         own = at.lab.run("host", ["ss", "-Hnu", "state", "established", way])
         assert len(own.splitlines()) == 1
+
+
+@pytest.mark.parametrize("way", ["limited", "directed", "group", "group of IPv6"])
+def test_who_asked_everybody_is_seen_as_himself(at: Installation, way: str) -> None:
+    """What he sends to the host alone from then on is led by the rules, and so it is of a client that he passed for."""
+    host, outside = (HOST6, OUTSIDE6) if way == "group of IPv6" else (HOST, OUTSIDE)
+    asked = {
+        "limited": EVERYBODY,
+        "directed": DIRECTED["eth0"],
+        "group": "224.0.0.1",
+        "group of IPv6": "ff02::1",
+    }
+    kind = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = at.lab.socket("outside", kind, socket.SOCK_DGRAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+    made.bind((outside, 0))
+    for _ in range(2 * BUSY):  # so often that it would have a second socket
+        made.sendto(b"anybody there?\n", (asked[way], 8080))
+        assert made.recv(1000).split()[2] == b"web"
+    for _ in range(3):
+        made.sendto(b"you\n", (host, 8080))
+        assert made.recv(1000).split()[::2] == [outside.encode(), b"web"]
 
 
 def test_a_client_of_no_subnet(at: Installation) -> None:

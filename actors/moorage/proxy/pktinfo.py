@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import struct
+from contextlib import suppress
 from typing import TypeAlias
 
 IP_PKTINFO, _IP_MULTICAST_ALL = 8, 49
@@ -15,12 +17,15 @@ IP_PKTINFO, _IP_MULTICAST_ALL = 8, 49
 CONTROL_SIZE = socket.CMSG_SPACE(20) + socket.CMSG_SPACE(12)
 """Room for an in6_pktinfo (an address of 16 bytes and the number of a link of 4) and an in_pktinfo (the number, the
 address that an answer leaves from, and the one in the packet's header, of 4 each)."""
+UNTRACKED = (socket.SOL_SOCKET, socket.SO_MARK, struct.pack("=I", 0x6D6F6F72))
+"""Sent with an answer, it has conntrack make no entry of it: see the chain `untracked` of the ruleset."""
 _EVERYBODY = b"\xff\xff\xff\xff"
 _MAPPED = bytes(10) + b"\xff\xff"
 """What an IPv4 address begins with that is written as one of IPv6."""
 _NOBODY = frozenset({"0.0.0.0", "::ffff:0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 
 Control: TypeAlias = tuple[int, int, bytes]
+Controls: TypeAlias = tuple[Control, ...]
 
 
 def tell_destination(sock: socket.socket, address: str) -> int:
@@ -71,6 +76,24 @@ def source(controls: list[Control]) -> Control | None:
     if answering != asked and _has_no_subnet(asked):
         return level, kind, data[:4] + bytes(8)
     return level, kind, bytes(4) + answering + bytes(4)
+
+
+def asked_everybody(controls: list[Control]) -> bool:
+    """Whether a datagram was sent to everybody, by broadcast or multicast, and so was translated by no rule."""
+    if not controls:
+        return False
+    level, _, data = controls[-1]
+    return data[0] == 0xFF if level == socket.IPPROTO_IPV6 else data[4:8] != data[8:12]
+
+
+def may_mark(sock: socket.socket) -> bool:
+    """Whether this process may send `UNTRACKED` by `sock`; only root may."""
+    with suppress(OSError):
+        mark = sock.getsockopt(socket.SOL_SOCKET, socket.SO_MARK)
+        sock.setsockopt(*UNTRACKED)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+        return True
+    return False
 
 
 def is_link_local(address: bytes) -> bool:

@@ -11,12 +11,20 @@ from moorage.log import Log
 from moorage.proxy.appetite import Appetite
 from moorage.proxy.frontend import DATAGRAM_SIZE, UDP_BUFFER, Frontends, answers_from
 from moorage.proxy.lane import BATCH
-from moorage.proxy.pktinfo import destination, is_nobody, source, tell_destination
+from moorage.proxy.pktinfo import (
+    UNTRACKED,
+    asked_everybody,
+    destination,
+    is_nobody,
+    may_mark,
+    source,
+    tell_destination,
+)
 from moorage.proxy.udp_client import DatagramClient
 
 if TYPE_CHECKING:
     from moorage.proxy.frontend import Address
-    from moorage.proxy.pktinfo import Control
+    from moorage.proxy.pktinfo import Control, Controls
     from moorage.proxy.service import Backend, Service
     from moorage.proxy.switchboard import Switchboard
 
@@ -37,6 +45,7 @@ class DatagramListener:
         "_busy",
         "_clients",
         "_control_size",
+        "_marks",
         "_service",
         "_sock",
         "_waiting",
@@ -56,6 +65,7 @@ class DatagramListener:
         self._appetite = Appetite(BATCH)
         sock.setblocking(False)
         self._control_size = tell_destination(sock, sock.getsockname()[0])
+        self._marks = self._control_size > 0 and may_mark(sock)
         self.frontends = Frontends(sock)
 
     @property
@@ -94,29 +104,32 @@ class DatagramListener:
         """Make a later datagram of that client a new client's."""
         del self._clients[client.key]
 
-    def reply(self, data: bytes, address: Address, control: Control | None) -> None:
+    def reply(self, data: bytes, address: Address, controls: Controls) -> None:
         """Send to a client, from the address it sent to. What cannot be sent is lost, as UDP has it."""
         try:
-            if control is None:
-                self._sock.sendto(data, address)
+            if controls:
+                self._sock.sendmsg([data], controls, 0, address)
             else:
-                self._sock.sendmsg([data], [control], 0, address)
+                self._sock.sendto(data, address)
         except OSError as error:
             log.debug("datagram_dropped", client=address[0], reason=error.strerror)
 
-    def hand_over(self, data: bytes, key: tuple[Address, bytes], control: Control | None) -> None:
+    def hand_over(self, data: bytes, key: tuple[Address, bytes], controls: Controls) -> None:
         """Carry what came by another client's socket, before that was connected."""
         client = self._clients.get(key)
         if client is None and self._sock.fileno() >= 0:
-            client = self._welcome(key, control)
+            client = self._welcome(key, controls)
         if client is not None:
             client.send(data)
 
-    def open_frontend(self, address: Address, asked: bytes) -> socket.socket | None:
+    def open_frontend(self, address: Address, asked: bytes, controls: Controls) -> socket.socket | None:
         """A socket that carries `address` alone, where answers would leave it from the address `asked`."""
         if asked and not self._answers_from(asked, address):
             return None
-        return self._board.open_frontend(self._service, self.frontends, address)
+        front = self._board.open_frontend(self._service, self.frontends, address)
+        if front is not None and UNTRACKED in controls:
+            front.setsockopt(*UNTRACKED)
+        return front
 
     def _answers_from(self, asked: bytes, address: Address) -> bool:
         with suppress(OSError):
@@ -160,12 +173,18 @@ class DatagramListener:
         key = (address, destination(controls))
         client = self._clients.get(key)
         if client is None:
-            client = self._welcome(key, source(controls))
+            client = self._welcome(key, self._answering(controls))
         return client
 
-    def _welcome(self, key: tuple[Address, bytes], control: Control | None) -> DatagramClient | None:
+    def _answering(self, controls: list[Control]) -> Controls:
+        """What is sent with answers to who sent that."""
+        leaves = source(controls)
+        untracked = [UNTRACKED] if self._marks and asked_everybody(controls) else []
+        return (*untracked, leaves) if leaves else tuple(untracked)
+
+    def _welcome(self, key: tuple[Address, bytes], controls: Controls) -> DatagramClient | None:
         if is_nobody(key[0][0]) or (sock := self._board.open(self._service, self._backend)) is None:
             return None
-        client = DatagramClient(self._board, self._service, self, sock, key=key, control=control)
+        client = DatagramClient(self._board, self._service, self, sock, key=key, controls=controls)
         self._clients[key] = client
         return client

@@ -15,7 +15,7 @@ from moorage.proxy.pace import Pace
 
 if TYPE_CHECKING:
     from moorage.proxy.frontend import Address
-    from moorage.proxy.pktinfo import Control
+    from moorage.proxy.pktinfo import Controls
     from moorage.proxy.service import Service
     from moorage.proxy.switchboard import Switchboard
     from moorage.proxy.udp import DatagramListener
@@ -30,7 +30,7 @@ class DatagramClient:
     __slots__ = (
         "_appetite",
         "_board",
-        "_control",
+        "_controls",
         "_front",
         "_listener",
         "_service",
@@ -50,16 +50,16 @@ class DatagramClient:
         sock: socket.socket,
         *,
         key: tuple[Address, bytes],
-        control: Control | None,
+        controls: Controls,
     ) -> None:
-        """Own the connected `sock`; `control` makes replies leave from the address the client sent to."""
+        """Own the connected `sock`; `controls` make replies leave from the address the client sent to."""
         self._board = board
         self._service = service
         self._listener = listener
         self._sock = sock
         self._front: socket.socket | None = None
         self._waits = False
-        self._control = control
+        self._controls = controls
         self._appetite = Appetite(BATCH)
         self.key = key
         self.answered = False
@@ -106,7 +106,7 @@ class DatagramClient:
             self.used = self._board.reactor.now
             if not self.answered:
                 self._hear_first()
-            self._listener.reply(data, self.key[0], self._control)
+            self._listener.reply(data, self.key[0], self._controls)
         self._appetite.fed()
 
     def fail(self) -> None:
@@ -117,7 +117,7 @@ class DatagramClient:
         """Take a socket of its own on the client's side; whether it has got one now, which is to be admitted."""
         if self._front is not None or self not in self._service.members:
             return False
-        self._front = front = self._listener.open_frontend(*self.key)
+        self._front = front = self._listener.open_frontend(*self.key, self._controls)
         if front is None:
             return False
         self._service.hold(1)
@@ -166,7 +166,7 @@ class DatagramClient:
             if address == own:
                 self.send(data)
             else:
-                self._listener.hand_over(data, (address, asked), self._control)
+                self._listener.hand_over(data, (address, asked), self._controls)
 
     def reset(self) -> None:
         """Forget the client; a second time changes nothing."""
