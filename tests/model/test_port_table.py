@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import random
 import sys
+import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -139,3 +141,16 @@ def test_addresses_in_use_cost_nobody_time(key_ip: str) -> None:
     wanted = HostPorts(key_ip, 80)
     assert calls(lambda: few.conflict(wanted)) == calls(lambda: many.conflict(wanted))
     assert calls(lambda: few.blocked(key_ip)) == calls(lambda: many.blocked(key_ip))
+
+
+def test_high_ports_on_many_addresses_take_little() -> None:
+    """A port on each of a thousand addresses takes less than a kilobyte each, however high it is."""
+    table: PortTable[str] = PortTable()
+    tracemalloc.start()
+    try:
+        for each in on_distinct_addresses(1000):
+            table.add(Lease(replace(each, port=65535), "a"))
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < 1_200_000

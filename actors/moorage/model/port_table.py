@@ -79,22 +79,36 @@ class Lease(NamedTuple, Generic[Owner]):
 
 
 class _Leases(Generic[Owner]):
-    """The leases on one key ip, none of which share a port."""
+    """The leases on one key ip, none of which share a port.
 
-    __slots__ = ("by_first", "firsts", "held")
+    Bits are kept from the lowest port on: of thousands of addresses with one port each they would take 17 KB each.
+    """
 
-    def __init__(self) -> None:
-        self.held = 0
-        self.firsts = 0
+    __slots__ = ("_base", "_firsts", "_held", "by_first")
+
+    def __init__(self, base: int) -> None:
+        self._base = base
+        self._held = 0
+        self._firsts = 0
         self.by_first: dict[int, Lease[Owner]] = {}
 
+    @property
+    def held(self) -> int:
+        """An integer with bit n set for each port n that is held."""
+        return self._held << self._base
+
     def toggle(self, ports: HostPorts) -> None:
-        self.held ^= ports.bits
-        self.firsts ^= 1 << ports.port
+        if ports.port < self._base:
+            self._held <<= self._base - ports.port
+            self._firsts <<= self._base - ports.port
+            self._base = ports.port
+        self._held ^= ((1 << ports.count) - 1) << (ports.port - self._base)
+        self._firsts ^= 1 << (ports.port - self._base)
 
     def covering(self, port: int) -> Lease[Owner]:
         """The lease that a held port belongs to: that of the nearest first port at or below it."""
-        return self.by_first[(self.firsts & ((2 << port) - 1)).bit_length() - 1]
+        below = self._firsts & ((2 << (port - self._base)) - 1)
+        return self.by_first[below.bit_length() - 1 + self._base]
 
 
 class _Crowd:
@@ -142,7 +156,7 @@ class PortTable(Generic[Owner]):
 
     def add(self, lease: Lease[Owner]) -> None:
         """Hold ports of which `conflict` says that they are free."""
-        leases = self._by_ip.setdefault(lease.ports.key_ip, _Leases())
+        leases = self._by_ip.setdefault(lease.ports.key_ip, _Leases(lease.ports.port))
         leases.toggle(lease.ports)
         leases.by_first[lease.ports.port] = lease
         for each in self._crowds_of(lease.ports.key_ip):
