@@ -153,6 +153,16 @@ def test_a_connection_of_the_hosts_own_goes_on_when_it_is_forgotten(at: Stand) -
         assert ask(client).server == "host"
 
 
+def test_a_connection_of_the_proxy_goes_on_when_it_is_forgotten(at: Stand) -> None:
+    """What began before the rules were there is a socket's of the host, at a port that is published by now."""
+    at.lab.echo_server("host", "tcp", 40022)
+    clients = [at.lab.open("outside", (to, 40022)) for to in (HOST, HOST6)]
+    assert [ask(client).server for client in clients] == ["host", "host"]
+    at.publish(Mapping("tcp", ANY, 40022, 80, dual=True))
+    at.lab.call("host", forget_all)
+    assert [ask(client).server for client in clients] == ["host", "host"]
+
+
 def forget_all() -> None:
     """Empty conntrack's table."""
     with Netlink() as netlink:
