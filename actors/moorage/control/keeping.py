@@ -42,40 +42,36 @@ class Keeping:
         """Warn of them while it is so; the log has each once in the life of its interface."""
         flows = self._context.config.flows
         here = {each.id for each in interfaces}
-        met = self._overdrawn.met(interfaces, networks)
-        self._context.warnings.say(
-            f"{self._owner} flows",
-            [
-                f"{name} has begun as many connections as an interface may (flows = {flows}): it begins no more until "
-                "some have ended"
-                for name in met
-            ],
-        )
-        for name in self._first("flows", met, here):
-            self._log.warning("flows_bounded", id=name, flows=flows)
-        hurrying = self._overdrawn.hurrying(interfaces, networks)
-        self._context.warnings.say(
-            f"{self._owner} rate",
-            [
-                f"{name} begins more TCP connections than an interface may (flows = {flows}, and as many a minute), of "
-                "which the kernel's table has those that have ended for two minutes: what is beyond is dropped"
-                for name in hurrying
-            ],
-        )
-        for name in self._first("rate", hurrying, here):
-            self._log.warning("rate_bounded", id=name, flows=flows)
-        crowding = self._overdrawn.crowding(interfaces)
-        self._context.warnings.say(
-            f"{self._owner} places", [_crowds(name, places) for name, places in crowding.items()]
-        )
-        for name in self._first("places", crowding, here):
-            self._log.warning("places_bounded", id=name, to=str(crowding[name][0]))
+        full = {
+            name: f"{name} has begun as many connections as an interface may (flows = {flows}): it begins no more "
+            "until some have ended"
+            for name in self._overdrawn.met(interfaces, networks)
+        }
+        self._bound("flows", full, here, "flows_bounded", lambda _: {"flows": flows})
+        fast = {
+            name: f"{name} begins more TCP connections than an interface may (flows = {flows}, and as many a minute), "
+            "of which the kernel's table has those that have ended for two minutes: what is beyond is dropped"
+            for name in self._overdrawn.hurrying(interfaces, networks)
+        }
+        self._bound("rate", fast, here, "rate_bounded", lambda _: {"flows": flows})
+        places = self._overdrawn.crowding(interfaces)
+        crowds = {name: _crowds(name, each) for name, each in places.items()}
+        self._bound("places", crowds, here, "places_bounded", lambda name: {"to": str(places[name][0])})
 
-    def _first(self, what: str, met: Collection[str], here: Collection[str]) -> set[str]:
-        """Those of `met` that had not met that before, of the ids that are `here`."""
+    def _bound(
+        self,
+        what: str,
+        sentences: dict[str, str],
+        here: Collection[str],
+        event: str,
+        details: Callable[[str], dict[str, object]],
+    ) -> None:
+        """Warn of these ids, each by its sentence, and log those that had not met that before; `here` are all ids."""
+        self._context.warnings.say(f"{self._owner} {what}", list(sentences.values()))
         known = self._bounded.get(what, set()).intersection(here)
-        self._bounded[what] = known.union(met)
-        return set(met) - known
+        self._bounded[what] = known.union(sentences)
+        for name in sentences.keys() - known:
+            self._log.warning(event, id=name, **details(name))
 
     def _told(self, event: str, kept: Kept) -> Sequence[str]:
         for warning in self._context.warnings.say(f"{self._owner} {event}", kept.warnings):

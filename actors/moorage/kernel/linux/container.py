@@ -86,17 +86,20 @@ class Container:
 
     @property
     def _reader(self) -> Reader:
-        """Over another socket where a question was left unfinished, and with what is left of the bound."""
-        if self._asked.unfinished:
-            self._socket.close()
-            self._socket = netns.open_socket(self._fd)
-            self._asked = Reader(self._socket, self._asked.left)
+        self._renew()
         return self._asked
 
     @property
     def _reads(self) -> socket.socket:
-        assert self._reader  # noqa: S101 - it is a fresh one now
+        self._renew()
         return self._socket
+
+    def _renew(self) -> None:
+        """Ask over another socket where a question was left unfinished, and with what is left of the bound."""
+        if self._asked.unfinished:
+            self._socket.close()
+            self._socket = netns.open_socket(self._fd)
+            self._asked = Reader(self._socket, self._asked.left)
 
     def holds(self, interface: Interface, port: Link) -> bool:
         """Whether the other end of `port` is here and called as `interface` says."""
