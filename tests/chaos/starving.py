@@ -1,4 +1,7 @@
-"""Runs an agent that has no descriptor left from SIGUSR2 to the next: `starving.py ARGUMENTS…`, those of `moorage`."""
+"""Runs an agent that has so few descriptors left from a signal to the next: `starving.py ARGUMENTS…`, of `moorage`.
+
+With `MOORAGE_TEST_LEAST` in its environment it begins something whenever it has so many left.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from moorage import descriptors
 from moorage.cli import main
 
 MOST = 400
 """Descriptors that it may have while it starves: more than it has."""
+FEW = 24
+"""The most that it may be left: with SIGRTMIN it has none, with the signal after that one, and so on."""
+
 held: list[int] = []
 
 
-def toggle(*_: object) -> None:
-    """Take all that are left, or give them back."""
+def toggle(number: int, _: object) -> None:
+    """Take all that are left but as many as the signal says, or give them back."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if held:
         while held:
@@ -30,8 +37,12 @@ def toggle(*_: object) -> None:
     with suppress(OSError):
         while True:
             held.append(os.dup(0))
+    for _spare in range(number - signal.SIGRTMIN):
+        os.close(held.pop(0))  # of the lowest numbers, which published ports may have
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGUSR2, toggle)
+    descriptors.LEAST = int(os.environ.get("MOORAGE_TEST_LEAST", descriptors.LEAST))
+    for left in range(FEW + 1):
+        signal.signal(signal.SIGRTMIN + left, toggle)
     sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""An agent without a single descriptor, not even of its own, refuses what needs one and has changed nothing."""
+"""An agent with few descriptors or none, not even of its own, refuses what needs one and has changed nothing."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ import pytest
 from agents import AgentProcess, until
 from agreement import assert_agreement_on_host
 from chaos.processes import descriptors
-from chaos.starving import MOST
+from chaos.starving import FEW, MOST
 from lab import HOST, Lab
-from moorage import Client, Refused
+from moorage import Client, Fault, Refused
+from moorage.descriptors import LEAST
 from moorage.kernel.linux.nftables import Nftables
 from tracked import entries
 
 pytestmark = pytest.mark.system
 
 FLOATING = "10.77.0.50"
+LINK_LOCAL = "fe80::50"
 LAUNCHER = Path(__file__).with_name("starving.py")
 
 
@@ -31,16 +33,16 @@ class Starving(AgentProcess):
     """An agent that starves for a while."""
 
     @contextmanager
-    def starved(self) -> Iterator[None]:
-        """It has no descriptor left in the block."""
+    def starved(self, left: int = 0) -> Iterator[None]:
+        """It has so many descriptors left in the block."""
         self.client.hello()  # which keeps its connection
-        os.kill(self.pid, signal.SIGUSR2)
-        until(lambda: descriptors(self.pid) > MOST - 50)
+        os.kill(self.pid, signal.SIGRTMIN + left)
+        until(lambda: descriptors(self.pid) > MOST - 100)
         try:
             yield
         finally:
-            os.kill(self.pid, signal.SIGUSR2)
-            until(lambda: descriptors(self.pid) <= MOST - 50)
+            os.kill(self.pid, signal.SIGRTMIN + left)
+            until(lambda: descriptors(self.pid) <= MOST - 100)
 
     def _argv(self) -> list[str]:
         return [sys.executable, str(LAUNCHER), "agent", "--config", str(self._config)]
@@ -48,14 +50,30 @@ class Starving(AgentProcess):
 
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starving]:
+    """See `run`."""
+    with run(tmp_path_factory.mktemp("starving")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def bold(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starving]:
+    """One that begins an operation without looking whether there are descriptors to end it with."""
+    with run(tmp_path_factory.mktemp("bold"), {"MOORAGE_TEST_LEAST": "0"}) as made:
+        yield made
+
+
+@contextmanager
+def run(directory: Path, environment: dict[str, str] | None = None) -> Iterator[Starving]:
     """One with a container that is attached and publishes ports, one that is not, and a network without any."""
-    with Lab() as lab, Starving(lab, tmp_path_factory.mktemp("starving"), subnet="10.0.42.1/24") as made:
+    config = {"environment": environment, "subnet": "10.0.42.1/24"}
+    with Lab() as lab, Starving(lab, directory, **config) as made:
         made.client.create_network("spare", subnet="10.0.43.0/24")
         made.client.allocate(
             "web", netns=lab.container("web"), ports=["8080:80", "8080:80/udp", "9000-9003:80-83"]
         )
         made.client.allocate("loose", ports=["8081:80"])
         lab.container("db")
+        lab.run("host", ["ip", "address", "add", f"{LINK_LOCAL}/64", "dev", "eth0", "nodad"])
         lab.echo_server("web", "tcp", 80)
         yield made
 
@@ -71,8 +89,8 @@ OPERATIONS: dict[str, Callable[[Client, Lab], Any]] = {
     "publish-tcp": lambda client, _: client.publish("loose", ["8091:80"]),
     "publish-udp": lambda client, _: client.publish("loose", ["8091:80/udp"]),
     "publish-automatic": lambda client, _: client.publish("loose", ["80", "80/udp"]),
-    "publish-run": lambda client, _: client.publish("loose", ["8100-8199:8100-8199"]),
-    "publish-link-local": lambda client, _: client.publish("loose", ["[fe80::1]:8092:80"]),
+    "publish-run": lambda client, _: client.publish("loose", ["8100-8103:8100-8103"]),
+    "publish-link-local": lambda client, _: client.publish("loose", [f"[{LINK_LOCAL}]:8092:80"]),
     "unpublish": lambda client, _: client.unpublish("web", ["8080:80"]),
     "release": lambda client, _: client.release("web"),
     "release-loose": lambda client, _: client.release("loose"),
@@ -91,21 +109,50 @@ def state(agent: Starving) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation(agent: Starving, name: str) -> None:
-    """It is done, or refused as `limit` with nothing changed; no actor has died of it, and all agree afterwards."""
-    before, restarts = state(agent), agent.client.status().restarts
-    refused = None
-    with agent.starved():
+    """Without a descriptor, or with too few, it is refused as `limit` with nothing changed, and with more it is done.
+
+    No actor has died of it, and all agree afterwards.
+    """
+    restarts = agent.client.status().restarts
+    operate(agent, name, 0)
+    restore(agent)
+    operate(agent, name, LEAST - 1)
+    restore(agent)
+    assert operate(agent, name, FEW) is None
+    assert agent.client.status().restarts == restarts
+    restore(agent)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_one_that_is_begun(bold: Starving, name: str) -> None:
+    """Whichever descriptor is wanting, no actor dies of it, and all agree; what is recorded already is said to be."""
+    restarts = bold.client.status().restarts
+    for left in range(FEW + 1):
+        failed = operate(bold, name, left)
+        if failed is None:
+            break
+        assert isinstance(failed, Refused) or str(failed).startswith("it is recorded"), failed
+        restore(bold)
+    else:
+        pytest.fail(f"it failed with {FEW} left")
+    assert bold.client.status().restarts == restarts
+    restore(bold)
+
+
+def operate(agent: Starving, name: str, left: int) -> Refused | Fault | None:
+    """What it fails with when there are so many left."""
+    before, failed = state(agent), None
+    with agent.starved(left):
         try:
             OPERATIONS[name](agent.client, agent.lab)
-        except Refused as error:
-            refused = error
-    if refused is not None:
-        assert refused.code == "limit", refused
+        except (Refused, Fault) as error:
+            failed = error
+    if isinstance(failed, Refused):
+        assert failed.code == "limit", failed
         assert state(agent)[:2] == before[:2]
         until(lambda: state(agent)[2] <= before[2])
     assert_agreement_on_host(agent, agent.lab)
-    assert agent.client.status().restarts == restarts
-    restore(agent)
+    return failed
 
 
 def restore(agent: Starving) -> None:

@@ -27,7 +27,14 @@ class WayOut:
     def refusals(self, store: Reader, commits: Sequence[Commit]) -> list[Refused | None]:
         """What each is refused with, in order, when all before that are not refused are done."""
         pending: set[int] = set()
-        return [self._refusal(store, commit, pending) for commit in commits]
+        return [self._unless_refused(store, commit, pending) for commit in commits]
+
+    def _unless_refused(self, store: Reader, commit: Commit, pending: set[int]) -> Refused | None:
+        """The same where the kernel does not answer, for want of a descriptor."""
+        try:
+            return self._refusal(store, commit, pending)
+        except Refused as refusal:
+            return refusal
 
     def _refusal(self, store: Reader, commit: Commit, pending: set[int]) -> Refused | None:
         owner, asked = _asked(commit)

@@ -65,18 +65,23 @@ def bounded(kind: _Class) -> _Class:
     """
     for name, function in list(vars(kind).items()):
         if callable(function) and not name.startswith("_"):
-            setattr(kind, name, _bounded(function, _QUESTIONS.get(name, name.replace("_", " "))))
+            setattr(kind, name, refusing(_QUESTIONS.get(name, name.replace("_", " ")))(function))
     return kind
 
 
-def _bounded(function: Callable[_Parameters, _Given], what: str) -> Callable[_Parameters, _Given]:
-    @wraps(function)
-    def refusing(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Given:
-        try:
-            return function(*args, **kwargs)
-        except (NetlinkError, OSError) as error:
-            if (refused := limit(what, error)) is not None:
-                raise refused from error
-            raise
+def refusing(what: str) -> Callable[[Callable[_Parameters, _Given]], Callable[_Parameters, _Given]]:
+    """Let a function raise Refused (limit) where a bound of the kernel was met, which `what` is refused for."""
 
-    return refusing
+    def decorate(function: Callable[_Parameters, _Given]) -> Callable[_Parameters, _Given]:
+        @wraps(function)
+        def bounded_function(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Given:
+            try:
+                return function(*args, **kwargs)
+            except (NetlinkError, OSError) as error:
+                if (refused := limit(what, error)) is not None:
+                    raise refused from error
+                raise
+
+        return bounded_function
+
+    return decorate

@@ -67,7 +67,7 @@ def _search(ranks: dict[int, int]) -> str | None:
     """Who has the socket of the lowest rank, of those found in time. What nobody has open keeps nobody searching."""
     links = {f"socket:[{inode}]": rank for inode, rank in ranks.items()}
     best, who, until = math.inf, None, time.monotonic() + PATIENCE
-    for each in Path("/proc").iterdir() if links else ():
+    for each in _processes() if links else ():
         if time.monotonic() > until or best == min(ranks.values()):
             break
         if each.name.isdecimal():
@@ -75,6 +75,12 @@ def _search(ranks: dict[int, int]) -> str | None:
             if rank < best:
                 best, who = rank, f"pid {each.name} ({_name(each)})"
     return who
+
+
+def _processes() -> Iterator[Path]:
+    """All that there are; none where there is no descriptor to look with."""
+    with suppress(OSError):
+        yield from Path("/proc").iterdir()
 
 
 def _descriptors(process: Path, until: float) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from moorage.errors import Code, Refused
+from moorage.kernel.linux.bounds import refusing
 
 _RESERVED = Path("/proc/sys/net/ipv4/ip_local_reserved_ports")
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -22,8 +23,9 @@ def read() -> frozenset[int]:
     return parse(text())
 
 
+@refusing("tell its reserved ports")
 def text() -> str:
-    """The same as the kernel writes it: cheap to compare."""
+    """The same as the kernel writes it: cheap to compare. Raises Refused (limit) without a descriptor."""
     file = os.open(_RESERVED, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(file, _WHOLE).decode("ascii")
@@ -38,8 +40,9 @@ def count(ports: range) -> int:
     )
 
 
+@refusing("tell its ephemeral ports")
 def ephemeral() -> range:
-    """The ports that outgoing connections are given from."""
+    """The ports that outgoing connections are given from. Raises Refused (limit) without a descriptor."""
     first, last = map(int, _EPHEMERAL.read_text("ascii").split())
     return range(first, last + 1)
 
