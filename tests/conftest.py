@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pykka
@@ -33,27 +31,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip, by name, what would change a network that is not ours."""
     if item.get_closest_marker("system") and not namespace_is_private():
         pytest.skip(f"{item.name} needs a private network namespace: run bin/test")
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Let a test that measures time run alone, where there are several workers."""
-    with taking_turns(alone=item.get_closest_marker("alone") is not None):
-        return (yield)
-
-
-@contextmanager
-def taking_turns(*, alone: bool) -> Iterator[None]:
-    """Share the machine with the tests of other workers, or have it; who comes first is let in first."""
-    directory = os.environ.get("MOORAGE_TEST_TURNS")
-    if directory is None:
-        yield
-        return
-    with Path(directory, "door").open("w") as door, Path(directory, "room").open("w") as room:
-        fcntl.flock(door, fcntl.LOCK_EX)  # who waits for the room keeps others from going in before
-        fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        fcntl.flock(door, fcntl.LOCK_UN)
-        yield
 
 
 @pytest.hookimpl(wrapper=True)

@@ -19,7 +19,7 @@ from moorage.errors import Refused
 from moorage.store.records import seal
 from older_kernel import GETSOCKOPT
 
-pytestmark = [pytest.mark.system, pytest.mark.alone]
+pytestmark = pytest.mark.system
 
 SOON = 15.0
 ROUNDS = 3
