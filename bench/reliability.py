@@ -15,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from statistics import median
 
-from dying.contestants import enter
+from dying.contestants import GRACE, enter
 from dying.history import Account, History
 from dying.publishers import publisher
 from dying.trials import TRIALS, Size, killed
@@ -34,6 +34,8 @@ FULL = Size(ports=(1, 100, 1_000), idle=1_000, crowd=200, window=2.0, tries=20)
 QUICK = Size(ports=(1, 3), idle=10, crowd=40, window=0.2, tries=2)
 EACH, QUICK_EACH = 10, 1
 """Containers of each of three fates."""
+QUICK_GRACE = 0.2
+"""Seconds for which a smoke run watches what peers have left: more than one look."""
 RATIOS = ("ports/pss", "idle connection/pss", "ports/descriptors")
 """Of what the agent's share of docker-proxy's is told, by how the names end."""
 Values = dict[tuple[str, str], list[float]]
@@ -53,10 +55,15 @@ def of_history(account: Account, each: int) -> dict[str, float]:
     }
 
 
-def histories(names: Sequence[str], each: int, seed: int) -> Iterator[tuple[str, dict[str, float]]]:
-    """A round of those that connect containers."""
+def histories(
+    names: Sequence[str], each: int, seed: int, grace: float
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """A round of those that connect containers; peers are watched for `grace` seconds."""
     for name in filter(CONNECTORS.__contains__, names):
-        with tempfile.TemporaryDirectory() as directory, closing(enter(name, Path(directory))) as contestant:
+        with (
+            tempfile.TemporaryDirectory() as directory,
+            closing(enter(name, Path(directory), grace)) as contestant,
+        ):
             told = of_history(History(contestant, each, seed).run(), each)
             # netavark's addresses are its caller's
             yield (
@@ -80,10 +87,10 @@ def trials(names: Sequence[str], size: Size) -> Iterator[tuple[str, dict[str, fl
 def measure(options: argparse.Namespace) -> Values:
     """All rounds."""
     values: Values = defaultdict(list)
-    size = QUICK if options.quick else FULL
+    size, grace = (QUICK, QUICK_GRACE) if options.quick else (FULL, GRACE)
     for number in range(options.rounds):
         for found in (
-            histories(options.only, options.each, options.seed + number),
+            histories(options.only, options.each, options.seed + number, grace),
             trials(options.only, size),
         ):
             for name, figures in found:

@@ -21,6 +21,8 @@ from moorage import Client
 
 SUBNET = "10.98.0.1/16"
 CALLER = Path(__file__).with_name("caller.py")
+GRACE = 3.0
+"""Seconds for which peers are watched: nothing of theirs runs that could give anything back."""
 
 
 class Contestant(Protocol):
@@ -119,12 +121,10 @@ class Moorage:
 class Peer:
     """What netavark and the plugins have in common: the caller and all that it started are killed."""
 
-    grace = 3.0
-    """Nothing of theirs runs that could give anything back."""
-
-    def __init__(self, name: str, inner: peers.Cni | peers.Netavark) -> None:
+    def __init__(self, name: str, inner: peers.Cni | peers.Netavark, grace: float) -> None:
         """Wrap the contestant of other benchmarks."""
         self.name = name
+        self.grace = grace
         self._inner = inner
 
     def connect(self, container: Container, serial: int, moment: float | None = None) -> float | None:
@@ -165,10 +165,10 @@ def _is_address(name: str) -> bool:
     return False
 
 
-def enter(name: str, directory: Path) -> Contestant:
-    """Start a contestant with a directory and a host of its own."""
+def enter(name: str, directory: Path, grace: float = GRACE) -> Contestant:
+    """Start a contestant with a directory and a host of its own; `grace` is that of peers."""
     match name:
         case "moorage":
             return Moorage(directory)
         case _:
-            return Peer(name, peers.enter(name, directory))
+            return Peer(name, peers.enter(name, directory), grace)
