@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 from lab import Lab
 from moorage.kernel.linux import netns
 from moorage.kernel.linux.links import LinuxLinks
+from moorage.kernel.protocol import Namespace
+from moorage.model.caller import Caller
 from moorage.values import Interface, Network
 
 T = TypeVar("T")
@@ -78,6 +80,14 @@ def cookie_at(path: str) -> int:
     """The cookie of the namespace at a path."""
     with netns.opened(path) as fd:
         return netns.cookie_of(fd)
+
+
+def find_namespace(named: str, caller: Caller | None = None) -> Namespace:
+    """As an agent finds it: a file system is asked on a thread that ends then."""
+    if (found := netns.find(named, caller)) is not None:
+        return found
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(netns.search, named, caller).result()
 
 
 def _enter(path: str) -> None:

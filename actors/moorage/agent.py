@@ -18,6 +18,7 @@ from moorage.config import Config
 from moorage.control.context import Context, now
 from moorage.control.desk import Desk, answer
 from moorage.control.estate import Estate
+from moorage.control.finder import Finder
 from moorage.control.gateway import Join, Leave, Queue
 from moorage.control.plane import Plane
 from moorage.control.tree import Root
@@ -251,7 +252,18 @@ def _surroundings(config: Config, inheritance: Inheritance, lost: Lost, former: 
         keeper = Keeper(config.state_path, lock)
         undoing.pop_all()
     context = Context(
-        config, kernel, directory, loop, plane, lock, claim, keeper, now(), inheritance, listeners=[listener]
+        config,
+        kernel,
+        directory,
+        loop,
+        plane,
+        lock,
+        claim,
+        Finder(kernel),
+        keeper,
+        now(),
+        inheritance,
+        listeners=[listener],
     )
     plane.on_crowd = lambda name, sentence: _tell_crowd(context, name, sentence)
     directory.on_restart = lambda name, reason: context.emit("actor_restarted", actor=name, reason=reason)

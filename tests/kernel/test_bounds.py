@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 from pyroute2.netlink.exceptions import NetlinkError
 
-from host_links import NETWORK4, HostLinks, cookie_at
+from host_links import NETWORK4, HostLinks, cookie_at, find_namespace
 from moorage.errors import Code, Refused
 from moorage.kernel.linux import bounds, netns, nftables
 from moorage.kernel.linux.names import port_name
@@ -67,7 +67,7 @@ def test_without_descriptors_no_container_is_taken_for_ended(links: HostLinks) -
     with without_descriptors():
         assert netns.is_gone(namespace) is False
     with without_descriptors(), pytest.raises(Refused, match="LimitNOFILE") as refused:
-        netns.find(path)
+        find_namespace(path)
     assert refused.value.code == Code.LIMIT
 
 

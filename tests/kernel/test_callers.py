@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from host_links import cookie_at
+from host_links import cookie_at, find_namespace
 from lab import Lab
 from moorage.errors import Refused
 from moorage.kernel.linux import lookup, netns
@@ -55,7 +55,7 @@ def bind(namespace: str, path: Path) -> None:
 def told(path: object, caller: Caller | None = CALLER) -> str:
     """What is answered of it, a namespace's cookie apart."""
     try:
-        return str(netns.find(str(path), caller).cookie)
+        return str(find_namespace(str(path), caller).cookie)
     except Refused as refused:
         return str(refused)
 
@@ -111,7 +111,7 @@ def test_a_path_that_the_caller_reaches_is_found(lab: Lab, place: Path) -> None:
     (place / "open" / "up").symlink_to("..")
     for path in ("web.ns", "link", "open/../web.ns", "open/up/web.ns", "./open//up/link"):
         assert told(f"{place}/{path}") == found
-    assert netns.find(f"{place}/link", CALLER) == Namespace(f"{place}/link", int(found))
+    assert find_namespace(f"{place}/link", CALLER) == Namespace(f"{place}/link", int(found))
     assert told(place / "open").startswith(f"invalid: {place}/open is not a network namespace")
     assert told("/dev/null").startswith("invalid: /dev/null is not")
     assert told(place / "nothing").startswith("not_found: there is no network namespace")
@@ -258,29 +258,60 @@ def test_without_the_right_to_become_another_nothing_is_looked_at(
     assert told(place / "web.ns", None).isdecimal()
 
 
-def test_a_file_system_that_does_not_answer_holds_nobody_up(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After a while it is said so; while a few wait no other is begun, and names and processes go on."""
-    answers, look = threading.Event(), lookup._openat2
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """File systems that answer when this is set, and not before."""
+    answers, opened = threading.Event(), lookup._openat2
 
-    def slow(path: str, resolve: int) -> int:
+    def slow(within: int, path: str, resolve: int) -> int:
+        if resolve & lookup._CACHED:
+            raise BlockingIOError
         answers.wait()
-        return look(path, resolve)
+        return opened(within, path, resolve)
 
-    monkeypatch.setattr(lookup, "PATIENCE", 0.05)
     monkeypatch.setattr(lookup, "_openat2", slow)
-    descriptors = len(list(Path("/proc/self/fd").iterdir()))
-    for _ in range(lookup.HANGING + 2):
-        assert told(place / "web.ns").startswith(f"unavailable: {place}/web.ns cannot be looked at now (")
-    assert threading.active_count() <= lookup.HANGING + 2
-    assert told(f"pid:{os.getpid()}").isdecimal()
+    yield answers
     answers.set()
     for thread in list(lookup._hanging):
         thread.join()
-    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
-    monkeypatch.undo()
+
+
+def test_a_file_system_is_not_asked_where_others_wait(place: Path, late: threading.Event) -> None:
+    """A look that would ask one says that there is more to find out; names and processes are found."""
+    for caller in (CALLER, None):
+        assert netns.find(str(place / "web.ns"), caller) is None
+    assert told(f"pid:{os.getpid()}").isdecimal()
+    late.set()
     assert told(place / "web.ns").isdecimal()
+
+
+def test_what_waits_for_a_file_system_waits_for_so_long_in_all(
+    place: Path, late: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few looks go on behind its back, then none is begun; once the purse is empty none waits at all."""
+    monkeypatch.setattr(lookup, "PURSE", lookup.Purse(most=0.05, share=1e-9))
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    before = threading.active_count()
+    assert said(place).endswith("its file system does not answer): " + netns._INSTEAD)
+    for _ in range(3):
+        assert "so long that none is asked for a while" in said(place)
+    monkeypatch.setattr(lookup, "PURSE", lookup.Purse(most=0.02, share=1e9))
+    for _ in range(lookup.HANGING - 1):
+        assert "its file system does not answer" in said(place)
+    assert f"{lookup.HANGING} others wait" in said(place)
+    assert threading.active_count() == before + lookup.HANGING
+    late.set()
+    for thread in list(lookup._hanging):
+        thread.join()
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+    assert cookie_at(str(place / "web.ns"))
+
+
+def said(place: Path) -> str:
+    with pytest.raises(Refused) as refused:
+        cookie_at(str(place / "web.ns"))
+    assert str(refused.value).startswith(f"unavailable: {place}/web.ns cannot be looked at now (")
+    return str(refused.value)
 
 
 @pytest.mark.parametrize("path", ["/" + "x" * 5000, "/x" * 2047, "/" + "../" * 1300 + "nothing", "/\udcff"])

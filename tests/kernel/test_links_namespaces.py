@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from host_links import cookie_at
+from host_links import cookie_at, find_namespace
 from lab import Lab
 from moorage.errors import Code, Fault, Refused
 from moorage.kernel.linux import netns
@@ -27,8 +27,8 @@ def namespace_here() -> int:
 def test_a_process_names_its_namespace() -> None:
     """`pid:N` is the namespace of that process, given back as a path."""
     path = f"/proc/{os.getpid()}/ns/net"
-    assert netns.find(f"pid:{os.getpid()}") == Namespace(path, cookie_at(path))
-    assert netns.find(path).path == path
+    assert find_namespace(f"pid:{os.getpid()}") == Namespace(path, cookie_at(path))
+    assert find_namespace(path).path == path
 
 
 @pytest.mark.system
@@ -36,8 +36,8 @@ def test_a_name_is_looked_up_where_iproute2_keeps_them(lab: Lab) -> None:
     """A bare name is one under /run/netns."""
     path = lab.container("web")
     found = Namespace(path, cookie_at(path))
-    assert netns.find(path) == found
-    assert netns.find(Path(path).name) == found
+    assert find_namespace(path) == found
+    assert find_namespace(Path(path).name) == found
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_name_is_looked_up_where_iproute2_keeps_them(lab: Lab) -> None:
 def test_what_can_name_no_namespace_is_invalid(bad: str) -> None:
     """Relative paths, dots, NULs and bad pids are refused without a look at the file system."""
     with pytest.raises(Refused) as caught:
-        netns.find(bad)
+        find_namespace(bad)
     assert caught.value.code == Code.INVALID
 
 
@@ -73,7 +73,7 @@ def test_what_can_name_no_namespace_is_invalid(bad: str) -> None:
 def test_what_is_not_there_is_not_found(absent: str) -> None:
     """A name, a path and a process that do not exist are not found, and nothing is made."""
     with pytest.raises(Refused) as caught:
-        netns.find(absent)
+        find_namespace(absent)
     assert caught.value.code == Code.NOT_FOUND
     assert not Path("/run/netns/no-such-name").exists()
 
@@ -93,16 +93,16 @@ def test_what_is_no_network_namespace_is_invalid(tmp_path: Path) -> None:
         "/" + "x" * 5000,
     ):
         with pytest.raises(Refused) as caught:
-            netns.find(str(path))
+            find_namespace(str(path))
         assert caught.value.code == Code.INVALID
 
 
 def test_no_descriptor_is_left_open(lab_free: Callable[[], int]) -> None:
     """Looking a namespace up leaves none of its descriptors behind, whether it is one or not."""
     before = lab_free()
-    netns.find(HERE)
+    find_namespace(HERE)
     with pytest.raises(Refused):
-        netns.find("/dev/null")
+        find_namespace("/dev/null")
     assert lab_free() == before
 
 
@@ -150,7 +150,7 @@ def test_not_coming_home_is_a_fault(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
 
 def test_gone_is_a_missing_path_or_another_namespace() -> None:
     """A namespace is gone when its path is, or when the path leads to another."""
-    here = netns.find(f"pid:{os.getpid()}")
+    here = find_namespace(f"pid:{os.getpid()}")
     assert not netns.is_gone(here)
     assert netns.is_gone(here._replace(cookie=1 << 40))
     assert netns.is_gone(here._replace(path="/no/such/path"))

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from moorage.config import Config
+from moorage.control.finder import Finder
 from moorage.control.plane import Plane
 from moorage.inheritance import Inheritance
 from moorage.kernel.protocol import Claim, Kernel
@@ -91,6 +92,8 @@ class Context:
     """Keeps other agents out of the state directory for as long as this one lives."""
     claim: Claim
     """Keeps other agents off the kernel's links and rules, likewise."""
+    finder: Finder
+    """Looks for namespaces where that may take long."""
     keeper: Keeper
     """Has the state, through all lives of the journal."""
     started: str

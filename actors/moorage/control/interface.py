@@ -275,8 +275,8 @@ class InterfaceActor(LoopActor):
             return None
         if not self._context.kernel.real:
             raise Refused(Code.UNSUPPORTED, f"netns {netns} needs a real kernel, and this agent has none")
-        namespace: Namespace = await self.address("links").ask(FindNamespace(netns, caller))
-        return namespace
+        found: Namespace | None = await self.address("links").ask(FindNamespace(netns, caller))
+        return found or await self._context.finder.find(netns, caller)
 
     @property
     def _record(self) -> Interface | None:

@@ -68,7 +68,10 @@ class GetHostIpv6:
 
 @dataclass(frozen=True, slots=True)
 class FindNamespace:
-    """Resolve a namespace: its path and cookie. A path is looked at as `caller` may, None being the agent itself."""
+    """Resolve a namespace: its path and cookie. A path is looked at as `caller` may, None being the agent itself.
+
+    Answered with None where a file system has to be asked: nobody waits for one here.
+    """
 
     netns: str
     caller: Caller | None = None

@@ -137,6 +137,10 @@ class MemoryKernel:
         """See `Kernel.bound`."""
         return holder.bound(proto)
 
+    def search_namespace(self, path: str, caller: Caller | None) -> Namespace:  # noqa: ARG002 - the Protocol's
+        """Raise Refused (unsupported): there are none here."""
+        _unsupported(path)
+
     def made(self) -> list[Made]:
         """See `Kernel.made`: bridges alone, as nobody's interface is held."""
         return [
@@ -263,7 +267,7 @@ class MemoryLinks(_Watching):
         """See `Links.remove_network`."""
         self._kernel.bridges.pop(network.bridge, None)
 
-    def find_namespace(self, netns: str, caller: Caller | None = None) -> Namespace:  # noqa: ARG002 - the Protocol's
+    def find_namespace(self, netns: str, caller: Caller | None = None) -> Namespace | None:  # noqa: ARG002 - the Protocol's
         """Raise Refused (unsupported): there are none here."""
         _unsupported(netns)
 

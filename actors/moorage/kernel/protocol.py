@@ -189,8 +189,10 @@ class Links(Protocol):
     def remove_network(self, network: Network) -> None:
         """Remove the bridge, or from an adopted one what we added. Nothing to remove is no error."""
 
-    def find_namespace(self, netns: str, caller: Caller | None) -> Namespace:
+    def find_namespace(self, netns: str, caller: Caller | None) -> Namespace | None:
         """Resolve a path, with the rights of `caller` (None: the agent's own), a name under `/run/netns`, or `pid:N`.
+
+        None where a file system has to be asked, which may answer late: `Kernel.search_namespace` does.
 
         Raises Refused: not_found, invalid, denied (in the same words whatever is there), unavailable.
         """
@@ -414,6 +416,9 @@ class Kernel(Protocol):
 
     def bound(self, proto: str) -> frozenset[int]:
         """Every port of a protocol that a socket of this network namespace is bound to, of either family."""
+
+    def search_namespace(self, path: str, caller: Caller | None) -> Namespace:
+        """As `Links.find_namespace`, however long that takes: for a thread with nothing else to do."""
 
     def made(self) -> list[Made]:
         """All links of ours, and the table, with whose they are. Cheap."""

@@ -10,7 +10,8 @@ from moorage.errors import Fault
 from moorage.kernel.linux import holder, netns, reserved
 from moorage.kernel.linux.claim import LinuxClaim
 from moorage.kernel.linux.firewall import LinuxFirewall
-from moorage.kernel.protocol import NOBODY, Firewall, Links, Made, Maker, Survey
+from moorage.kernel.protocol import NOBODY, Firewall, Links, Made, Maker, Namespace, Survey
+from moorage.model.caller import Caller
 from moorage.model.share import FLOWS
 from moorage.values import Interface
 
@@ -69,6 +70,10 @@ class LinuxKernel:
     def bound(self, proto: str) -> frozenset[int]:
         """See `Kernel.bound`."""
         return holder.bound(proto)
+
+    def search_namespace(self, path: str, caller: Caller | None) -> Namespace:
+        """See `Kernel.search_namespace`."""
+        return netns.search(path, caller)
 
     def made(self) -> list[Made]:
         """See `Kernel.made`."""

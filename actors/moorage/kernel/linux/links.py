@@ -104,8 +104,11 @@ class LinuxLinks:
         """Remove the bridge, or from an adopted one what we added. Nothing to remove is no error."""
         self._bridges.remove(network)
 
-    def find_namespace(self, netns: str, caller: Caller | None = None) -> Namespace:
-        """Resolve a path as `caller` may (None: the agent), a name under `/run/netns`, or `pid:N`. Raises Refused."""
+    def find_namespace(self, netns: str, caller: Caller | None = None) -> Namespace | None:
+        """Resolve a path as `caller` may (None: the agent), a name under `/run/netns`, or `pid:N`. Raises Refused.
+
+        None where a file system has to be asked.
+        """
         return find_namespace(netns, caller)
 
     def attach(self, interface: Interface, network: Network) -> None:

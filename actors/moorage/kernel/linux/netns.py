@@ -10,12 +10,12 @@ import re
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from moorage.errors import Code, Fault, Refused
 from moorage.kernel.linux.bounds import limit
-from moorage.kernel.linux.lookup import MissingRightsError, look
+from moorage.kernel.linux.lookup import MissingRightsError, ask, ask_briefly, file_system, look
 from moorage.kernel.protocol import Namespace
 from moorage.model.caller import Caller
 
@@ -49,14 +49,29 @@ def setns(fd: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def find(netns: str, caller: Caller | None = None) -> Namespace:
-    """Resolve a path, a name under /run/netns or `pid:N`.
+def find(netns: str, caller: Caller | None = None) -> Namespace | None:
+    """Resolve a path, a name under /run/netns or `pid:N`; None where a file system has to be asked: see `search`.
 
     A path is looked at with the rights of `caller`, None being the agent's own; names and processes with the agent's.
     Raises Refused: not_found, invalid, denied, unavailable.
     """
     path = locate(netns)
-    with _opened(path, None if _ANYBODYS.fullmatch(path) else caller) as fd:
+    caller = None if _ANYBODYS.fullmatch(path) else caller
+    with _told(path, caller):
+        looked = _as_anybody(path) if _ANYBODYS.fullmatch(path) else look(path, caller)
+    return None if looked is None else _found(looked, path)
+
+
+def search(netns: str, caller: Caller | None = None) -> Namespace:
+    """The same, however long a file system takes. For a thread with nothing else to do. Raises Refused as `find`."""
+    path = locate(netns)
+    with _told(path, caller):
+        looked = ask(path, caller)
+    return _found(looked, path)
+
+
+def _found(looked: int, path: str) -> Namespace:
+    with _namespace(looked, path) as fd:
         return Namespace(path, cookie_of(fd))
 
 
@@ -74,13 +89,17 @@ def locate(netns: str) -> str:
     return str(_NAMED / netns)
 
 
-def opened(path: str) -> AbstractContextManager[int]:
+@contextmanager
+def opened(path: str) -> Iterator[int]:
     """A descriptor of the network namespace at `path`, closed on the way out so that the namespace may die.
 
     Raises Refused: not_found where nothing is, invalid for something else, denied without the right, unavailable where
-    the file system does not answer.
+    the file system does not answer soon.
     """
-    return _opened(path, None)
+    with _told(path, None):
+        looked = _as_anybody(path) if _ANYBODYS.fullmatch(path) else ask_briefly(path)
+    with _namespace(looked, path) as fd:
+        yield fd
 
 
 @contextmanager
@@ -106,8 +125,8 @@ def reopened(namespace: Namespace) -> Iterator[int]:
 
 
 @contextmanager
-def _opened(path: str, caller: Caller | None) -> Iterator[int]:
-    looked = _look(path, caller)
+def _namespace(looked: int, path: str) -> Iterator[int]:
+    """What was looked at, opened and found to be a network namespace."""
     try:
         fd = _reopened(looked, path)
     finally:
@@ -121,8 +140,7 @@ def _opened(path: str, caller: Caller | None) -> Iterator[int]:
 
 def _reopened(looked: int, path: str) -> int:
     """What was looked at, opened if it is a namespace: a FIFO, a device or a file notices nothing."""
-    described = (ctypes.c_long * 64)()  # struct statfs, which begins with the type and is shorter everywhere
-    if _libc.fstatfs(looked, described) or described[0] != _NSFS:
+    if file_system(looked) != _NSFS:
         raise Refused(Code.INVALID, f"{_shown(path)} is not a network namespace")
     try:
         return os.open(f"/proc/self/fd/{looked}", os.O_RDONLY | os.O_CLOEXEC)
@@ -130,11 +148,15 @@ def _reopened(looked: int, path: str) -> int:
         raise limit(_OPENING, error) or _unreadable(path, None, error) from error
 
 
-def _look(path: str, caller: Caller | None) -> int:
+def _as_anybody(path: str) -> int:
+    return os.open(path, os.O_PATH | os.O_CLOEXEC)
+
+
+@contextmanager
+def _told(path: str, caller: Caller | None) -> Iterator[None]:
+    """What a look fails with, in a sentence."""
     try:
-        if _ANYBODYS.fullmatch(path):
-            return os.open(path, os.O_PATH | os.O_CLOEXEC)
-        return look(path, caller)
+        yield
     except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
         raise Refused(Code.NOT_FOUND, f"there is no network namespace at {_shown(path)}") from None
     except PermissionError:
