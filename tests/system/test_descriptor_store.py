@@ -21,7 +21,7 @@ from service_manager import ServiceManager
 
 pytestmark = pytest.mark.system
 
-ROUNDS = int(os.environ.get("MOORAGE_HANDOVERS", "6"))
+ROUNDS = int(os.environ.get("MOORAGE_HANDOVERS", "3"))
 """Restarts in the long test; thousands for a soak."""
 
 

@@ -21,7 +21,7 @@ from moorage.handover import Predecessor
 
 pytestmark = pytest.mark.system
 
-ROUNDS = int(os.environ.get("MOORAGE_HANDOVERS", "12"))
+ROUNDS = int(os.environ.get("MOORAGE_HANDOVERS", "6"))
 """Replacements in the long test; thousands for a soak."""
 
 
