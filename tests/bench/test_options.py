@@ -16,19 +16,27 @@ def run(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
+OPTIONS = [
+    ("control", "--rounds"),
+    ("control", "--churn"),
+    ("rpc", "--requests"),
+    ("dataplane", "--slot"),
+    ("reliability", "--each"),
+]
+
+
 @pytest.mark.parametrize(
-    ("program", "option"),
+    ("program", "option", "value"),
     [
-        ("control", "--rounds"),
-        ("control", "--churn"),
-        ("rpc", "--requests"),
-        ("dataplane", "--slot"),
-        ("reliability", "--each"),
+        *((*each, "0") for each in OPTIONS),
+        *(("rpc", "--requests", value) for value in ("-1", "1.5", "", "many")),
     ],
 )
-@pytest.mark.parametrize("value", ["0", "-1", "1.5", "", "many"])
 def test_how_often_is_a_number_from_1_on(program: str, option: str, value: str) -> None:
-    """What would measure nothing, or make no sense, is refused as usage and nothing is measured."""
+    """What would measure nothing, or make no sense, is refused as usage and nothing is measured.
+
+    All of them are read by one function: that they are is tried with one value, what it refuses with one option.
+    """
     done = run(program, f"{option}={value}")
 
     assert (done.returncode, done.stdout) == (2, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -52,9 +53,10 @@ def by_family(at: Installation) -> list[str]:
 
 
 def reached(at: Installation, *ports: int) -> list[bool]:
-    return [
-        at.lab.can_reach("outside", (host, port), timeout=0.3) for port in ports for host in (HOST, HOST6)
-    ]
+    """Whether both families are answered at each of these ports, asked at once: who is dropped is waited for."""
+    asked = [(host, port) for port in ports for host in (HOST, HOST6)]
+    with ThreadPoolExecutor(len(asked)) as threads:
+        return list(threads.map(lambda to: at.lab.can_reach("outside", to, timeout=0.3), asked))
 
 
 def test_what_the_administrator_drops_stays_dropped(at: Installation, tables: Iptables) -> None:
