@@ -30,6 +30,8 @@ import peers
 
 SLOT, QUICK_SLOT = 500, 50
 """Milliseconds of one run."""
+WARM_UP, QUICK_WARM_UP = 100, 10
+"""Milliseconds of the one before."""
 LEVELS, QUICK_LEVELS = (10, 1_000, 10_000, 60_000), (10,)
 """Published ports, for the rate of new flows."""
 PORTS, QUICK_PORTS = (1, 1_000, 10_000), (1, 10)
@@ -74,7 +76,8 @@ class Bench:
 
     def _rounds(self, contestants: Sequence[Contestant], cases: Sequence[Case]) -> None:
         if cases:
-            rounds = Rounds(self._load, contestants, self._options.slot, self.numbers)
+            warm_up = QUICK_WARM_UP if self._options.quick else WARM_UP
+            rounds = Rounds(self._load, contestants, self._options.slot, warm_up, self.numbers)
             rounds.run(cases, self._options.rounds)
 
     def _ports(self) -> None:

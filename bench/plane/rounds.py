@@ -11,18 +11,18 @@ from plane.figures import Numbers
 from plane.generator import Load, LoadError, release
 from plane.say import say
 
-WARM_UP = 100
-"""Milliseconds."""
-
 
 class Rounds:
     """Contestants, what they are measured with, and the numbers so far."""
 
-    def __init__(self, load: Load, contestants: Sequence[Contestant], slot: int, into: Numbers) -> None:
-        """Measure in slots of so many milliseconds."""
+    def __init__(
+        self, load: Load, contestants: Sequence[Contestant], slot: int, warm_up: int, into: Numbers
+    ) -> None:
+        """Measure in slots of so many milliseconds, after one of `warm_up`."""
         self._load = load
         self._contestants = contestants
         self._slot = slot
+        self._warm_up = warm_up
         self._into = into
 
     def run(self, cases: Sequence[Case], rounds: int) -> None:
@@ -38,7 +38,7 @@ class Rounds:
         if place in self._into.failures:
             return
         try:
-            found = self._one(contestant, case, self._slot if warm else WARM_UP)
+            found = self._one(contestant, case, self._slot if warm else self._warm_up)
         except LoadError as error:
             self._into.failures[place] = str(error)
             say(f"{contestant.name} is left out of {case.name}: {error}")
