@@ -28,7 +28,7 @@ STOP = 30.0
 PATIENCE = 10.0
 """Seconds until something that follows an event has to have happened."""
 STEP = 0.02
-"""Seconds between looks at what sends no event."""
+"""Seconds between looks at what sends no event; the first ones follow each other sooner."""
 
 Event = dict[str, Any]
 
@@ -239,9 +239,11 @@ def until(condition: Callable[[], object], timeout: float = PATIENCE) -> float:
     Raises AssertionError after `timeout` seconds.
     """
     began = time.monotonic()
+    pause = STEP / 8
     while not condition():
         assert time.monotonic() - began < timeout, f"not so within {timeout} s"
-        select.select([], [], [], STEP)
+        select.select([], [], [], pause)
+        pause = min(2 * pause, STEP)
     return time.monotonic() - began
 
 

@@ -17,6 +17,7 @@ from chaos.crash_points import Trigger
 from chaos.kept import KeptKernel
 from moorage import agent
 from moorage.cli import main
+from moorage.control import links, lookout
 from moorage.kernel.protocol import Kernel
 from moorage.supervision.children import Children, Running
 
@@ -24,6 +25,10 @@ PATIENCE = 0.05
 """Seconds after which a journal is given up that was made to hang, instead of its minute."""
 TICK = 0.2
 """Seconds between looks for such a one."""
+BURST = 0.05
+"""Seconds without a change after which links are put right, instead of half a second."""
+SHARE = 1.0
+"""Seconds to the next look at the rules for each that the last one took, instead of ten."""
 
 
 def keep(path: Path) -> None:
@@ -36,7 +41,7 @@ def keep(path: Path) -> None:
 
 
 def hurry(trigger: Trigger) -> None:
-    """Have whoever was made to hang given up soon; patience with all others stays what it is."""
+    """Have whoever was made to hang given up soon, and links and rules put right; others have their patience."""
     hangs = Children.hangs
 
     def soon(self: Children, running: Running, now: float) -> str | None:
@@ -46,6 +51,8 @@ def hurry(trigger: Trigger) -> None:
 
     Children.hangs = soon  # type: ignore[method-assign]  # of this process alone
     agent.TICK = TICK
+    links.PAUSE = BURST
+    lookout.SHARE = SHARE
 
 
 if __name__ == "__main__":

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from agents import until
 from agreement import assert_same, expected_listeners, expected_tree, tree_of
 from chaos.agreeing import eventually, listeners_of
+from chaos.machine import SHOCKS
 from chaos.model import IDS, SMALL, Model, ids, places, small, specs
 from chaos.plain import Plain
 from chaos.told import Params, Violation, require
@@ -49,6 +50,10 @@ def flush() -> None:
         nftables.close()
 
 
+def _calm(machine: LinuxMachine) -> bool:
+    return machine._shocks < SHOCKS
+
+
 class LinuxMachine(RuleBasedStateMachine):
     """Each id has a container of its own, to be attached to."""
 
@@ -56,7 +61,7 @@ class LinuxMachine(RuleBasedStateMachine):
         """Make the namespaces and start an agent."""
         super().__init__()
         self._model = Model()
-        self._asked = self._disturbed = 0
+        self._asked = self._disturbed = self._shocks = 0
         self._answers: list[tuple[str, Params, Any]] = []
         self._directory = Path(tempfile.mkdtemp())
         self._exit = ExitStack()
@@ -133,25 +138,31 @@ class LinuxMachine(RuleBasedStateMachine):
         more = {"netns": self._places[id]} if method == "attach" else {}
         self._call(method, {"id": id, **more}, keyed=False)
 
+    @precondition(_calm)
     @rule(name=st.sampled_from(CRASHING))
     def crash(self, name: str) -> None:
         """An actor crashes, and another takes its place."""
+        self._shocks += 1
         before = self._lives(name)
         with suppress(Refused):  # there is no such interface
             self._victim.client.crash(name)
             until(lambda: self._lives(name) != before)
 
+    @precondition(_calm)
     @rule(flushed=st.booleans())
     def kill(self, flushed: bool) -> None:
         """The agent is killed and started again, its rules there still or not."""
+        self._shocks += 1
         self._victim.kill()
         if flushed:
             self._flush()
         self._victim.start()
 
+    @precondition(_calm)
     @rule()
     def disturb(self) -> None:
         """Somebody flushes all rules. Who does so too often is given way to: another agent is none the wiser."""
+        self._shocks += 1
         self._disturbed += 1
         if self._disturbed % PATIENT == 0:
             self._victim.replace()
@@ -175,6 +186,7 @@ class LinuxMachine(RuleBasedStateMachine):
         check_kernel(self._victim, journal)
 
     def _call(self, method: str, params: Params, keyed: bool) -> None:
+        self._shocks = 0
         expected = self._model.refusal(method, params)
         self._asked += 1
         if keyed:

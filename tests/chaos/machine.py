@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import moorage.agent
 from agents import until
@@ -40,6 +40,14 @@ PLAIN: dict[str, Params] = {
 plainly = st.sampled_from([None, "allocate", *PLAIN])
 
 
+SHOCKS = 2
+"""Disturbances between two requests: more of them would only be longer."""
+
+
+def _calm(machine: Machine) -> bool:
+    return machine._disturbed < SHOCKS
+
+
 class Machine(RuleBasedStateMachine):
     """Anything in any order, crashes, restarts and a flushed firewall among it."""
 
@@ -51,12 +59,18 @@ class Machine(RuleBasedStateMachine):
         self._model = Model()
         self._answers: list[tuple[str, Params, Any]] = []
         self._turns = count()
+        self._disturbed = 0
         self._agent = self._start()
 
     def teardown(self) -> None:
         """Stop the agent."""
         self._agent.stop()
         shutil.rmtree(self._directory)
+
+    @initialize(id=ids, ports=specs, keyed=st.booleans())
+    def begin(self, id: str, ports: list[str], keyed: bool) -> None:
+        """Allocate: where there is nothing, most of what is done changes nothing."""
+        self._allocate(id, ports, {}, keyed)
 
     @rule(id=ids, ports=specs, place=places, keyed=st.booleans())
     def allocate(self, id: str, ports: list[str], place: Params, keyed: bool) -> None:
@@ -117,27 +131,33 @@ class Machine(RuleBasedStateMachine):
         except Refused as refusal:
             return refusal
 
+    @precondition(_calm)
     @rule(name=st.sampled_from(CRASHING))
     def crash(self, name: str) -> None:
         """An actor crashes, and another takes its place."""
         for supervisor in ("root", "allocators", "proxies", "interfaces"):
             actor(self._agent, supervisor)._restarts = RestartCounter(Intensity(1000, 1.0))
+        self._disturbed += 1
         before = self._urn(name)
         with suppress(Refused):  # there is no such interface
             self._agent.crash(name)
             until(lambda: self._urn(name) != before)
 
+    @precondition(_calm)
     @rule(flushed=st.booleans())
     def restart(self, flushed: bool) -> None:
         """The agent stops and starts again, its rules there still or not."""
+        self._disturbed += 1
         self._agent.stop()
         if flushed:
             self._kernel.disturb()
         self._agent = self._start()
 
+    @precondition(_calm)
     @rule()
     def flush(self) -> None:
         """Somebody flushes all rules and removes all bridges, and is no enemy who does so each time."""
+        self._disturbed += 1
         actor(self._agent, "port-mapper")._lookout = Lookout()
         self._kernel.disturb()
 
@@ -167,6 +187,7 @@ class Machine(RuleBasedStateMachine):
 
     def _call(self, method: str, params: Params, keyed: bool) -> None:
         """Ask, with a string of its own or without: then the answer is never that of another request."""
+        self._disturbed = 0
         expected = self._model.refusal(method, params)
         if keyed:
             params["request"] = f"r{len(self._answers)}-{method}"

@@ -15,7 +15,7 @@ from moorage.control import links
 pytestmark = pytest.mark.system
 
 QUICK = settings(
-    max_examples=8,
+    max_examples=10,
     stateful_step_count=25,
     deadline=None,
     derandomize=True,
@@ -28,7 +28,7 @@ SEARCH = settings(QUICK, max_examples=80, stateful_step_count=50, phases=[Phase.
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have links put right at once, where an agent waits for a burst of changes to be over."""
-    monkeypatch.setattr(links, "PAUSE", 0.01)
+    monkeypatch.setattr(links, "PAUSE", 0.002)
 
 
 def test_the_agent_does_what_its_model_does() -> None:
@@ -38,7 +38,7 @@ def test_the_agent_does_what_its_model_does() -> None:
 
 def test_a_killed_agent_does_what_its_model_does() -> None:
     """Model, agent, reopened journal, rules, links and listeners agree on the real kernel, killed or crashed."""
-    few = settings(QUICK, max_examples=3, stateful_step_count=15)
+    few = settings(QUICK, max_examples=5, stateful_step_count=20)
     run_state_machine_as_test(LinuxMachine, settings=few)  # type: ignore[no-untyped-call]  # of hypothesis
 
 

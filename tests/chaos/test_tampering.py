@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -101,23 +102,28 @@ def test_a_successor_takes_over_from_what_was_written_anew(agent: AgentProcess) 
     assert agent.client.list() == before
 
 
+def refusal(agent: AgentProcess, change: Callable[[Client], object]) -> Refused:
+    """With what this change is refused."""
+    with Client(agent.socket, pauses=()) as once, pytest.raises((Refused, Fault)) as refused:
+        change(once)
+    assert isinstance(refused.value, Refused), refused.value
+    return refused.value
+
+
 def test_a_hidden_folder_is_waited_for(agent: AgentProcess) -> None:
     """Under another file system changes are refused as unavailable and named, questions answered; all comes back."""
     client, lab = agent.client, agent.lab
-    once = Client(agent.socket, pauses=())  # the agent itself tries for three seconds
     before = client.list()
     subprocess.run(["mount", "-t", "tmpfs", "none", agent.state], check=True)
-    for change in (
-        lambda: once.allocate("new", ports=["80"], request="n"),
-        lambda: once.release("loose", request="l"),
-        lambda: once.create_network("net"),
-    ):
-        with pytest.raises((Refused, Fault)) as refused:
-            change()
-        assert isinstance(refused.value, Refused), refused.value
-        assert refused.value.code == "unavailable"
-        assert str(agent.state) in refused.value.text
-    once.close()
+    changes: tuple[Callable[[Client], object], ...] = (
+        lambda once: once.allocate("new", ports=["80"], request="n"),
+        lambda once: once.release("loose", request="l"),
+        lambda once: once.create_network("net"),
+    )
+    with ThreadPoolExecutor(len(changes)) as pool:  # at once, as the agent tries for three seconds
+        for refused in pool.map(lambda change: refusal(agent, change), changes):
+            assert refused.code == "unavailable"
+            assert str(agent.state) in refused.text
     assert client.list() == before
     assert client.status().restarts == 0
     lab.remove("web")  # collected when that can be recorded
