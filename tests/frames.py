@@ -7,7 +7,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import IPv4Address, IPv6Address
 
 from lab import Lab
@@ -75,32 +75,54 @@ def behind_options(packet: bytes) -> bytes:
 
 @contextmanager
 def heard(lab: Lab, inside: str, link: str) -> Iterator[socket.socket]:
-    """A socket that hears every frame that comes in there, with a deadline of 5 s."""
+    """A socket that hears every frame that comes in there from now on, with a deadline of 5 s.
 
-    def listen() -> socket.socket:
-        made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
+    It is kept for the next who hears there: the kernel takes long to close one.
+    """
+
+    def listen() -> tuple[tuple[str, int], socket.socket]:
+        where = (f"ear at {link}", socket.if_nametoindex(link))
+        made = lab.kept(inside, where)
+        if made is not None:
+            _drain(made)
+            return where, made
+        made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # it hears nothing until it is bound
         made.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
         made.bind((link, _ETH_P_ALL))
-        made.settimeout(5)
-        return made
+        return where, made
 
-    with lab.call(inside, listen) as made:
+    where, made = lab.call(inside, listen)
+    made.settimeout(5)
+    try:
         yield made
+    finally:
+        lab.keep(inside, where, made)
 
 
 def send(lab: Lab, inside: str, link: str, *frames: bytes) -> None:
     """Send frames from there, one after the other."""
+    kept = ("mouth", 0)
 
     def speak() -> None:
         os.sched_setaffinity(
             0, {min(os.sched_getaffinity(0))}
         )  # this thread's: on one core none overtakes another
-        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as made:
-            made.bind((link, 0))
+        made = lab.kept(inside, kept) or socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        try:
             for each in frames:
-                made.send(each)
+                made.sendto(each, (link, 0))
+        finally:
+            lab.keep(inside, kept, made)
 
     lab.call(inside, speak)
+
+
+def _drain(listener: socket.socket) -> None:
+    """Forget what came in before."""
+    listener.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            listener.recv(1)
 
 
 def arrives(listener: socket.socket, last: bytes) -> list[bytes]:

@@ -15,7 +15,7 @@ import socket
 import struct
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import count
@@ -56,6 +56,7 @@ class Lab:
     def __init__(self) -> None:
         self._prefix = f"lab{os.getpid()}-{next(_serial)}"
         self._namespaces: dict[str, str] = {}
+        self._kept: dict[str, list[tuple[Hashable, Socket]]] = {}
         self._exit = ExitStack()
         self._exit.callback(self._remove_all)
 
@@ -81,6 +82,8 @@ class Lab:
     def remove(self, name: str) -> None:
         """Remove a namespace's name, as a runtime does when its container has ended."""
         path = self._namespaces.pop(name)
+        for _, made in self._kept.pop(name, ()):
+            made.close()
         _do(libc.umount2, path.encode(), MNT_DETACH)
         os.unlink(path)  # noqa: PTH108 - text
 
@@ -149,6 +152,19 @@ class Lab:
         made.settimeout(5)
         self._exit.callback(made.close)
         return made
+
+    def keep(self, name: str, what: Hashable, made: Socket) -> None:
+        """Keep a socket of that namespace for the next who wants `what`, until the namespace is removed."""
+        self._kept.setdefault(name, []).append((what, made))
+
+    def kept(self, name: str, what: Hashable) -> Socket | None:
+        """Take such a socket, which is the caller's alone until he keeps it again."""
+        held = self._kept.get(name, [])
+        for index, (each, made) in enumerate(held):
+            if each == what:
+                del held[index]
+                return made
+        return None
 
     def open(self, name: str, to: Address, proto: str = "tcp", timeout: float = 5) -> Socket:
         """A connected socket of that namespace; raises OSError as connect does."""

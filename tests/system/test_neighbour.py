@@ -107,6 +107,8 @@ class Neighbourhood:
 
     at: Installation
     mac: str
+    own: str
+    """The neighbour's MAC."""
 
     @property
     def lab(self) -> Lab:
@@ -130,8 +132,7 @@ class Neighbourhood:
 
     def send(self, *sent: bytes, to: str | None = None) -> None:
         """Send IP packets from outside, in frames to the host or to that MAC."""
-        own = mac_of(self.lab, "outside")
-        made = [frame(own, IP if each[0] >> 4 == 4 else IP6, each, to or self.mac) for each in sent]
+        made = [frame(self.own, IP if each[0] >> 4 == 4 else IP6, each, to or self.mac) for each in sent]
         frames.send(self.lab, "outside", "eth0", *made)
 
 
@@ -150,7 +151,7 @@ def at(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory)
         with AgentProcess(
             lab, tmp_path_factory.mktemp("neighbour"), subnet="10.0.42.1/24", loopback=request.param
         ) as agent:
-            yield Neighbourhood(Installation(lab, agent), mac_of(lab, "host"))
+            yield Neighbourhood(Installation(lab, agent), mac_of(lab, "host"), mac_of(lab, "outside"))
 
 
 def datagram(source: str, to: str, port: int, payload: bytes) -> bytes:
