@@ -165,7 +165,7 @@ def attempt_all(
     at: Installation, cases: tuple[Case, ...], proto: str, deadline: float = DROPPED
 ) -> dict[Case, Outcome]:
     """Try all side by side, what is to be refused for `deadline` seconds each, and there is much of it."""
-    with ThreadPoolExecutor(16) as pool:
+    with ThreadPoolExecutor(32) as pool:
         tried: dict[Case, Future[Outcome]] = {
             case: pool.submit(attempt, at, case, proto, 5 if case.server else deadline) for case in cases
         }
