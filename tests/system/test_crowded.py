@@ -62,17 +62,19 @@ def test_nobody_waits_for_the_crowd(at: Installation) -> None:
 def test_who_comes_meanwhile_is_seen_as_himself(at: Installation, host: str, outside: str) -> None:
     """Who sends or connects from before a port is published, however long former connections take to end."""
     seen = set()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with at.container("late") as name:
+        clients = []
         for port in range(8910, 8914):
-            sender = at.lab.socket(
-                "outside", socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM
-            )
+            sender = at.lab.socket("outside", family, socket.SOCK_DGRAM)
             caller = Persistent(at, host, port)
+            with going_on(at, partial(send, sender, (host, port))), going_on(at, caller.call):
+                at.client.publish(name, [f"{port}:80", f"{port}:80/udp"])
+            clients.append((port, sender, caller))
+        for port, sender, caller in clients:  # what is sent again a second later is waited for once
             with sender:
-                with going_on(at, partial(send, sender, (host, port))), going_on(at, caller.call):
-                    at.client.publish(name, [f"{port}:80", f"{port}:80/udp"])
                 seen |= {said(sender, (host, port))} | caller.seen()
-            at.client.unpublish(name)
+        at.client.unpublish(name)
     assert seen == {outside}
 
 
