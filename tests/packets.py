@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from typing import NamedTuple
@@ -42,13 +43,21 @@ class Ends(NamedTuple):
         return Ends(self.target, self.dport, self.source, self.sport)
 
 
-def send(lab: Lab, name: str, packet: bytes) -> None:
-    """Send a whole IP packet from that namespace, wherever its route leads."""
-    family = socket.AF_INET if packet[0] >> 4 == 4 else socket.AF_INET6
-    with lab.call(name, socket.socket, family, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
-        if family == socket.AF_INET6:
-            raw.setsockopt(socket.IPPROTO_IPV6, _HEADER_INCLUDED6, 1)
-        raw.sendto(packet, (target(packet), 0))
+def send(lab: Lab, name: str, *packets: bytes) -> None:
+    """Send whole IP packets of one family from that namespace, wherever their routes lead, one after the other."""
+    family = socket.AF_INET if packets[0][0] >> 4 == 4 else socket.AF_INET6
+
+    def speak() -> None:
+        os.sched_setaffinity(
+            0, {min(os.sched_getaffinity(0))}
+        )  # this thread's: on one core none overtakes another
+        with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+            if family == socket.AF_INET6:
+                raw.setsockopt(socket.IPPROTO_IPV6, _HEADER_INCLUDED6, 1)
+            for each in packets:
+                raw.sendto(each, (target(each), 0))
+
+    lab.call(name, speak)
 
 
 def target(packet: bytes) -> str:
