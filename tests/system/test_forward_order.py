@@ -28,19 +28,27 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def at(tmp_path: Path) -> Iterator[Installation]:
-    """An installation whose agent finds iptables."""
-    with Lab() as lab, AgentProcess(lab, tmp_path, subnet="10.0.42.1/24", environment=needed()) as agent:
-        yield Installation(lab, agent)
+def lab() -> Iterator[Lab]:
+    """A lab without an agent."""
+    with Lab() as made:
+        yield made
 
 
 @pytest.fixture
-def tables(at: Installation, kind: str) -> Iptables:
-    """Its iptables, with a dropping policy and what the agent makes of that."""
-    made = Iptables(at.lab, kind, needed())
+def tables(lab: Lab, kind: str) -> Iptables:
+    """The host's iptables, with a dropping policy."""
+    made = Iptables(lab, kind, needed())
     made.run("-P FORWARD DROP")
-    until(lambda: made.forward() == [[JUMP], [JUMP]])
     return made
+
+
+@pytest.fixture
+def at(lab: Lab, tables: Iptables, tmp_path: Path) -> Iterator[Installation]:
+    """An installation whose agent finds them, and has made of that policy what it does."""
+    with AgentProcess(lab, tmp_path, subnet="10.0.42.1/24", environment=needed()) as agent:
+        made = Installation(lab, agent)
+        until(lambda: tables.forward() == [[JUMP], [JUMP]])
+        yield made
 
 
 def ours_is_last(tables: Iptables) -> bool:
