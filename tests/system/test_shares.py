@@ -6,6 +6,8 @@ import select
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import pytest
 
@@ -86,11 +88,11 @@ def test_what_others_translate_counts(
     assert began_so_many <= FLOWS + 2
 
 
-def close_at_once(at: Installation, to: tuple[str, int], count: int) -> int:
+def close_at_once(at: Installation, name: str, to: tuple[str, int], count: int) -> int:
     """So many connections of a container, each ended as soon as it is made; how many were."""
     tried = []
     for number in range(count):
-        made = at.lab.socket("web", socket.AF_INET6 if ":" in to[0] else socket.AF_INET)
+        made = at.lab.socket(name, socket.AF_INET6 if ":" in to[0] else socket.AF_INET)
         made.setblocking(False)
         made.connect_ex(to)
         tried.append(made)
@@ -102,20 +104,63 @@ def close_at_once(at: Installation, to: tuple[str, int], count: int) -> int:
     return done
 
 
-@pytest.mark.parametrize("to", [(OUTSIDE, 80), (OUTSIDE6, 80), (HOST, 8081), (GATEWAY[WEB], 8081)])
-def test_what_has_ended_is_bounded(at: Installation, to: tuple[str, int]) -> None:
+ENDING = {
+    "hasty1": (OUTSIDE, 80),
+    "hasty2": (OUTSIDE6, 80),
+    "hasty3": (HOST, 8081),
+    "hasty4": (GATEWAY[WEB], 8081),
+}
+"""Who connects to where, and ends it."""
+
+
+class Hasty(NamedTuple):
+    """How many such connections were made, how many entries they left, and in how many seconds."""
+
+    done: int
+    began: int
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def hasty(at: Installation) -> dict[str, Hasty]:
+    """What became of those of each, of all of whom it was told before it ended."""
+    at.lab.call("host", forget_all)
+    for number, name in enumerate(ENDING, 11):
+        at.add(name, "dual", f"10.0.43.{number}", (), ipv6=f"fd43::{number}")
+
+    def ended(name: str, number: int) -> Hasty:
+        before = time.monotonic()
+        done = close_at_once(at, name, ENDING[name], 3 * FLOWS)
+        left = at.lab.call("host", began, f"10.0.43.{number}", f"fd43::{number}")
+        return Hasty(done, left, time.monotonic() - before)
+
+    told: set[str] = set()
+
+    def all_are_told_of() -> bool:
+        told.update(hurrying(at))
+        return told == set(ENDING)
+
+    with ThreadPoolExecutor(len(ENDING)) as pool:
+        found = pool.map(ended, ENDING, range(11, 11 + len(ENDING)))
+        until(all_are_told_of, 30)  # one may have ended before another is told of
+        became = dict(zip(ENDING, found, strict=True))
+    at.lab.call("host", forget_all)
+    at.lab.call("host", lambda: Nftables().run("flush set inet moorage opened\n"))
+    until(lambda: not hurrying(at))
+    return became
+
+
+def hurrying(at: Installation) -> set[str]:
+    """Of whom the agent says that they begin more than they may."""
+    return {text.split()[0] for text in at.client.status().warnings if "begins more TCP" in text}
+
+
+@pytest.mark.parametrize("name", ENDING)
+def test_what_has_ended_is_bounded(at: Installation, hasty: dict[str, Hasty], name: str) -> None:
     """TCP connections that a container has ended are kept for minutes: so many begin at once, and as many a minute."""
-    at.lab.call("host", forget_all)
-    at.lab.call("host", lambda: Nftables().run("flush set inet moorage opened\n"))
-    before = time.monotonic()
-    done = close_at_once(at, to, 3 * FLOWS)
-    began_so_many, seconds = at.lab.call("host", began, WEB, WEB6), time.monotonic() - before
+    done, began_so_many, seconds = hasty[name]
     assert FLOWS * 0.9 <= done <= began_so_many <= FLOWS * (1 + seconds / 60) + 2
-    until(lambda: any("web begins more TCP" in text for text in at.client.status().warnings))
-    at.lab.call("host", forget_all)
-    at.lab.call("host", lambda: Nftables().run("flush set inet moorage opened\n"))
-    until(lambda: not any("web begins more TCP" in text for text in at.client.status().warnings))
-    assert [each["flows"] for each in at.agent.log("rate_bounded") if each["id"] == "web"] == [FLOWS]
+    assert [each["flows"] for each in at.agent.log("rate_bounded") if each["id"] == name] == [FLOWS]
 
 
 def test_it_is_told_once_and_ends(at: Installation) -> None:
