@@ -19,6 +19,7 @@ from host_links import cookie_at, find_namespace
 from lab import Lab
 from moorage.errors import Refused
 from moorage.kernel.linux import lookup, netns
+from moorage.kernel.linux.purse import Purse
 from moorage.kernel.protocol import Namespace
 from moorage.model.caller import Caller
 from users import EVE, GROUP, OTHER, User, open_directory
@@ -289,13 +290,13 @@ def test_what_waits_for_a_file_system_waits_for_so_long_in_all(
     place: Path, late: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A few looks go on behind its back, then none is begun; once the purse is empty none waits at all."""
-    monkeypatch.setattr(lookup, "PURSE", lookup.Purse(most=0.05, share=1e-9))
+    monkeypatch.setattr(lookup, "PURSE", Purse(most=0.05, share=1e-9))
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
     before = threading.active_count()
     assert said(place).endswith("its file system does not answer): " + netns._INSTEAD)
     for _ in range(3):
         assert "so long that none is asked for a while" in said(place)
-    monkeypatch.setattr(lookup, "PURSE", lookup.Purse(most=0.02, share=1e9))
+    monkeypatch.setattr(lookup, "PURSE", Purse(most=0.02, share=1e9))
     for _ in range(lookup.HANGING - 1):
         assert "its file system does not answer" in said(place)
     assert f"{lookup.HANGING} others wait" in said(place)

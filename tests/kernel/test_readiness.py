@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from host_links import NETWORK4, HostLinks
+from moorage.kernel.linux import readiness
+from moorage.kernel.linux.purse import Purse
 from moorage.kernel.linux.readiness import await_forwarding, await_sending
 
 
@@ -48,6 +50,22 @@ def test_a_link_is_waited_for() -> None:
     script: Any = Script({"forwards": True, "sends": False}, {"forwards": True, "sends": True})
     await_sending(script, 2)
     assert script.left == 0
+
+
+def test_what_does_not_come_is_waited_for_for_so_long_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Links that are held down take what the purse has, and then next to nothing each; those that come take none."""
+    purse = Purse(most=0.5, share=1e-9)
+    monkeypatch.setattr(readiness, "_purse", purse)
+    comes: Any = Script({"forwards": True, "sends": False}, {"forwards": True, "sends": True})
+    await_sending(comes, 2)
+    assert purse.left() == 0.5
+    for left in (0.3, 0.1, 0.0, -0.01, -0.02):
+        await_sending(never(), 2)
+        assert purse.left() == pytest.approx(left, abs=1e-6)
+
+
+def never() -> Any:
+    return Script({"forwards": True, "sends": False})
 
 
 @pytest.mark.system

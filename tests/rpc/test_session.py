@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -356,6 +357,30 @@ def test_great_answers_of_one_uid_are_begun_a_few_at_a_time() -> None:
                 peer.go_on.set()
             for peer in peers:
                 assert {(await peer.receive()).msgid for _ in range(2)} == {1, 2}
+
+    run(test)
+
+
+def test_changes_of_one_uid_are_begun_some_at_a_time() -> None:
+    """Of what changes something sixteen are begun at a time for a uid; its questions and others' changes meanwhile."""
+
+    async def test() -> None:
+        budgets = Budgets({0})
+        async with (
+            connected(held=True, uid=1000, budgets=budgets) as crowd,
+            connected(held=True, uid=1001, budgets=budgets) as other,
+        ):
+            crowd.send(*(Request(msgid, "release", [{"id": f"i{msgid}"}]) for msgid in range(40)))
+            crowd.send(Request(40, "hello", []))
+            other.send(Request(0, "allocate", []))
+            while not other.asked or len(crowd.asked) < 17:
+                await asyncio.sleep(0)
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert Counter(method for method, _ in crowd.asked) == {"release": 16, "hello": 1}
+            crowd.go_on.set()
+            other.go_on.set()
+            assert {(await crowd.receive()).msgid for _ in range(41)} == set(range(41))
 
     run(test)
 

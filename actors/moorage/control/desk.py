@@ -23,7 +23,7 @@ from moorage.descriptors import check_left
 from moorage.errors import Code, Fault, MoorageError, Refused
 from moorage.model.caller import Caller
 from moorage.rpc.answers import Series
-from moorage.rpc.schema import check
+from moorage.rpc.schema import CHANGING, check
 from moorage.rpc.wire import network_to_wire, status_to_wire
 from moorage.store.operations import TRUSTED, RequestKey
 from moorage.supervision.directory import Address, Entry
@@ -35,14 +35,6 @@ API = 1
 
 PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between tries of what was answered `unavailable`: nothing was done, and a restart takes milliseconds."""
-
-CHANGING = frozenset(
-    {
-        *("allocate", "attach", "detach", "publish", "unpublish", "release"),
-        *("create_network", "remove_network"),
-    }
-)
-"""Methods that are refused before anything is done where it could not be done to its end for want of descriptors."""
 
 Params = Mapping[str, Any]
 
@@ -87,7 +79,7 @@ class Desk:
         ASKING.set(caller)
         checked = check(method, params)
         if method in CHANGING:
-            check_left()
+            check_left()  # before anything is done that could not be done to its end
         handler = self._methods[method]
         return await self._unless_gone(lambda: self._patiently(handler, checked))
 

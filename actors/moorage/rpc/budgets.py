@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from moorage.rpc.pace import EACH, Pace, Reader
-from moorage.rpc.turns import LARGE, Turns
+from moorage.rpc.turns import CHANGES, LARGE, Turns
 
 MIB: Final = 1 << 20
 CHUNK: Final = 1 << 16
@@ -116,6 +116,8 @@ class Budgets:
     """Whose requests are done at a time."""
     large: Turns = field(init=False)
     """Of those whose answers have no bound."""
+    changes: Turns = field(init=False)
+    """Of those that change something."""
     pace: Pace = field(init=False)
     """How much of what they send is looked at in a turn of the loop."""
     buffer: bytearray = field(default_factory=lambda: bytearray(CHUNK), repr=False)
@@ -134,6 +136,7 @@ class Budgets:
     def __post_init__(self) -> None:
         """Begin with nothing held."""
         self.turns, self.large = Turns(self.trusted), Turns(self.trusted, LARGE, 4 * LARGE)
+        self.changes = Turns(self.trusted, CHANGES, 4 * CHANGES)
         self.pace = Pace(self.trusted)
         self.reading = Budget(READING, self.trusted)
         self.working = Budget(WORKING, self.trusted)

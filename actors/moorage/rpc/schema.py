@@ -46,6 +46,17 @@ _NAME: Final[Mapping[str, Check]] = {"name": checks.network_name}
 _SOURCE: Final = checks.one_of((GATEWAY, PROXY_V2), unsaid=(TRANSPARENT,))
 _REQUEST: Final[Mapping[str, Check]] = {"request": checks.request}
 
+CHANGING: Final = frozenset(
+    {
+        *("allocate", "attach", "detach", "publish", "unpublish", "release"),
+        *("create_network", "remove_network"),
+    }
+)
+"""Methods that change something, which takes milliseconds each."""
+
+LARGE: Final = frozenset({"list", "networks", "status", "tree"})
+"""Methods that look at everything there is."""
+
 METHODS: Final[Mapping[str, Parameters]] = {
     "hello": Parameters(),
     "allocate": Parameters(

@@ -12,7 +12,8 @@ from moorage.model.caller import Caller
 from moorage.rpc.budgets import SMALL, Budget, Budgets
 from moorage.rpc.codec import Decoder, Notification, ProtocolError, Request, Response
 from moorage.rpc.outgoing import Outgoing
-from moorage.rpc.schema import EVENTS, check
+from moorage.rpc.schema import CHANGING, EVENTS, LARGE, check
+from moorage.rpc.turns import Turns
 from moorage.rpc.wire import error_to_wire
 
 OUTSTANDING = 256
@@ -26,9 +27,6 @@ BACKLOG = 1 << 20
 
 FRAME = 60.0
 """Seconds for a frame to arrive whole, from its first byte on: any honest client sends one at once."""
-
-LARGE = frozenset({"list", "networks", "status", "tree"})
-"""Methods that look at everything there is: one at a time."""
 
 NOBODY = Caller(0xFFFF_FFFE, 0xFFFF_FFFE)
 """A client before it is known: of ids that nobody has."""
@@ -252,9 +250,13 @@ class Session(asyncio.BufferedProtocol):
             return None, self._refusal
         if method == "subscribe":
             return self._subscribe(params)
-        turns = self._budgets.large if method in LARGE else self._budgets.turns
-        async with turns.turn(self.uid):
+        async with self._turns(method).turn(self.uid):
             return await self._answer(method, params)
+
+    def _turns(self, method: str) -> Turns:
+        if method in CHANGING:
+            return self._budgets.changes
+        return self._budgets.large if method in LARGE else self._budgets.turns
 
     def _subscribe(self, params: list[Any]) -> tuple[Any, MoorageError | None]:
         try:

@@ -16,6 +16,10 @@ TOGETHER: Final = 512
 LARGE: Final = 4
 """Of one uid whose answers have no bound, each of which takes milliseconds."""
 
+CHANGES: Final = 16
+"""Of one uid that change something. One container may make each take a tenth of a second of the links; more at a time
+make no honest client faster, for the work on links and rules is done one after the other."""
+
 Turn = asyncio.Future[None]
 
 

@@ -16,9 +16,10 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 
+from moorage.kernel.linux.purse import Purse
 from moorage.model.caller import Caller
 from moorage.threads import Helper
 
@@ -54,33 +55,8 @@ class _OpenHow(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
-class Purse:
-    """Seconds that all together may wait for file systems: `most` at once, and `share` of the time for long."""
-
-    def __init__(self, most: float = 2.0, share: float = 0.05) -> None:
-        """It is full."""
-        self._most, self._share = most, share
-        self._lock = threading.Lock()
-        self._left, self._since = most, time.monotonic()
-
-    @contextmanager
-    def spent(self) -> Iterator[float]:
-        """Gives what is left, and takes what the block lasts. Raises TimeoutError where nothing is."""
-        began = time.monotonic()
-        with self._lock:
-            self._left = min(self._most, self._left + (began - self._since) * self._share)
-            self._since = began
-            left = self._left
-        if left <= 0:
-            raise TimeoutError("file systems have answered late for so long that none is asked for a while")
-        try:
-            yield left
-        finally:
-            with self._lock:
-                self._left -= time.monotonic() - began
-
-
 PURSE = Purse()
+"""Of `ask_briefly`."""
 
 
 def look(path: str, caller: Caller | None) -> int | None:
@@ -123,8 +99,13 @@ def ask_briefly(path: str) -> int:
     _hanging[:] = [thread for thread in _hanging if thread.is_alive()]
     if len(_hanging) >= HANGING:
         raise TimeoutError(f"{HANGING} others wait for file systems that do not answer")
-    with PURSE.spent() as left:
+    if (left := PURSE.left()) <= 0:
+        raise TimeoutError("file systems have answered late for so long that none is asked for a while")
+    began = time.monotonic()
+    try:
         return _given(_in_time(lambda: ask(path, None), left))
+    finally:
+        PURSE.take(time.monotonic() - began)
 
 
 def _given(found: int | None) -> int:

@@ -7,13 +7,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from socket import AF_INET6
 
+from moorage.kernel.linux.purse import Purse
 from moorage.kernel.linux.rtdump import Reader
 from moorage.kernel.linux.rtlinks import Link
 
 _LOCAL_TABLE = 255  # RT_TABLE_LOCAL
 _PATIENCE = 0.2
 """Seconds; it takes 1 to 10 ms, and longer only where it will not come at all, such as a link held down."""
+_LEAST = 0.01
+"""Seconds that are waited for even where it did not come for long: a container may hold its links down."""
 _STEP = 0.0005
+_purse = Purse()
 
 
 def await_forwarding(reader: Reader, port: str, bridge: str) -> None:
@@ -54,7 +58,11 @@ def _local(reader: Reader, ifindex: int) -> set[str]:
 
 
 def _until(ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _PATIENCE
+    patience = max(_LEAST, min(_PATIENCE, _purse.left()))
+    deadline = time.monotonic() + patience
     with suppress(OSError):  # it went away, and with it the reason to wait
-        while not ready() and time.monotonic() < deadline:
+        while not ready():
+            if time.monotonic() > deadline:
+                _purse.take(patience)
+                return
             time.sleep(_STEP)
