@@ -38,7 +38,7 @@ def test_the_agent_does_what_its_model_does() -> None:
 
 def test_a_killed_agent_does_what_its_model_does() -> None:
     """Model, agent, reopened journal, rules, links and listeners agree on the real kernel, killed or crashed."""
-    few = settings(QUICK, max_examples=5, stateful_step_count=20)
+    few = settings(QUICK, max_examples=4, stateful_step_count=16)
     run_state_machine_as_test(LinuxMachine, settings=few)  # type: ignore[no-untyped-call]  # of hypothesis
 
 
