@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 
 LINKS = 40
@@ -13,12 +14,13 @@ ALL = 0xFFFFFFFF
 """How many uids are mapped where all are."""
 
 
-def stranger(path: Path) -> str | None:
+def stranger(path: Path, *, made: bool = False) -> str | None:
     """What on the way to `path`, itself left out, is a stranger's, and what helps, in words; None when nothing is.
 
     Strangers are all but root and this user. Who owns a folder may exchange what is in it, who owns a link leads it
     elsewhere, and where all may write and the folder is not sticky, everybody does both. Each step is looked at when
-    all before it are known to be safe, so that nothing changes meanwhile.
+    all before it are known to be safe, so that nothing changes meanwhile. One that is not there is nobody's, unless all
+    was `made`: then somebody has taken it away.
     """
     trusted = _trusted()
     here = Path("/")
@@ -32,8 +34,8 @@ def stranger(path: Path) -> str | None:
         step = here / name
         try:
             found = step.lstat()
-        except OSError:
-            return None
+        except OSError as error:
+            return f"{step} cannot be looked at ({error.strerror}): see who takes it away" if made else None
         if found.st_uid not in trusted:
             return f"{step} belongs to uid {found.st_uid}: run chown -h root on it"
         if stat.S_ISLNK(found.st_mode):
@@ -47,6 +49,23 @@ def stranger(path: Path) -> str | None:
             return f"{step} may be written by all: run chmod go-w on it"
         here = step
     return None
+
+
+def make(directory: Path, mode: int) -> str | None:
+    """Make it, and what is missing on the way to it; gives what `stranger` says where one was quicker.
+
+    Each step is looked at before anything is made in it: in a sticky folder anybody may have put something of his there
+    in between, and nobody may exchange what is ours or root's by then.
+    """
+    missing: list[Path] = []
+    while not os.path.lexists(here := directory if not missing else missing[-1].parent):
+        missing.append(here)
+    for each in reversed(missing):
+        with suppress(FileExistsError):
+            each.mkdir(mode if each == directory else 0o755)
+        if (whose := stranger(each / "x", made=True)) is not None:
+            return whose
+    return stranger(directory / "x", made=True)
 
 
 def _names(path: str) -> list[str]:

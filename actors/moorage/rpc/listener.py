@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import secrets
 import socket
 import stat
 import struct
@@ -16,7 +17,7 @@ from pathlib import Path
 from moorage.errors import Code, Refused
 from moorage.log import Log
 from moorage.rpc.access import grant
-from moorage.ways import stranger
+from moorage.ways import make, stranger
 
 BACKLOG = 512
 """Clients that may wait to be accepted."""
@@ -120,7 +121,7 @@ class UnixListener:
         with suppress(FileNotFoundError):
             found = os.stat(self._lock_name, dir_fd=self._directory, follow_symlinks=False)
             if found.st_uid != os.geteuid():
-                os.unlink(self._lock_name, dir_fd=self._directory)
+                self._put_away(self._lock_name, found)
 
     def _open_lock(self) -> int:
         self._remove_others_lock()
@@ -163,12 +164,29 @@ class UnixListener:
             found = self._stat()
         except FileNotFoundError:
             return
+        if self._is_squatted(found):
+            log.warning("socket_place_taken", socket=str(self._path), uid=found.st_uid)
+            self._put_away(self._path.name, found)
+            return
         if not stat.S_ISSOCK(found.st_mode):
             raise Refused(
                 Code.INVALID, f"{self._path} is there and is no socket: remove it, or name another path"
             )
         self._refuse_living()
         os.unlink(self._path.name, dir_fd=self._directory)
+
+    def _is_squatted(self, found: os.stat_result) -> bool:
+        """Whether a stranger put it there, where anybody may: it keeps nobody from the place, whatever it is."""
+        shared = os.fstat(self._directory).st_mode & stat.S_IWOTH
+        return bool(shared) and found.st_uid not in {0, os.geteuid()}
+
+    def _put_away(self, name: str, found: os.stat_result) -> None:
+        """Remove it; a folder, with whatever may be in it, gets another name."""
+        if stat.S_ISDIR(found.st_mode):
+            aside = f"{name}.{found.st_uid}.{secrets.token_hex(4)}"
+            os.rename(name, aside, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        else:
+            os.unlink(name, dir_fd=self._directory)
 
     def _refuse_living(self) -> None:
         """What somebody else listens at is not ours to remove. Who is just ending gives his lock back first."""
@@ -228,21 +246,34 @@ def _name(found: os.stat_result) -> str:
 
 
 def _open_directory(path: Path) -> int:
-    if (whose := stranger(path / "socket")) is not None:
-        text = f"others could put their own socket in place in {path}, as {whose}, or name another path"
-        raise Refused(Code.DENIED, text)
-    if not path.exists():
-        path.mkdir(mode=0o755, parents=True)
+    if (whose := stranger(path / "socket") or make(path, 0o755)) is not None:
+        raise _shared(path, whose)
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    found = os.fstat(directory)
-    if (found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX) or found.st_uid not in {0, os.geteuid()}:
+    try:
+        _check_directory(path, os.fstat(directory))
+    except BaseException:
         os.close(directory)
+        raise
+    return directory
+
+
+def _check_directory(path: Path, found: os.stat_result) -> None:
+    if (found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX) or found.st_uid not in {0, os.geteuid()}:
         raise Refused(
             Code.DENIED,
             f"others may write to {path}, and could put their own socket in place: "
             "run chmod go-w on it, or name another path",
         )
-    return directory
+    # after it was opened: until it was ours or root's, another may have been in its place
+    if (whose := stranger(path / "socket", made=True)) is not None:
+        raise _shared(path, whose)
+    if not os.path.samestat(found, path.stat()):
+        raise _shared(path, "it was exchanged just now: see whose the folders on the way to it are")
+
+
+def _shared(path: Path, whose: str) -> Refused:
+    text = f"others could put their own socket in place in {path}, as {whose}, or name another path"
+    return Refused(Code.DENIED, text)
 
 
 def _unusable(path: Path, error: OSError) -> Refused:

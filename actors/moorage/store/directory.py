@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 from moorage.errors import Code, Refused
-from moorage.ways import stranger
+from moorage.ways import make, stranger
 
 DATABASE = "moorage.db"
 BALLAST = "ballast"
@@ -42,6 +42,7 @@ def prepare(directory: Path) -> None:
         else:
             _check_way(directory)
             _make(directory)
+            _check_owner(directory, directory.lstat())
         _check_contents(directory)
     except OSError as error:
         raise unusable(directory, error) from error
@@ -86,7 +87,8 @@ def clear(directory: Path) -> None:
 
 
 def _make(directory: Path) -> None:
-    directory.mkdir(mode=0o700, parents=True)
+    if (whose := make(directory, 0o700)) is not None:
+        raise _shared(directory, whose)
     sync(directory.parent)
 
 
@@ -117,8 +119,14 @@ def _check_owner(directory: Path, found: os.stat_result) -> None:
 
 def _check_way(directory: Path) -> None:
     if (whose := stranger(directory)) is not None:
-        text = f"others could put another state in the place of {directory}, as {whose}, or choose another directory"
-        raise Refused(Code.DENIED, text)
+        raise _shared(directory, whose)
+
+
+def _shared(directory: Path, whose: str) -> Refused:
+    text = (
+        f"others could put another state in the place of {directory}, as {whose}, or choose another directory"
+    )
+    return Refused(Code.DENIED, text)
 
 
 def _check_contents(directory: Path) -> None:
