@@ -22,8 +22,8 @@ SEED = 2013
 
 
 def test_nothing_is_lost_when_the_agent_is_killed(tmp_path: Path) -> None:
-    """Killed 20 times, clients, journal, kernel and listeners agree each time, and nothing is left open."""
-    account = Killing(tmp_path, SEED).run(lambda done: done.kills.total() >= 20)
+    """Killed 30 times, clients, journal, kernel and listeners agree each time, and nothing is left open."""
+    account = Killing(tmp_path, SEED).run(lambda done: done.kills.total() >= 30)
     check(account)
 
 

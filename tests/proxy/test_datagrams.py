@@ -265,3 +265,46 @@ def test_two_addresses_of_one_client(harness: Harness) -> None:
         echo_datagram(backend)
         assert client.recvfrom(100) == (target.encode(), (target, port))
     assert harness.plane.connections(token) == 2
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_an_answer_that_was_under_way_comes(make_harness: Callable[..., Harness], busy: bool) -> None:
+    """Who asked just before the listener went to another process is answered; what it asks next is heard there."""
+    clock = HandClock()
+    former, successor = make_harness(clock=clock), make_harness()
+    backend = former.bind(socket.SOCK_DGRAM)
+    sockets = open_listeners("udp", "127.0.0.1", 0, 1, dual=False)
+    client, copies = former.datagrams(sockets[0].getsockname()), [sock.dup() for sock in sockets]
+    former.plane.serve("udp", sockets, "127.0.0.1", [backend.getsockname()[1]])
+    for _ in range(200 if busy else 1):
+        client.send(b"first")
+        _, asked_by = backend.recvfrom(100)
+    former.plane.retire().result()
+    backend.sendto(b"an answer", asked_by)
+    assert client.recv(100) == b"an answer"
+    successor.plane.serve("udp", copies, "127.0.0.1", [backend.getsockname()[1]])
+    client.send(b"second")
+    data, now_by = backend.recvfrom(100)
+    assert (data, now_by == asked_by) == (b"second", False)
+    assert former.plane.connections() == 1
+    clock.now += switchboard.PARTING
+    former.settle()
+    assert former.plane.connections() == 0
+    assert sockets[0].fileno() == -1
+
+
+def test_who_has_not_asked_for_long_waits_for_no_answer(make_harness: Callable[..., Harness]) -> None:
+    """A listener that goes to another process is closed at once where nobody has sent to it just now."""
+    clock = HandClock()
+    harness = make_harness(clock=clock)
+    backend = harness.bind(socket.SOCK_DGRAM)
+    sockets = open_listeners("udp", "127.0.0.1", 0, 1, dual=False)
+    client = harness.datagrams(sockets[0].getsockname())
+    harness.plane.serve("udp", sockets, "127.0.0.1", [backend.getsockname()[1]])
+    client.send(b"first")
+    backend.recvfrom(100)
+    clock.now += switchboard.PARTING
+    harness.settle()
+    harness.plane.retire().result()
+    harness.settle()
+    assert (harness.plane.connections(), sockets[0].fileno()) == (0, -1)

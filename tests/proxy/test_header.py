@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from moorage.proxy.header import SIGNATURE, encode
 
-V4, V6 = st.ip_addresses(v=4).map(str), st.ip_addresses(v=6).filter(lambda a: not a.ipv4_mapped).map(str)
+V4 = st.ip_addresses(v=4).map(str)
+V6 = st.ip_addresses(v=6).filter(lambda a: not (a.ipv4_mapped or a.is_link_local)).map(str)
 ports = st.integers(0, 65535)
 
 

@@ -38,7 +38,6 @@ class Relay:
 class Connection:
     """A client and its backend. Handles the backend's descriptor itself until the dial is answered."""
 
-    needs_listener = False
     __slots__ = ("_client", "_greeting", "_relay", "_server", "_service", "_sock", "_target", "spliced")
 
     def __init__(

@@ -91,12 +91,12 @@ class Listener(Protocol):
     def close(self) -> None:
         """Take no more clients, and close the socket."""
 
+    def retire(self) -> None:
+        """Take no more clients, and close the socket once what was taken needs it no longer."""
+
 
 class Member(Protocol):
     """One connection, or one client of a UDP port."""
-
-    needs_listener: bool
-    """Whether it can do nothing once its listener is closed."""
 
     def reset(self) -> None:
         """End it at once."""
@@ -129,11 +129,9 @@ class Service:
         self.reset()
 
     def retire(self) -> None:
-        """Close the listeners; what can go on without them does."""
+        """Hear no more; connections go on, and who waits for an answer to a datagram may have it yet."""
         for listener in self.listeners:
-            listener.close()
-        for member in [each for each in self.members if each.needs_listener]:
-            member.reset()
+            listener.retire()
 
     def reset(self) -> None:
         """Reset all they carry, and go on listening."""

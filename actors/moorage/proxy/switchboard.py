@@ -21,6 +21,8 @@ FRONTENDS = 1_000
 """Busy clients with a second socket at a time. More than these would each get through but a few datagrams a second."""
 FRONTEND_IDLE = 5.0
 """Seconds after which a client that has fallen silent gives its second socket back."""
+PARTING = 2.0
+"""Seconds after its last datagram in which a client whose listener has gone to another process is still answered."""
 _CLIENT_BUFFER = 1 << 20
 """Bytes that may wait in the kernel: a limit, no memory is set aside. What fits in no buffer is lost."""
 
@@ -40,6 +42,7 @@ class Switchboard:
         "_shares",
         "busy",
         "clients",
+        "parting",
         "reactor",
     )
 
@@ -47,6 +50,7 @@ class Switchboard:
         """Forget a client `idle` seconds after its last datagram either way; keep `most` at a time."""
         self.reactor = reactor
         self.clients: Idle[DatagramClient] = reactor.idle(idle, _reset)
+        self.parting: Idle[DatagramClient] = reactor.idle(PARTING, _reset)
         self.busy: Idle[DatagramClient] = reactor.idle(FRONTEND_IDLE, _retreat)
         self._shares = shares
         self._crowds = crowds

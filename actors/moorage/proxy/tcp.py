@@ -131,6 +131,10 @@ class StreamListener:
         self._doorman.reactor.forget(self._sock.fileno())
         self._sock.close()
 
+    def retire(self) -> None:
+        """The same: connections do not need it."""
+        self.close()
+
     def ready(self, events: int) -> None:  # noqa: ARG002 - accept says more than the events
         """Accept a few clients."""
         for found in range(self._appetite.limit):

@@ -45,6 +45,7 @@ class DatagramListener:
         "_busy",
         "_clients",
         "_control_size",
+        "_is_retired",
         "_marks",
         "_service",
         "_sock",
@@ -62,6 +63,7 @@ class DatagramListener:
         self._busy: list[DatagramClient] = []
         self._waiting: list[DatagramClient] = []
         self._behind = 0
+        self._is_retired = False
         self._appetite = Appetite(BATCH)
         sock.setblocking(False)
         self._control_size = tell_destination(sock, sock.getsockname()[0])
@@ -83,6 +85,23 @@ class DatagramListener:
         self._board.reactor.forget(self._sock.fileno())
         self._sock.close()
 
+    def retire(self) -> None:
+        """Leave what comes to another process that has the socket, and close it once none waits for an answer.
+
+        Whom the kernel's rules may be for is forgotten at once: the answer would make conntrack take him for ours.
+        """
+        self._board.reactor.forget(self._sock.fileno())
+        self._is_retired = True
+        for client in self._service.guests.outside():
+            client.reset()
+        for client in sorted(self._clients.values(), key=lambda client: client.used):
+            client.part()
+        self._close_unless_needed()
+
+    def _close_unless_needed(self) -> None:
+        if self._is_retired and not self._clients:
+            self._sock.close()
+
     def ready(self, events: int) -> None:  # noqa: ARG002 - only datagrams wake it
         """Carry a few datagrams to the backend."""
         if self._waiting:
@@ -103,6 +122,7 @@ class DatagramListener:
     def forget(self, client: DatagramClient) -> None:
         """Make a later datagram of that client a new client's."""
         del self._clients[client.key]
+        self._close_unless_needed()
 
     def reply(self, data: bytes, address: Address, controls: Controls) -> None:
         """Send to a client, from the address it sent to. What cannot be sent is lost, as UDP has it."""
@@ -119,6 +139,8 @@ class DatagramListener:
         client = self._clients.get(key)
         if client is None and self._sock.fileno() >= 0:
             client = self._welcome(key, controls)
+            if client is not None and self._is_retired:
+                client.part()
         if client is not None:
             client.send(data)
 

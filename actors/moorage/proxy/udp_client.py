@@ -26,7 +26,6 @@ log = Log()
 class DatagramClient:
     """One client of a listener, and the connected socket that stands for it at the backend."""
 
-    needs_listener = True
     __slots__ = (
         "_appetite",
         "_board",
@@ -168,6 +167,11 @@ class DatagramClient:
             else:
                 self._listener.hand_over(data, (address, asked), self._controls)
 
+    def part(self) -> None:
+        """Carry answers alone, for a while: what the client sends is heard by another from now on."""
+        self.retreat()
+        self._board.parting.add(self)
+
     def reset(self) -> None:
         """Forget the client; a second time changes nothing."""
         if self not in self._service.members:
@@ -177,6 +181,7 @@ class DatagramClient:
         self._service.guests.leave(self)
         self._service.hold(-1)
         self._board.clients.cancel(self)
+        self._board.parting.cancel(self)
         self._listener.forget(self)
         self._board.reactor.forget(self._sock.fileno())
         self._sock.close()
