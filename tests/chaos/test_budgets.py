@@ -21,14 +21,14 @@ pytestmark = pytest.mark.system
 
 LONG = bool(os.environ.get("MOORAGE_SOAK_MINUTES"))
 """Whether there is time for the large numbers."""
-PORTS = 20_000 if LONG else 5_000
+PORTS = 16_000 if LONG else 5_000
 CROWD = 500
 ALICE, BOB, STRANGER = 4001, 4002, 4003
 
 
 @pytest.fixture(scope="module")
 def agent() -> Iterator[AgentProcess]:
-    """An agent that two more users may use, with an interface of many ports: 0.4 MB to tell, 1.6 for the long run."""
+    """An agent that two more users may use, with an interface of many ports: 0.4 MB to tell, 1.3 for the long run."""
     with Lab() as lab, public_directory("budgets") as directory:
         config = {"kernel": "memory", "subnet": "10.0.0.1/16", "allow_uids": [ALICE, BOB]}
         with AgentProcess(lab, directory, **config) as agent:
