@@ -11,7 +11,9 @@ import pytest
 from agreement import StartAgent, assert_agreement
 from control.test_remembered import ask
 from moorage import Agent
+from moorage.control import ports as checked_ports
 from moorage.model import shares
+from moorage.model.port_pool import PortPool
 from uids import connections, must_be_root, public_directory
 
 pytestmark = pytest.mark.system
@@ -87,6 +89,53 @@ def test_ports(shared: Agent, clients: Clients, monkeypatch: pytest.MonkeyPatch)
     assert ask(bob, "allocate", id="b", ports=["8100-8199:1-100"])["id"] == "b"
     assert len(shared.publish("root", ["9000-9199:1-200"]).ports) == 1
     assert_agreement(shared)
+
+
+@pytest.fixture
+def few(start_agent: StartAgent) -> Iterator[Agent]:
+    """The same with twenty automatic ports."""
+    must_be_root()
+    with public_directory("few") as directory:
+        agent = start_agent(
+            socket=directory / "agent.sock", allow_uids=[ALICE, BOB], port_range="49200-49219"
+        )
+        yield agent
+        agent.stop()
+
+
+def test_automatic_ports(few: Agent) -> None:
+    """One uid has half of them, named or not, all but root three quarters; root always finds one."""
+    ((alice,), (bob,)) = connections(few.socket, ALICE), connections(few.socket, BOB)
+    with alice, bob:
+        assert ask(alice, "allocate", id="a", ports=["49210-49214:1-5", "8000-8099:1-100"])["id"] == "a"
+        number, refusal = until_refused(alice, "publish", lambda n: {"id": "a", "ports": [f"{n + 1000}/tcp"]})
+        assert number == 5
+        assert refusal.startswith(
+            "limit: uid 4001 would have 11 ports of port_range, and one uid may have 10"
+        )
+        ask(bob, "allocate", id="b")
+        number, refusal = until_refused(bob, "publish", lambda n: {"id": "b", "ports": [f"{n + 1000}/udp"]})
+        assert number == 5
+        assert refusal.startswith("limit: all clients but root would have 16 ports of port_range")
+        assert ask(bob, "publish", id="b", ports=["9000:80"])["ports"] != []
+        assert len(few.allocate("root", ports=["80"] * 10).ports) == 10
+    assert_agreement(few)
+
+
+@pytest.mark.parametrize("ports", ["20000-20049:1-50", "32768-51068:1-18301"])
+def test_what_is_refused_in_the_end_is_taken_from_nobody_meanwhile(
+    shared: Agent, clients: Clients, monkeypatch: pytest.MonkeyPatch, ports: str
+) -> None:
+    """More ports than a uid may have, or than the host's own way out leaves, are refused before they are reserved."""
+    monkeypatch.setattr(shares, "PORTS", 49 if ports.startswith("2") else 1 << 16)
+    monkeypatch.setattr(checked_ports, "PORTS", 1 << 16)
+    alice, _ = clients
+    ask(alice, "allocate", id="a")
+    taken: list[object] = []
+    monkeypatch.setattr(PortPool, "acquire_all", lambda *arguments: taken.append(arguments) or [])
+    for method, name in (("publish", "a"), ("allocate", "b")):
+        assert ask(alice, method, id=name, ports=[ports]).startswith("limit: ")
+    assert taken == []
 
 
 def test_all_uids_leave_root_its_own(

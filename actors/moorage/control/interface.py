@@ -25,7 +25,7 @@ from moorage.control.operation import (
     placed,
 )
 from moorage.control.persist import persist, recorded
-from moorage.control.ports import check_carried, check_sources, unpublished, wanted
+from moorage.control.ports import check_carried, check_sources, foresee, unpublished, wanted
 from moorage.control.reservation import Reservation, attempt
 from moorage.errors import Code, Fault, Refused
 from moorage.kernel.protocol import Namespace
@@ -128,6 +128,7 @@ class InterfaceActor(LoopActor):
             self._opened = await self._open(message, None)
         network = self._network(message.network)
         self._check_carried(network, message)
+        await foresee(self.address("journal"), self._id, message.ports, message.caller)
         return await self._attempt(
             lambda taken: self._compose(network, message, namespace, taken), message.key
         )
@@ -184,6 +185,7 @@ class InterfaceActor(LoopActor):
         if not specs:
             return await self._unchanged(message.key)
 
+        await foresee(self.address("journal"), self._id, specs, message.caller)
         owner = None if message.caller is None else message.caller.uid
 
         async def compose(taken: Reservation) -> Interface:

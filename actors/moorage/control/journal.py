@@ -130,10 +130,22 @@ class GetMaker:
     """The `Maker` that what is made is marked with."""
 
 
+@dataclass(frozen=True, slots=True)
+class Foresee:
+    """Whether host ports would be refused to a uid in the end: runs of a first one (0 for automatic) and a count.
+
+    For the interface `id`, before anything is taken for it. Raises Refused.
+    """
+
+    id: str
+    uid: int
+    runs: tuple[tuple[int, int], ...]
+
+
 READ_ONCE = (GetInterfaces, Count)
 """What looks at everything, and is read once for all who ask in one batch."""
 _OF_THE_HOST = (GetReserved, GetSysctls, GetMaker)
-Query = (Recall, Open, *READ_ONCE, GetNetworks, GetNetwork, GetLeases, GetPorts, *_OF_THE_HOST)
+Query = (Recall, Open, Foresee, *READ_ONCE, GetNetworks, GetNetwork, GetLeases, GetPorts, *_OF_THE_HOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,11 +268,20 @@ class Journal(ThreadActor):
         try:
             if isinstance(query, READ_ONCE):
                 return copy(known.get(query) or known.setdefault(query, _read(self._keeper.reader, query)))
+            if isinstance(query, Foresee):
+                return self._foresee(query)
             if isinstance(query, GetMaker):
                 return maker_of(self._keeper.store, self._context.config)
             return _read(self._keeper.reader, query)
         except Refused as refusal:
             return refusal
+
+    def _foresee(self, query: Foresee) -> Refused | None:
+        self._keeper.store.shares.foresee(query.uid, query.runs)
+        asked = frozenset(
+            port for first, count in query.runs if first for port in range(first, first + count)
+        )
+        return self._way_out.foresee(self._keeper.reader, query.id, asked)
 
 
 def _read(store: Store | CopyReader, query: Any) -> Any:  # noqa: C901, PLR0911 - one line for each query

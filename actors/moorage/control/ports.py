@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
+from moorage.control.journal import Foresee
 from moorage.errors import Code, Refused
 from moorage.model.caller import Caller
 from moorage.model.elements import mapping_elements
 from moorage.model.port_spec import PortSpec, format_ports, overlapping, parse_port_spec
 from moorage.model.port_table import HostPorts, ips_collide
 from moorage.model.shares import PORTS
+from moorage.supervision.directory import Address
 from moorage.values import ANY, GATEWAY, PROXY_V2, TRANSPARENT, Mapping, Network
 
 AT_ONCE = 64
@@ -44,6 +46,15 @@ def check_amount(specs: Iterable[PortSpec], caller: Caller | None) -> None:
             f"{number} ports are asked for at once, and uid {caller.uid} may have {PORTS} in all: ask for fewer, or "
             "let root do it",
         )
+
+
+async def foresee(
+    journal: Address, interface_id: str, specs: Collection[PortSpec], caller: Caller | None
+) -> None:
+    """Raise Refused for what would be refused to this client in the end, before ports are taken that others want."""
+    if caller is not None and specs:
+        runs = tuple((spec.host_port, spec.count) for spec in specs)
+        await journal.ask(Foresee(interface_id, caller.uid, runs))
 
 
 def _check_source(specs: Iterable[PortSpec], source: str) -> None:

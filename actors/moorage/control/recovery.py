@@ -48,7 +48,9 @@ def open_store(config: Config, kernel: Kernel, lock: Lock, log: Any, *, mend: bo
 
 def open_again(config: Config, kernel: Kernel, lock: Lock) -> Store:
     """Open a state that was open already, and was written anew since."""
-    return Store.open(config.state_path, kernel.boot_id(), uptime, lock)
+    store = Store.open(config.state_path, kernel.boot_id(), uptime, lock)
+    store.shares.count(store.interfaces(), config.ports)
+    return store
 
 
 def claim_links(store: Store, config: Config, kernel: Kernel, log: Any) -> None:

@@ -36,23 +36,37 @@ class WayOut:
         except Refused as refusal:
             return refusal
 
+    def foresee(self, store: Reader, owner: str, asked: frozenset[int]) -> Refused | None:
+        """What these ports, as `owner` would have them, would be refused with now."""
+        try:
+            return self._judged_of(store, owner, asked, set())[0]
+        except Refused as refusal:
+            return refusal
+
     def _refusal(self, store: Reader, commit: Commit, pending: set[int]) -> Refused | None:
         owner, asked = _asked(commit)
+        refusal, wanted = self._judged_of(store, owner, asked, pending)
+        if refusal is None:
+            self._room -= len(wanted)
+            pending |= wanted
+        return refusal
+
+    def _judged_of(
+        self, store: Reader, owner: str, asked: frozenset[int], pending: set[int]
+    ) -> tuple[Refused | None, frozenset[int]]:
+        """The refusal of what `owner` asks for, if any, and which of that the host goes out from."""
         if not asked:
-            return None
+            return None, asked
         ports, reserved = self._kernel.outgoing()
         wanted = frozenset(port for port in asked if port in ports)
         if not wanted:
-            return None
+            return None, wanted
         judged = ports, reserved - store.count_reserved()
         if judged != self._judged or len(wanted) > self._room:
             refusal = self._judge(store, owner, wanted, pending, ports)
             self._judged = judged
-            if refusal is not None:
-                return refusal
-        self._room -= len(wanted)
-        pending |= wanted
-        return None
+            return refusal, wanted
+        return None, wanted
 
     def _judge(
         self, store: Reader, owner: str, wanted: frozenset[int], pending: set[int], ports: range

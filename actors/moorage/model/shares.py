@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
@@ -27,9 +28,11 @@ class Share(NamedTuple):
     interfaces: int = 0
     labels: int = 0
     ports: int = 0
+    automatic: int = 0
+    """Those of the ports that are given to who names none, whether named or not."""
 
 
-_NAMES: Final = Share("interfaces", "bytes of labels", "published ports")  # type: ignore[arg-type]
+_NAMES: Final = Share("interfaces", "bytes of labels", "published ports", "ports of port_range")  # type: ignore[arg-type]
 _NOTHING: Final = Share()
 
 
@@ -42,24 +45,36 @@ class Shares:
     def __init__(self) -> None:
         """Nobody has anything."""
         self._of: dict[int, Share] = {}
+        self._automatic = range(0)
+        """The ports that are given to who names none: half of them to one uid, a quarter is left to the trusted."""
 
-    def count(self, interfaces: list[Interface]) -> None:
+    def count(self, interfaces: list[Interface], automatic: range = range(0)) -> None:
         """Begin with what there is."""
+        self._automatic = automatic
         held: dict[int, Share] = defaultdict(Share)
         for each in interfaces:
             if each.owner is not None:
-                held[each.owner] = _plus(held[each.owner], share_of(each))
+                held[each.owner] = _plus(held[each.owner], share_of(each, self._automatic))
         self._of = dict(held)
 
     def move(self, before: Interface | None, after: Interface | None, *, bounded: bool) -> None:
         """Count a change of an interface, None being none. Raises Refused (limit) for too much, where `bounded`."""
         for interface, sign in ((before, -1), (after, 1)):
             if interface is not None and (uid := interface.owner) is not None:
-                self._of[uid] = _plus(self._of.get(uid, _NOTHING), share_of(interface), sign)
+                share = share_of(interface, self._automatic)
+                self._of[uid] = _plus(self._of.get(uid, _NOTHING), share, sign)
                 if self._of[uid] == _NOTHING:
                     del self._of[uid]
         if bounded and after is not None and after.owner is not None:
-            self._check(after.owner, _grown(before, after))
+            self._check(after.owner, self._grown(before, after))
+
+    def foresee(self, uid: int, runs: Iterable[tuple[int, int]]) -> None:
+        """Raise Refused (limit) where a uid may not have these as well: (first port, 0 for automatic, and count)."""
+        more = _NOTHING
+        for first, count in runs:
+            automatic = count if not first else _overlap(first, count, self._automatic)
+            more = _plus(more, Share(ports=count, automatic=automatic))
+        self._check(uid, more, more)
 
     @contextmanager
     def kept_or_undone(self) -> Iterator[None]:
@@ -71,28 +86,37 @@ class Shares:
             self._of = before
             raise
 
-    def _check(self, uid: int, grown: Share) -> None:
+    def _grown(self, before: Interface | None, after: Interface) -> Share:
+        """What an owner has more of; all of it where it was another's."""
+        share = share_of(after, self._automatic)
+        if before is None or before.owner != after.owner:
+            return share
+        return _plus(share, share_of(before, self._automatic), -1)
+
+    def _check(self, uid: int, grown: Share, more: Share = _NOTHING) -> None:
         descriptors = for_ports()
-        each = Share(INTERFACES, LABELS, min(PORTS, descriptors // 2))
-        together = Share(UIDS * INTERFACES, UIDS * LABELS, min(UIDS * PORTS, descriptors * 3 // 4))
-        total = _NOTHING
+        automatic = len(self._automatic) or sys.maxsize
+        each = Share(INTERFACES, LABELS, min(PORTS, descriptors // 2), automatic // 2)
+        together = Share(
+            UIDS * INTERFACES, UIDS * LABELS, min(UIDS * PORTS, descriptors * 3 // 4), automatic * 3 // 4
+        )
+        total = more
         for share in self._of.values():
             total = _plus(total, share)
-        _refuse_more(f"uid {uid}", "one uid", self._of.get(uid, _NOTHING), each, grown)
+        _refuse_more(f"uid {uid}", "one uid", _plus(self._of.get(uid, _NOTHING), more), each, grown)
         _refuse_more("all clients but root", "together they", total, together, grown)
 
 
-def share_of(interface: Interface) -> Share:
+def share_of(interface: Interface, automatic: range = range(0)) -> Share:
     """What one interface takes."""
     labels = sum(len(key.encode()) + len(value.encode()) for key, value in interface.labels.items())
-    return Share(1, labels, sum(mapping.count for mapping in interface.ports))
+    ports = sum(mapping.count for mapping in interface.ports)
+    within = sum(_overlap(mapping.host_port, mapping.count, automatic) for mapping in interface.ports)
+    return Share(1, labels, ports, within)
 
 
-def _grown(before: Interface | None, after: Interface) -> Share:
-    """What an owner has more of; all of it where it was another's."""
-    if before is None or before.owner != after.owner:
-        return share_of(after)
-    return _plus(share_of(after), share_of(before), -1)
+def _overlap(first: int, count: int, ports: range) -> int:
+    return max(0, min(first + count, ports.stop) - max(first, ports.start))
 
 
 def _plus(one: Share, other: Share, sign: int = 1) -> Share:

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 
 from moorage.errors import Refused
 from moorage.model.pieces import Reply
+from moorage.model.shares import Shares
 from moorage.store import directory as directories
 from moorage.store.ballast import Ballast
 from moorage.store.copy import Copy
@@ -99,7 +100,7 @@ class Store(Reader):
                 store._requests.verify()
                 store._start_boot(boot_id)
                 store._identify(state or new_id())
-                store._writer.shares.count(store.interfaces())
+                store.shares.count(store.interfaces())
             except BaseException:
                 connection.close()
                 raise
@@ -228,9 +229,14 @@ class Store(Reader):
         self._connection.execute("RELEASE commit_of_batch")
         return outcome
 
+    @property
+    def shares(self) -> Shares:
+        """What each uid has of the agent."""
+        return self._writer.shares
+
     @contextlib.contextmanager
     def _kept_or_undone(self) -> Iterator[None]:
-        with self._requests.kept_or_undone(), self._writer.shares.kept_or_undone():
+        with self._requests.kept_or_undone(), self.shares.kept_or_undone():
             yield
 
     def _perform(self, commit: Commit) -> Outcome:
