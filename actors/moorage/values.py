@@ -76,6 +76,8 @@ class Network:
     the kernel's alone ("never")."""
     guard: str = ALONE
     """Which addresses its containers may send with: their own alone ("interface"), or any of its own ("network")."""
+    owner: int | None = field(default=None, repr=False)
+    """The uid that made it; None for those that the agent trusts. Not on the wire."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,6 +138,37 @@ def test_what_is_refused_in_the_end_is_taken_from_nobody_meanwhile(
     assert taken == []
 
 
+def test_networks(shared: Agent, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A uid makes so many, and all but root so many together; another's and root's are made all the same."""
+    monkeypatch.setattr(shares, "NETWORKS", 3)
+    monkeypatch.setattr(shares, "UIDS", 1)
+    alice, bob = clients
+    number, refusal = until_refused(alice, "create_network", lambda n: {"name": f"a{n}"})
+    assert number == 3
+    assert refusal.startswith("limit: uid 4001 would have 4 networks, and one uid may have 3")
+    assert ask(bob, "create_network", name="b").startswith(
+        "limit: all clients but root would have 4 networks"
+    )
+    assert shared.create_network("root").name == "root"
+    assert ask(alice, "remove_network", name="a0") == {"removed": True}
+    assert ask(bob, "create_network", name="b")["name"] == "b"
+    assert "owner" not in ask(bob, "networks")[0]
+    assert_agreement(shared)
+
+
+def test_addresses_of_networks(shared: Agent, clients: Clients) -> None:
+    """A few great networks are as much as many small ones."""
+    alice, bob = clients
+    for subnet in ("10.128.0.0/9", "10.64.0.0/13", "100.64.0.0/10"):
+        refusal = ask(alice, "create_network", name="great", subnet=subnet)
+        assert "addresses of networks, and one uid may have 262144" in refusal
+    assert ask(alice, "create_network", name="great", subnet="10.64.0.0/14")["name"] == "great"
+    assert "addresses of networks" in ask(alice, "create_network", name="more")
+    assert ask(bob, "create_network", name="b", subnet="10.96.0.0/16")["name"] == "b"
+    assert shared.create_network("root", subnet="10.128.0.0/9").name == "root"
+    assert_agreement(shared)
+
+
 def test_all_uids_leave_root_its_own(
     shared: Agent, clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,7 @@ from moorage.model.adopting import (
 from moorage.model.caller import Caller
 from moorage.model.link_names import LONGEST
 from moorage.model.port_names import is_port_name
+from moorage.model.shares import check_networks
 from moorage.model.subnets import CANDIDATES, check_free, choose, parse_subnet
 from moorage.rpc.answers import Packed, remembered
 from moorage.rpc.checks import MTU6_MIN, MTU_MAX, MTU_MIN
@@ -202,11 +203,13 @@ class Networks:
         subnet6, gateway6 = await self._subnet6(params, occupied, others)
         for taken in filter(None, (subnet, subnet6)):
             check_subnet(taken, ways)
+        if (owner := None if (caller := ASKING.get()) is None else caller.uid) is not None:
+            check_networks(owner, others, subnet)
         mtu = _adopted_mtu(params, bridge, found) if found else await self._mtu(params)
         return Network(
             name, bridge, subnet, gateway, subnet6, gateway6,
             internal=params.get("internal", False), mtu=mtu, adopted=found is not None,
-            proxy=params.get("proxy", ALWAYS), guard=params.get("guard", ALONE),
+            proxy=params.get("proxy", ALWAYS), guard=params.get("guard", ALONE), owner=owner,
         )  # fmt: skip
 
     async def _mtu(self, params: Mapping[str, Any]) -> int:

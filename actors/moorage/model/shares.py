@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from moorage.descriptors import for_ports
 from moorage.errors import Code, Refused
-from moorage.values import Interface
+from moorage.values import Interface, Network
 
 INTERFACES = 4096
 """Of one uid: the containers of four bridges that are full. They take 50 MiB of the agent."""
@@ -18,6 +18,10 @@ LABELS = 8 << 20
 """Bytes of one uid: 2 KiB an interface where it has all it may have. In memory they take four times as much."""
 PORTS = 16_384
 """Of one uid, and no more than half of the descriptors that are there for published ports."""
+NETWORKS = 32
+"""Of one uid. Each is a bridge, and a piece of every start and look."""
+ADDRESSES = 1 << 18
+"""Of IPv4, that the networks of one uid have: four of the 276 /16 that are private."""
 UIDS: Final = 4
 """All uids but the trusted have together what so many may have, and three quarters of the descriptors at most."""
 
@@ -105,6 +109,31 @@ class Shares:
             total = _plus(total, share)
         _refuse_more(f"uid {uid}", "one uid", _plus(self._of.get(uid, _NOTHING), more), each, grown)
         _refuse_more("all clients but root", "together they", total, together, grown)
+
+
+def check_networks(uid: int, networks: Iterable[Network], subnet: str) -> None:
+    """Raise Refused (limit) where a uid has too many to make one more with that subnet, or all but root have."""
+    theirs = [each for each in networks if each.owner is not None]
+    own = [each for each in theirs if each.owner == uid]
+    for who, whom, some, times in (
+        (f"uid {uid}", "one uid", own, 1),
+        ("all clients but root", "together they", theirs, UIDS),
+    ):
+        number, size = len(some) + 1, sum(_size(each.subnet) for each in some) + _size(subnet)
+        for name, wanted, most in (
+            ("networks", number, NETWORKS),
+            ("addresses of networks", size, ADDRESSES),
+        ):
+            if wanted > times * most:
+                text = (
+                    f"{who} would have {wanted} {name}, and {whom} may have {times * most}: remove some, or let root "
+                    "make it"
+                )
+                raise Refused(Code.LIMIT, text)
+
+
+def _size(subnet: str) -> int:
+    return int(1 << (32 - int(subnet.rpartition("/")[2])))
 
 
 def share_of(interface: Interface, automatic: range = range(0)) -> Share:
