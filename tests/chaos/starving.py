@@ -9,6 +9,8 @@ import os
 import resource
 import signal
 import sys
+import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,6 +41,16 @@ def toggle(number: int, _: object) -> None:
             held.append(os.dup(0))
     for _spare in range(number - signal.SIGRTMIN):
         os.close(held.pop(0))  # of the lowest numbers, which published ports may have
+    if number == signal.SIGRTMIN:
+        threading.Thread(target=keep_taking, daemon=True).start()
+
+
+def keep_taking() -> None:
+    """Take what others close meanwhile: what they had open in the moment of the signal."""
+    while held:
+        with suppress(OSError):
+            held.append(os.dup(0))
+        time.sleep(0.001)
 
 
 if __name__ == "__main__":

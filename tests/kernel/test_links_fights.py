@@ -54,7 +54,7 @@ def audit(links: HostLinks, web: Interface) -> Audit:
         found: Reconciled = links.reconcile([NETWORK], [web])
         return found
 
-    run()
+    assert run().repaired == []
     return run
 
 
