@@ -25,32 +25,41 @@ FEW = 24
 """The most that it may be left: with SIGRTMIN it has none, with the signal after that one, and so on."""
 
 held: list[int] = []
+holding = threading.Lock()
 
 
 def toggle(number: int, _: object) -> None:
     """Take all that are left but as many as the signal says, or give them back."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if held:
-        while held:
-            os.close(held.pop())
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        return
-    resource.setrlimit(resource.RLIMIT_NOFILE, (MOST, hard))
-    with suppress(OSError):
-        while True:
-            held.append(os.dup(0))
-    for _spare in range(number - signal.SIGRTMIN):
-        os.close(held.pop(0))  # of the lowest numbers, which published ports may have
+    with holding:
+        if held:
+            while held:
+                os.close(held.pop())
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            return
+        resource.setrlimit(resource.RLIMIT_NOFILE, (MOST, hard))
+        take()
+        for _spare in range(number - signal.SIGRTMIN):
+            os.close(held.pop(0))  # of the lowest numbers, which published ports may have
     if number == signal.SIGRTMIN:
         threading.Thread(target=keep_taking, daemon=True).start()
 
 
+def take() -> None:
+    """Take all that are left."""
+    with suppress(OSError):
+        while True:
+            held.append(os.dup(0))
+
+
 def keep_taking() -> None:
     """Take what others close meanwhile: what they had open in the moment of the signal."""
-    while held:
-        with suppress(OSError):
-            held.append(os.dup(0))
-        time.sleep(0.001)
+    while True:
+        with holding:
+            if not held:
+                return
+            take()
+        time.sleep(0.01)
 
 
 if __name__ == "__main__":
