@@ -9,6 +9,7 @@ import pytest
 from agents import until
 from host_links import NETWORK, HostLinks
 from lab import Lab
+from moorage.kernel.linux import repairs
 from moorage.kernel.linux.names import port_name
 from moorage.kernel.protocol import Reconciled
 from moorage.model.backoff import Pace
@@ -33,7 +34,8 @@ def clock() -> HandClock:
 
 
 @pytest.fixture
-def links(lab: Lab, clock: HandClock) -> Iterator[HostLinks]:
+def links(lab: Lab, clock: HandClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[HostLinks]:
+    monkeypatch.setattr(repairs, "_CHEAP", 10.0)  # on a busy machine a look into a container is dear
     made = HostLinks(lab, clock)
     yield made
     made.stop()
